@@ -1,0 +1,107 @@
+"""The plan of a latent and the one loop that codes it.
+
+A learned codec codes an ordered list of latent groups, each given the hyper features and the groups before
+it. A :class:`Plan` says how the latent is split into groups; :func:`code_groups` is the only loop over them.
+What is done with a group (estimating its rate in training, encoding it, decoding it) is the business of a
+*driver*. The same loop therefore runs on NumPy integers and on torch tensors; nothing here imports torch.
+
+The masks inside bands follow the four-step spatial-channel prior of DCVC-DC (arXiv 2302.14402); the order
+low band first, then the rest given it, is WeConvene's (arXiv 2407.09983). The combination is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Spatial phase (2·(row&1) + (column&1)) that channel quarter 0 codes in each of four steps. The second step
+#: is the diagonal neighbour of the first, so every later symbol has decoded neighbours on two sides at least.
+PHASE_ORDER = (0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels ``start`` to ``stop - 1`` at the positions of step ``step`` out of ``steps`` (1, 2 or 4)."""
+
+    start: int
+    stop: int
+    steps: int
+    step: int
+
+    @property
+    def channels(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a latent is split into groups, and the fixed-point formats of what passes between them.
+
+    ``fraction`` is the number of fraction bits of a decoded latent (``y_hat = q·2^fraction + mu``).
+    Predictors see ``clip((y_hat + 2^(context_shift-1)) >> context_shift, ±context_max)``.
+    Where the table index is below ``skip`` the symbol is certain: zero, and not coded.
+    """
+
+    y_channels: int
+    z_channels: int
+    groups: tuple[Group, ...]
+    y_stride: int = 16
+    z_stride: int = 64
+    fraction: int = 4
+    context_shift: int = 2
+    context_max: int = 1023
+    skip: int = 0
+
+
+@lru_cache(maxsize=64)
+def group_mask(group: Group, h: int, w: int) -> NDArray[np.bool_]:
+    """Where a group's symbols stand: bool ``[group.channels, h, w]``, read-only.
+
+    >>> int(group_mask(Group(0, 4, 4, 0), 2, 2).sum())
+    4
+    """
+    i = np.arange(h)[None, :, None]
+    j = np.arange(w)[None, None, :]
+    c = np.arange(group.start, group.stop)[:, None, None]
+    if group.steps == 1:
+        mask = np.ones((group.channels, h, w), dtype=bool)
+    elif group.steps == 2:
+        mask = ((i + j + c) & 1) == group.step
+    elif group.steps == 4:
+        mask = ((((i & 1) << 1) | (j & 1)) ^ PHASE_ORDER[group.step]) == (c & 3)
+    else:
+        raise ValueError(f"a group is coded in 1, 2 or 4 steps, not {group.steps}")
+    mask.flags.writeable = False
+    return mask
+
+
+class Driver(Protocol):
+    """What a pass over the groups does with each: estimate its rate, encode it or decode it.
+
+    Arrays are NumPy or torch; the loop never looks inside them.
+    """
+
+    def start(self) -> Any:
+        """Return the canvas of decoded latents, all zero."""
+
+    def predict(self, k: int, group: Group, decoded: Any) -> tuple[Any, Any]:
+        """Return (mu, index) for group ``k``, each ``[..., group.channels, h, w]``."""
+
+    def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> Any:
+        """Code the group's symbols; return the canvas with ``q·2^fraction + mu`` at its positions."""
+
+
+def code_groups(plan: Plan, driver: Driver) -> Any:
+    """Code every group in order, each given the ones before it; return the decoded latents.
+
+    This is the only group loop of the project: training, encoding and decoding differ in their driver.
+    """
+    decoded = driver.start()
+    for k, group in enumerate(plan.groups):
+        mu, index = driver.predict(k, group, decoded)
+        decoded = driver.code(group, mu, index, decoded)
+    return decoded
