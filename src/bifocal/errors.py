@@ -1,0 +1,102 @@
+"""One tree of errors. Each message says what happened, why, and what to do next.
+
+Everything that Bifocal refuses is a :class:`BifocalError`; a caller who handles untrusted files needs one
+``except``. Errors whose cause is an argument are also a :class:`ValueError`, as Python expects.
+
+    BifocalError
+    ├── OptionError          an argument out of range: quality 0, a tile side that is no multiple of 64
+    ├── PictureError         a picture that cannot be read, is empty, or has an unsupported kind of pixel
+    ├── OutputError          a file that cannot be written
+    ├── LatentsError         latents that do not belong to the model that should pack them
+    ├── ModelError           a packed model that is incomplete or contradicts itself
+    │   ├── BoundError       an exact network whose sums could leave the range where float32 is exact
+    │   └── ModelMissing     a stream made with a model that is not here
+    └── StreamError          a stream that is not decoded
+        ├── NotAStream       the first bytes are not Bifocal's
+        ├── UnsupportedStream   a newer version, or a critical chunk from one
+        ├── TruncatedStream  bytes are missing
+        ├── DamagedStream    bytes are wrong: a checksum, a field or the coder says so
+        └── LimitExceeded    larger than this reader agrees to open
+"""
+
+from __future__ import annotations
+
+
+class BifocalError(Exception):
+    """Everything that Bifocal refuses."""
+
+
+class OptionError(BifocalError, ValueError):
+    """An argument is out of its range."""
+
+
+class PictureError(BifocalError):
+    """A picture cannot be read, or is not one that can be encoded."""
+
+
+class OutputError(BifocalError):
+    """A result cannot be written."""
+
+
+class LatentsError(BifocalError, ValueError):
+    """Latents do not fit the model that is asked to pack them."""
+
+
+class ModelError(BifocalError):
+    """A packed model is incomplete, damaged or contradicts itself."""
+
+
+class BoundError(ModelError):
+    """An exact network has an output row whose sums could exceed 2^24, so float32 would not be exact.
+
+    >>> str(BoundError("predict.0", 1, 7, 16_777_300)).split(",")[0]
+    'predict.0 layer 1'
+    """
+
+    def __init__(self, net: str, layer: int, row: int, reach: int) -> None:
+        super().__init__(
+            f"{net} layer {layer}, output row {row}: sums may reach {reach}, above 2^24 = {2**24}, where "
+            "float32 stops being exact. Scale the row's weights down or tighten the clip of the layer before "
+            "it, then pack again."
+        )
+        self.net, self.layer, self.row, self.reach = net, layer, row, reach
+
+
+class ModelMissing(ModelError):
+    """A stream names a model that is not installed; the message says which release shipped it.
+
+    ``release`` is the Bifocal release (major, minor, patch) that first shipped the model, as the stream says.
+    """
+
+    def __init__(self, wire_id: int, fingerprint: bytes, release: tuple[int, int, int]) -> None:
+        version = ".".join(map(str, release))
+        super().__init__(
+            f"this stream was made with model {fingerprint.hex()} (wire id {wire_id}), which is not installed"
+            f" here. Bifocal {version} has it: install that version (pip install bifocal=={version}), or pass "
+            "the folder of the model."
+        )
+        self.wire_id, self.fingerprint, self.release = wire_id, fingerprint, release
+
+
+class StreamError(BifocalError):
+    """A stream is not decoded."""
+
+
+class NotAStream(StreamError):
+    """The first bytes are not those of a Bifocal stream."""
+
+
+class UnsupportedStream(StreamError):
+    """A stream uses a version or a critical chunk that this release does not know."""
+
+
+class TruncatedStream(StreamError):
+    """A stream ends before what it declares."""
+
+
+class DamagedStream(StreamError):
+    """A stream contradicts its checksums, its own fields or its coder."""
+
+
+class LimitExceeded(StreamError):
+    """A stream declares more than the reader's limits allow."""

@@ -1,0 +1,97 @@
+"""What passes between the rooms: small, frozen, NumPy only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal.errors import LatentsError, PictureError
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture: ``pixels`` uint8, ``[h, w, 3]`` RGB or ``[h, w]`` gray, and its metadata chunks.
+
+    ``metadata`` maps a lower-case key of at most four letters or digits (``icc``, ``exif``, ``xmp``) to bytes
+    that Bifocal stores and gives back without looking inside.
+
+    >>> Picture(np.zeros((2, 3), np.uint8)).gray
+    True
+    """
+
+    pixels: NDArray[np.uint8]
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+            kind = getattr(pixels, "dtype", type(pixels).__name__)
+            raise PictureError(f"a picture holds 8-bit pixels, not {kind}. Convert it to uint8 first.")
+        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+            raise PictureError(
+                f"a picture has shape [h, w, 3] or [h, w], not {list(pixels.shape)}. Drop or add channels."
+            )
+        if 0 in pixels.shape:
+            raise PictureError(f"a picture has at least one pixel; this one has shape {list(pixels.shape)}.")
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def gray(self) -> bool:
+        return self.pixels.ndim == 2
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Picture):
+            return NotImplemented
+        return np.array_equal(self.pixels, other.pixels) and dict(self.metadata) == dict(other.metadata)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """The waist: what a stream holds, as integers, the same on every machine.
+
+    ``y`` is int32 ``[c, h, w]`` in fixed point (the latent times 2^fraction of the model's plan, 2^4 for
+    wire id 1), ``z`` int32 ``[c, h, w]`` plain. ``width`` and ``height`` are the picture's true size in
+    pixels, ``quality`` 1 to 100, ``tile`` the side of a tile in pixels. ``model`` and ``fingerprint`` say
+    whose they are. Two Latents are equal if every field is; ``model`` is only a name and does not count.
+    """
+
+    y: NDArray[np.int32]
+    z: NDArray[np.int32]
+    width: int
+    height: int
+    gray: bool
+    quality: int
+    tile: int
+    model: str
+    fingerprint: bytes
+
+    def __post_init__(self) -> None:
+        for name, array in (("y", self.y), ("z", self.z)):
+            if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 3:
+                raise LatentsError(f"latents are int32 [c, h, w]; {name} is not. Take them from unpack().")
+        if self.width < 1 or self.height < 1 or not 1 <= self.quality <= 100:
+            raise LatentsError(
+                f"latents of a {self.width}×{self.height} picture at quality {self.quality} cannot exist: "
+                "a picture has at least one pixel and a quality from 1 to 100."
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Latents):
+            return NotImplemented
+        mine = (self.width, self.height, self.gray, self.quality, self.tile, self.fingerprint)
+        theirs = (other.width, other.height, other.gray, other.quality, other.tile, other.fingerprint)
+        return mine == theirs and np.array_equal(self.y, other.y) and np.array_equal(self.z, other.z)
+
+    __hash__ = None  # type: ignore[assignment]
