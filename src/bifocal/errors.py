@@ -7,6 +7,7 @@ Everything that Bifocal refuses is a :class:`BifocalError`; a caller who handles
     ├── OptionError          an argument out of range: quality 0, a tile side that is no multiple of 64
     ├── PictureError         a picture that cannot be read, is empty, or has an unsupported kind of pixel
     ├── OutputError          a file that cannot be written
+    ├── TrainingError        a recipe, data folder or checkpoint that training cannot start from
     ├── LatentsError         latents that do not belong to the model that should pack them
     ├── ModelError           a packed model that is incomplete or contradicts itself
     │   ├── BoundError       an exact network whose sums could leave the range where float32 is exact
@@ -36,6 +37,10 @@ class PictureError(BifocalError):
 
 class OutputError(BifocalError):
     """A result cannot be written."""
+
+
+class TrainingError(BifocalError):
+    """A recipe, a data folder or a checkpoint from which training cannot start."""
 
 
 class LatentsError(BifocalError, ValueError):
@@ -72,7 +77,7 @@ class ModelMissing(ModelError):
         version = ".".join(map(str, release))
         super().__init__(
             f"this stream was made with model {fingerprint.hex()} (wire id {wire_id}), which is not installed"
-            f" here. Bifocal {version} has it: install that version (pip install bifocal=={version}), or pass "
+            f" here. Bifocal {version} has it: install it (pip install bifocal=={version}), or pass "
             "the folder of the model."
         )
         self.wire_id, self.fingerprint, self.release = wire_id, fingerprint, release
