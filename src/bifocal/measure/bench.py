@@ -1,0 +1,234 @@
+"""Measure codecs on pictures: real files, one row for each picture and quality, means over pictures.
+
+Rates and qualities are computed per picture and then averaged, as in the published tables. Nothing is
+estimated: the rate is the length of the file, the distortion is that of the pixels decoded from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bifocal.measure import MeasureError
+from bifocal.measure.bdrate import Curve
+from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, psnr
+from bifocal.measure.peers import Codec
+
+SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".avif"})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One codec at one quality on one picture. ``ms_ssim`` is NaN where the picture is too small for it."""
+
+    codec: str
+    settings: str
+    picture: str
+    fingerprint: str
+    quality: int
+    width: int
+    height: int
+    bytes: int
+    psnr: float
+    ms_ssim: float
+    encode_seconds: float
+    decode_seconds: float
+
+    @property
+    def bpp(self) -> float:
+        return 8.0 * self.bytes / (self.width * self.height)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """One codec at one quality, averaged over pictures."""
+
+    codec: str
+    quality: int
+    pictures: int
+    bytes: float
+    bpp: float
+    psnr: float
+    ms_ssim: float
+    encode_seconds: float
+    decode_seconds: float
+
+
+def find_pictures(paths: Iterable[Path]) -> list[Path]:
+    """The picture files among ``paths``; folders are listed, sorted by name, not searched below.
+
+    Raises MeasureError when a path does not exist or nothing is left to measure.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise MeasureError(f"There is no {path}. Name picture files, or folders that hold some.")
+    if not found:
+        raise MeasureError(f"No pictures found: the folders hold no {', '.join(sorted(SUFFIXES))} files.")
+    return found
+
+
+def load_rgb(path: Path) -> Pixels:
+    """A picture file as uint8 ``[h, w, 3]``: what every codec is given and compared with."""
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
+        raise MeasureError(
+            f"{path} cannot be read as a picture ({fault}). Leave it out, or repair it."
+        ) from fault
+
+
+def fingerprint(pixels: Pixels) -> str:
+    """Sixteen hexadecimal digits that name the pixels, so that results can be matched to pictures later."""
+    digest = hashlib.sha256(np.array(pixels.shape, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()[:16]
+
+
+def measure(codec: Codec, pixels: Pixels, quality: int, *, picture: str = "", repeats: int = 1) -> Row:
+    """Encode, decode and compare one picture at one quality; of ``repeats`` the fastest times count.
+
+    Raises MeasureError when what comes back has another shape.
+    """
+    encoding, decoding = math.inf, math.inf
+    data, back = b"", pixels
+    for _ in range(repeats):
+        start = time.perf_counter()
+        data = codec.encode(pixels, quality)
+        middle = time.perf_counter()
+        back = codec.decode(data)
+        stop = time.perf_counter()
+        encoding, decoding = min(encoding, middle - start), min(decoding, stop - middle)
+    if back.shape != pixels.shape:
+        raise MeasureError(
+            f"{codec.name} gave {picture or 'the picture'} back as {back.shape}, not {pixels.shape}; "
+            "its results cannot be compared. Report this."
+        )
+    h, w = pixels.shape[:2]
+    return Row(
+        codec=codec.name,
+        settings=codec.settings,
+        picture=picture,
+        fingerprint=fingerprint(pixels),
+        quality=quality,
+        width=w,
+        height=h,
+        bytes=len(data),
+        psnr=psnr(pixels, back),
+        ms_ssim=ms_ssim(pixels, back) if min(h, w) >= SMALLEST_SIDE else math.nan,
+        encode_seconds=encoding,
+        decode_seconds=decoding,
+    )
+
+
+def run_bench(
+    paths: Iterable[Path],
+    codecs: Sequence[Codec],
+    *,
+    qualities: Sequence[int] | None = None,
+    known: Iterable[Row] = (),
+    on_row: Callable[[Row], None] | None = None,
+) -> list[Row]:
+    """Measure every codec on every picture, picture by picture.
+
+    ``qualities`` replaces each codec's own curve. ``known`` are rows of an earlier run: one is taken over
+    instead of measured again where codec, settings, picture content and quality agree. ``on_row`` is called
+    after each row, new or taken over. Returns the rows in the order of pictures, codecs, qualities.
+    """
+    kept = {(r.codec, r.settings, r.fingerprint, r.quality): r for r in known}
+    rows: list[Row] = []
+    for path in find_pictures(paths):
+        pixels = load_rgb(path)
+        print_of = fingerprint(pixels)
+        for codec in codecs:
+            for quality in codec.curve if qualities is None else qualities:
+                row = kept.get((codec.name, codec.settings, print_of, quality))
+                if row is None:
+                    row = measure(codec, pixels, quality, picture=path.name)
+                rows.append(row)
+                if on_row is not None:
+                    on_row(row)
+    return rows
+
+
+def summarise(rows: Iterable[Row]) -> list[Mean]:
+    """Means over pictures, in the order in which codecs and qualities first appear."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.codec, row.quality), []).append(row)
+    return [
+        Mean(
+            codec,
+            quality,
+            len(group),
+            *(
+                float(np.mean([getattr(r, field) for r in group]))
+                for field in ("bytes", "bpp", "psnr", "ms_ssim", "encode_seconds", "decode_seconds")
+            ),
+        )
+        for (codec, quality), group in groups.items()
+    ]
+
+
+def curves(means: Iterable[Mean]) -> dict[str, Curve]:
+    """The rate-distortion curve of each codec, by name; codecs with fewer than three points are left out."""
+    points: dict[str, list[Mean]] = {}
+    for mean in means:
+        points.setdefault(mean.codec, []).append(mean)
+    return {
+        name: Curve(name, tuple(m.bpp for m in ms), tuple(m.psnr for m in ms))
+        for name, ms in points.items()
+        if len(ms) >= 3
+    }
+
+
+def write_json(path: Path, rows: Sequence[Row]) -> None:
+    """Every row as JSON, one row a line; NaN becomes null."""
+    lines = ",\n ".join(
+        json.dumps({k: None if v != v else v for k, v in dataclasses.asdict(r).items()}) for r in rows
+    )
+    _replace(path, f'{{"rows": [\n {lines}\n]}}\n')
+
+
+def read_json(path: Path) -> list[Row]:
+    """The rows of a file of :func:`write_json`. Raises MeasureError when it is not one."""
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        return [Row(**{k: math.nan if v is None else v for k, v in entry.items()}) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise MeasureError(
+            f"{path} does not hold bench rows ({fault}). Delete it and measure again."
+        ) from fault
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Every row as CSV with a header, bits per pixel included."""
+    names = [f.name for f in dataclasses.fields(Row)]
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, "bpp"])
+        writer.writerows([*(getattr(r, name) for name in names), f"{r.bpp:.6f}"] for r in rows)
+    part.replace(path)
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
