@@ -36,7 +36,7 @@ Kind = Literal["float32", "float64", "int64"]
 
 @dataclass(frozen=True, eq=False)
 class ExactLayer:
-    """``weight`` int8 ``[o, i, k, k]``, ``bias`` int32 ``[1 or 100, o]``, ``shift`` int32 ``[o]``, and a clip."""
+    """``weight`` int8 ``[o, i, k, k]``, ``bias`` int32 ``[1 or 100, o]``, ``shift`` int32 ``[o]``; a clip."""
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]

@@ -1,0 +1,144 @@
+"""Symbols of one tile ⇄ its payload: an ANS coder over integer tables, and a bit section for escapes.
+
+The coder is constriction's ``AnsCoder`` (Bamler, arXiv 2201.01741; ANS is Duda's, arXiv 1311.2540): 32-bit words,
+a 64-bit state, 24-bit precision. Within a group, symbols are sorted by table so that each table costs one call.
+A symbol outside its table is coded as the table's escape, and its value goes to a bit section beside the words:
+sign, then Exp-Golomb of bounded length. Every payload that decodes is the only payload of its symbols.
+
+    payload = varint(bytes of the bit section) · bit section · ANS words, little-endian, without trailing zero bytes
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal.errors import DamagedStream, LatentsError
+from bifocal.stream.limits import MAX_SYMBOL, Reader, varint
+from bifocal.stream.tables import Tables
+
+_ESCAPE_ZEROS = MAX_SYMBOL.bit_length() - 1
+
+
+class TileEncoder:
+    """Collects the groups of a tile in coding order; :meth:`finish` returns the payload.
+
+    >>> tables = Tables(np.array([[100, 65000, 400, 36]], np.int32), np.array([1], np.int32))
+    >>> encoder, index = TileEncoder(tables), np.zeros(4, np.uint8)
+    >>> encoder.put(np.array([0, -1, 77, 0], np.int32), index)
+    >>> decoder = TileDecoder(encoder.finish(), tables)
+    >>> decoder.take(index), decoder.finish()
+    (array([ 0, -1, 77,  0], dtype=int32), None)
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._groups: list[tuple[NDArray[np.int32], NDArray[np.intp]]] = []
+        self._escapes: list[str] = []
+
+    def put(self, values: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
+        """Append a group: int32 symbols and the table of each, both ``[n]``."""
+        order, table, counts = _sort(index, self._tables.count)
+        ordered = values[order]
+        radius = self._tables.radius[table]
+        beyond = np.abs(ordered.astype(np.int64)) - radius
+        entries = ordered + radius
+        if beyond.size and beyond.max() > 0:
+            outside = beyond > 0
+            if np.abs(ordered.astype(np.int64)).max() > MAX_SYMBOL:
+                raise LatentsError(
+                    f"a latent symbol is beyond ±{MAX_SYMBOL}, the format's limit: the analysis network diverged."
+                )
+            entries[outside] = 2 * radius[outside] + 1
+            signs = (ordered[outside] < 0).tolist()
+            for sign, m in zip(signs, beyond[outside].tolist(), strict=True):
+                self._escapes.append(f"{sign:d}{m:0{2 * m.bit_length() - 1}b}")
+        self._groups.append((entries, counts))
+
+    def finish(self) -> bytes:
+        """Code everything, last symbol first, and return the payload."""
+        coder = constriction.stream.stack.AnsCoder()
+        for entries, counts in reversed(self._groups):
+            stops = np.cumsum(counts)
+            for t in np.flatnonzero(counts)[::-1].tolist():
+                stop = int(stops[t])
+                coder.encode_reverse(entries[stop - int(counts[t]) : stop], self._tables.models[t])
+        words: NDArray[Any] = coder.get_compressed()
+        text = "".join(self._escapes)
+        size = (len(text) + 7) // 8
+        section = int(text.ljust(8 * size, "0"), 2).to_bytes(size, "big") if text else b""
+        return varint(size) + section + words.astype("<u4").tobytes().rstrip(b"\0")
+
+
+class TileDecoder:
+    """Takes the groups of a tile from its payload, in coding order; :meth:`finish` says whether all was used.
+
+    Any bytes may be decoded: wrong ones give wrong symbols or :class:`DamagedStream`, never a read out of bounds.
+    """
+
+    def __init__(self, payload: bytes | memoryview, tables: Tables) -> None:
+        reader = Reader(payload)
+        size = reader.varint(len(payload), "escape section of a tile")
+        section = bytes(reader.take(size, "escape section of a tile"))
+        words = bytes(reader.take(reader.remaining, "words of a tile"))
+        if words and not words[-1]:
+            raise DamagedStream(
+                "the words of a tile end in a zero byte, which no encoder writes: it is damaged."
+            )
+        padded = words + b"\0" * (-len(words) % 4)
+        array = np.frombuffer(padded, dtype="<u4").astype(np.uint32)
+        self._coder = constriction.stream.stack.AnsCoder(array)
+        self._tables = tables
+        self._bits = bin(int.from_bytes(b"\1" + section, "big"))[3:]
+        self._position = 0
+
+    def take(self, index: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Decode the next group: int32 ``[n]`` for table indexes ``[n]``."""
+        order, table, counts = _sort(index, self._tables.count)
+        parts = [
+            self._coder.decode(self._tables.models[t], int(counts[t]))
+            for t in np.flatnonzero(counts).tolist()
+        ]
+        values = np.zeros(len(index), dtype=np.int32)
+        if parts:
+            entries = np.concatenate(parts)
+            radius = self._tables.radius[table]
+            ordered = entries - radius
+            for k in np.flatnonzero(ordered > radius).tolist():
+                ordered[k] = self._escape(int(radius[k]))
+            values[order] = ordered
+        return values
+
+    def _escape(self, radius: int) -> int:
+        bits, start = self._bits, self._position + 1
+        one = bits.find("1", start, start + _ESCAPE_ZEROS + 1)
+        stop = 2 * one - start + 1
+        if one < 0 or stop > len(bits):
+            raise DamagedStream(
+                "an escaped symbol runs past the escape section of its tile: the tile is damaged."
+            )
+        magnitude = radius + int(bits[one:stop], 2)
+        if magnitude > MAX_SYMBOL:
+            raise DamagedStream(f"an escaped symbol is beyond ±{MAX_SYMBOL}: the tile is damaged.")
+        self._position = stop
+        return -magnitude if bits[start - 1] == "1" else magnitude
+
+    def finish(self) -> None:
+        """Raise :class:`DamagedStream` unless the coder is empty and only padding is left of the escapes."""
+        rest = self._bits[self._position :]
+        if not self._coder.is_empty() or len(rest) > 7 or "1" in rest:
+            raise DamagedStream(
+                "a tile holds more than its symbols: it is damaged or was cut from another stream."
+            )
+
+
+def _sort(
+    index: NDArray[np.uint8], tables: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """(order, sorted table indexes, symbols of each table): a stable sort, radix for bytes."""
+    order = np.argsort(index, kind="stable")
+    counts = np.bincount(index, minlength=tables)
+    return order, np.repeat(np.arange(tables), counts), counts
