@@ -1,0 +1,1 @@
+"""Torch building blocks: wavelets, convolution blocks, exact integer layers, priors, quantisers."""

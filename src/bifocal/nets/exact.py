@@ -1,0 +1,144 @@
+"""Convolutions that are trained in float and run in integers, bit for bit the same everywhere.
+
+Between two halves of the waist nothing may differ, so the networks that the entropy decoder needs hold
+integer weights and integer activations with power-of-two scales (house plan, section 2; the idea of
+integer networks for this purpose is Ballé et al., ICLR 2019; power-of-two scales and the 2^24 argument,
+which lets ordinary float32 products carry them exactly, are ours).
+
+An activation with ``f`` fraction bits is a real number ``X·2^-f`` with X an integer in a saturating range. A
+weight row is ``W·2^-e`` with ``|W| <= 127`` and the largest ``e`` for which every partial sum stays below 2^24.
+In exact mode :class:`ExactConv` computes with those very numbers, in real units (a power of two changes no
+bit), and passes gradients straight through the roundings. :func:`integer_layer` reads the integers off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+#: Partial sums of integers up to this are exact in float32, in any order.
+EXACT_LIMIT = 2**24
+WEIGHT_MAX = 127
+
+
+def round_ste(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """``floor(x·scale + ½)/scale`` with the gradient of the identity (straight-through)."""
+    return x + (torch.floor(x.detach() * scale + 0.5) / scale - x.detach())
+
+
+@dataclass(frozen=True)
+class Range:
+    """Integers an exact activation may hold: ``lo..hi`` with ``fraction`` fraction bits."""
+
+    lo: int
+    hi: int
+    fraction: int
+
+    @property
+    def largest(self) -> int:
+        return max(-self.lo, self.hi)
+
+    def clip(self, x: Tensor) -> Tensor:
+        scale = 2.0**-self.fraction
+        return x.clamp(self.lo * scale, self.hi * scale)
+
+
+class ExactConv(nn.Module):
+    """A 1×1 or 3×3 convolution with saturating output; float or exact, by the ``exact`` argument.
+
+    ``qualities`` > 0 adds a bias per quality: a learned table ``[qualities, outputs]`` of anchors, evenly
+    spaced over qualities 1..100 and interpolated linearly. ``row_fraction`` gives output rows a finer or
+    coarser grid than ``out`` says (the heads: mean and table index differ).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        source: Range,
+        out: Range,
+        source_max: Tensor | None = None,
+        row_fraction: Tensor | None = None,
+        relu: bool = True,
+        shuffle: bool = False,
+        qualities: int = 0,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.weight.data *= gain
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.quality_bias = nn.Parameter(torch.zeros(qualities, outputs)) if qualities else None
+        self.source, self.out, self.relu, self.shuffle = source, out, relu, shuffle
+        fraction = torch.full((outputs,), out.fraction) if row_fraction is None else row_fraction
+        largest = torch.full((inputs,), source.largest) if source_max is None else source_max
+        self.register_buffer("row_fraction", fraction.to(torch.float32), persistent=False)
+        self.register_buffer("source_max", largest.to(torch.float32), persistent=False)
+
+    row_fraction: Tensor
+    source_max: Tensor
+
+    def total_bias(self, anchors: Tensor) -> Tensor:
+        """Bias for interpolation weights ``anchors [b, qualities]``: ``[b, outputs]`` or ``[1, outputs]``."""
+        if self.quality_bias is None:
+            return self.bias[None]
+        return self.bias + anchors @ self.quality_bias
+
+    def exponents(self) -> Tensor:
+        """The exponent ``e`` of every weight row ``[outputs]``: the largest that keeps the row's bound."""
+        with torch.no_grad():
+            w = self.weight.double().flatten(1)
+            bias = self.bias.double().abs()
+            if self.quality_bias is not None:
+                bias = (self.bias + self.quality_bias).double().abs().amax(0)
+            reach = self.source_max.double().repeat_interleave(self.weight[0, 0].numel())
+            source = 2.0**self.source.fraction
+            e = torch.floor(torch.log2(WEIGHT_MAX / w.abs().amax(1).clamp_min(1e-9)))
+            e = e.clamp(max=20)
+            for _ in range(40):  # lower the exponent of rows whose worst case is too large
+                integers = torch.round(w * 2.0 ** e[:, None])
+                total = (integers.abs() * reach).sum(1) + bias * 2.0**e * source
+                half = 2.0 ** (e + self.source.fraction - self.row_fraction.double() - 1).clamp(min=0)
+                wide = (integers.abs().amax(1) > WEIGHT_MAX) | (total + half + 2 > EXACT_LIMIT)
+                if not bool(wide.any()):
+                    break
+                e = e - wide.double()
+            # a shift to the left is never needed: too coarse a grid would be a network out of its range
+            return torch.maximum(e, self.row_fraction.double() - self.source.fraction).float()
+
+    def forward(self, x: Tensor, anchors: Tensor, exact: bool) -> Tensor:
+        """``x [b, inputs, h, w]`` within the source range to ``[b, outputs, h, w]`` (shuffled if asked)."""
+        weight, bias = self.weight, self.total_bias(anchors)
+        if exact:
+            e = self.exponents()
+            weight = round_ste(weight, (2.0**e)[:, None, None, None])
+            bias = round_ste(bias, 2.0 ** (e + self.source.fraction))
+        y = F.conv2d(x, weight, None, padding=weight.shape[-1] // 2) + bias[:, :, None, None]
+        if exact:
+            y = round_ste(y, (2.0**self.row_fraction)[:, None, None])
+        if self.relu:
+            y = y.relu()
+        scale = (2.0**-self.row_fraction)[:, None, None]
+        y = torch.minimum(torch.maximum(y, self.out.lo * scale), self.out.hi * scale)
+        return F.pixel_shuffle(y, 2) if self.shuffle else y
+
+
+def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Integers of one layer: weight ``[o, i, k, k]``, bias ``[1 or 100, o]``, shift ``[o]`` (all int64).
+
+    ``anchors`` are the interpolation weights of all qualities ``[100, qualities]``. The rounding half is in
+    the bias, so a runtime computes ``floor((W·x + B) / 2^shift)``.
+    """
+    with torch.no_grad():
+        e = layer.exponents()
+        weight = torch.floor(layer.weight * (2.0**e)[:, None, None, None] + 0.5)
+        shift = e + layer.source.fraction - layer.row_fraction
+        bias = torch.floor(layer.total_bias(anchors) * 2.0 ** (e + layer.source.fraction) + 0.5)
+        half = torch.where(shift > 0, 2.0 ** (shift - 1), torch.zeros_like(shift))
+        return weight.long(), (bias + half).long(), shift.long()

@@ -1,0 +1,212 @@
+"""The training loop: one model for all qualities, by minutes, on CPU or GPU.
+
+Every crop draws its own quality; its loss is rate + lambda·255²·MSE. The learning rate warms up, stays, and in
+a cooldown run falls linearly to zero, so that a long run can be branched and continued at will.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bifocal.errors import TrainingError
+from bifocal.systems.lowfirst import QUALITIES, LowFirst, quality_lambda
+from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bifocal.training.data import Corpus, Pixels, crops, load_corpus
+from bifocal.training.optimiser import make_optimisers
+from bifocal.training.recipe import Recipe
+
+SAVE_EVERY = 120.0  # seconds
+VALIDATE_EVERY = 600.0
+VALIDATION_QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
+
+
+def _to_tensor(batch: Pixels, device: str) -> Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(batch)).to(device, non_blocking=True)
+    return pixels.permute(0, 3, 1, 2).float()  # NHWC memory is channels-last already
+
+
+def objective(
+    model: LowFirst, pixels: Tensor, quality: Tensor, recipe: Recipe
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, and the figures worth logging."""
+    h, w = pixels.shape[-2:]
+    output, bits = model(pixels, quality, exact=recipe.exact, noise=True)
+    bpp = bits / (h * w)
+    mse = ((output - pixels) ** 2).mean((1, 2, 3))
+    lam = quality_lambda(recipe.system, quality)
+    weight = (recipe.system.lambda_min / lam) ** recipe.balance
+    loss = ((bpp + lam * mse) * weight).mean()
+    with torch.no_grad():
+        psnr = 10 * torch.log10(255**2 / mse).mean()
+        return loss, {"loss": float(loss), "bpp": float(bpp.mean()), "psnr": float(psnr)}
+
+
+@torch.no_grad()
+def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -> list[dict[str, float]]:
+    """Rounded rate and distortion on the middle of each validation picture, a row a quality, in float32.
+
+    Rows hold quality, mean bpp, mean PSNR (per picture first) and mean loss ``bpp + lambda·MSE``.
+    """
+    device = next(model.parameters()).device
+    middles = []
+    for picture in corpus.validation:
+        h, w = (min(s, size) // 64 * 64 for s in picture.shape[:2])
+        i, j = (picture.shape[0] - h) // 2, (picture.shape[1] - w) // 2
+        middles.append(_to_tensor(picture[None, i : i + h, j : j + w], str(device)))
+    rows = []
+    for q in VALIDATION_QUALITIES:
+        quality = torch.tensor([q], device=device)
+        lam = float(quality_lambda(model.config, quality))
+        figures = []
+        for pixels in middles:
+            output, bits = model(pixels, quality, exact=exact, noise=False)
+            mse = float(((output.clamp(0, 255).round() - pixels) ** 2).mean())
+            bpp = float(bits) / (pixels.shape[2] * pixels.shape[3])
+            figures.append((bpp, 10 * np.log10(255**2 / max(mse, 1e-3)), bpp + lam * mse))
+        bpp, psnr, loss = np.mean(figures, 0)
+        rows.append({"quality": q, "bpp": float(bpp), "psnr": float(psnr), "loss": float(loss)})
+    return rows
+
+
+def _rate(step: int, elapsed: float, budget: float, recipe: Recipe) -> float:
+    warm = min(1.0, (step + 1) / recipe.warmup)
+    left = max(0.0, 1 - elapsed / budget)
+    return warm * (min(1.0, left / recipe.cooldown) if recipe.cooldown > 0 else 1.0)
+
+
+def train(
+    recipe: Recipe, data: Path, out: Path, *, minutes: float, resume: Path | None = None, device: str = "cpu"
+) -> Path:
+    """Train for ``minutes``, writing checkpoint, curves and run record into ``out``; return the checkpoint.
+
+    A checkpoint is written every two minutes and at the end. Raises :class:`TrainingError` when data or
+    checkpoint do not fit, before any step is made.
+    """
+    torch.manual_seed(recipe.seed)
+    old = load_checkpoint(resume) if resume else None
+    if old and old.config != recipe.system:
+        raise TrainingError(f"{resume} has another configuration than recipe {recipe.name}: {old.config}.")
+    corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
+    model = old.model(average=False) if old else LowFirst(recipe.system)
+    average = old.model() if old else copy.deepcopy(model)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average.to(device).requires_grad_(False)
+    history = list(old.history) if old else []
+    seed = recipe.seed + 1000 * len(history)
+    batches = crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    run = _Run(recipe, out, corpus, history, device)
+    return run.train(model, average, batches, minutes * 60)
+
+
+class _Run:
+    """One run's clock, log and files."""
+
+    def __init__(
+        self, recipe: Recipe, out: Path, corpus: Corpus, history: list[dict[str, Any]], device: str
+    ) -> None:
+        self.recipe, self.out, self.corpus, self.history, self.device = recipe, out, corpus, history, device
+        self.begin = time.monotonic()
+        self.step, self.losses = 0, [float("nan")]
+
+    def train(self, model: LowFirst, average: LowFirst, batches: Iterator[Pixels], budget: float) -> Path:
+        recipe = self.recipe
+        optimisers = make_optimisers(model, lr=recipe.lr, kernel_lr=recipe.kernel_lr)
+        base = [[g["lr"] for g in o.param_groups] for o in optimisers]
+        saved = validated = logged = 0.0
+        figures: list[dict[str, float]] = []
+        self.begin = time.monotonic()
+        while (elapsed := time.monotonic() - self.begin) < budget:
+            rate = _rate(self.step, elapsed, budget, recipe)
+            for o, rates in zip(optimisers, base, strict=True):
+                for g, lr in zip(o.param_groups, rates, strict=True):
+                    g["lr"] = lr * rate
+                o.zero_grad(set_to_none=True)
+            pixels = _to_tensor(next(batches), self.device)
+            quality = torch.randint(1, QUALITIES + 1, (len(pixels),), device=self.device)
+            with torch.autocast(self.device, dtype=torch.bfloat16):
+                loss, figure = objective(model, pixels, quality, recipe)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            if bool(norm.isfinite()):  # a batch that overflows is skipped, not learned
+                for o in optimisers:
+                    o.step()
+            self._average(model, average)
+            self.step += 1
+            figures.append(figure)
+            if elapsed - logged >= 15:
+                self._log(elapsed, rate, figures)
+                logged, figures = elapsed, []
+            if elapsed - validated >= VALIDATE_EVERY:
+                self._validate(average, elapsed)
+                validated = elapsed
+            if elapsed - saved >= SAVE_EVERY:
+                self._save(model, average, elapsed)
+                saved = elapsed
+        self._validate(average, budget)
+        return self._save(model, average, time.monotonic() - self.begin)
+
+    @torch.no_grad()
+    def _average(self, model: LowFirst, average: LowFirst) -> None:
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if not self.history else self.recipe.ema
+        mean, new = list(average.parameters()), list(model.parameters())
+        torch._foreach_lerp_(mean, new, 1 - decay)
+
+    def _log(self, elapsed: float, rate: float, figures: list[dict[str, float]]) -> None:
+        mean = {k: float(np.mean([f[k] for f in figures])) for k in figures[0]}
+        self.losses.append(mean["loss"])
+        speed = self.step * self.recipe.batch / max(elapsed, 1e-9)
+        row = {"seconds": round(elapsed), "step": self.step, "rate": round(rate, 4), "crops_per_s": round(speed, 1)}
+        row |= {k: round(v, 4) for k, v in mean.items()}
+        path = self.out / "curve.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(" ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+
+    def _validate(self, average: LowFirst, elapsed: float) -> None:
+        start = time.monotonic()
+        rows = validate(average, self.corpus, exact=self.recipe.exact)
+        with (self.out / "validation.jsonl").open("a") as file:
+            file.write(json.dumps({"seconds": round(elapsed), "step": self.step, "rows": rows}) + "\n")
+        text = " | ".join(f"{r['bpp']:.3f} {r['psnr']:.2f}" for r in rows)
+        print(f"validation: {text}; loss {np.mean([r['loss'] for r in rows]):.4f}", flush=True)
+        self.begin += time.monotonic() - start  # validation is not training: it does not count
+
+    def _save(self, model: LowFirst, average: LowFirst, elapsed: float) -> Path:
+        record = {
+            "recipe": dataclasses.asdict(self.recipe),
+            "minutes": round(elapsed / 60, 2),
+            "steps": self.step,
+            "crops": self.step * self.recipe.batch,
+            "loss": round(self.losses[-1], 5),
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else platform.machine() + " CPU",
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "pictures": len(self.corpus.train),
+        }
+        checkpoint = Checkpoint(
+            self.recipe.system,
+            {k: v.detach().cpu() for k, v in model.state_dict().items()},
+            {k: v.detach().cpu() for k, v in average.state_dict().items()},
+            (*self.history, record),
+        )
+        path = self.out / "checkpoint.safetensors"
+        save_checkpoint(path, checkpoint)
+        (self.out / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+        return path

@@ -1,0 +1,55 @@
+"""Recipes: TOML files that give a training run every number it has."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bifocal.errors import TrainingError
+from bifocal.systems.lowfirst import LowFirstConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run. ``cooldown`` is the share of the run's minutes over which the learning rate falls to zero."""
+
+    name: str
+    system: LowFirstConfig = LowFirstConfig()
+    exact: bool = False  # train the entropy networks on their integers
+    crop: int = 128
+    batch: int = 16
+    exclude: tuple[str, ...] = ()
+    validation: int = 64
+    lr: float = 1e-3  # AdamW: biases, gains, linear paths
+    kernel_lr: float = 2e-3  # Muon: kernels; 0 gives them to AdamW
+    warmup: int = 200
+    cooldown: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.999
+    balance: float = 0.5  # losses count (lambda_min/lambda)^balance, so that low rates are heard
+    seed: int = 0
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; unknown keys are refused so that a misspelt number is not a silent default."""
+    try:
+        with path.open("rb") as file:
+            table: dict[str, Any] = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise TrainingError(f"There is no recipe {path}. The shipped ones are in training/recipes.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"{path} is not valid TOML: {error}") from error
+    system = table.pop("system", {})
+    for given, known, where in (
+        (system, LowFirstConfig, "[system]"),
+        (table, Recipe, "the recipe"),
+    ):
+        unknown = set(given) - {f.name for f in dataclasses.fields(known)}
+        if unknown:
+            raise TrainingError(f"{path}: {where} does not know {', '.join(sorted(unknown))}.")
+    table.setdefault("name", path.stem)
+    table["exclude"] = tuple(table.get("exclude", ()))
+    return Recipe(system=LowFirstConfig(**system), **table)
