@@ -1,11 +1,11 @@
 """Symbols of one tile ⇄ its payload: an ANS coder over integer tables, and a bit section for escapes.
 
-The coder is constriction's ``AnsCoder`` (Bamler, arXiv 2201.01741; ANS is Duda's, arXiv 1311.2540): 32-bit words,
-a 64-bit state, 24-bit precision. Within a group, symbols are sorted by table so that each table costs one call.
-A symbol outside its table is coded as the table's escape, and its value goes to a bit section beside the words:
-sign, then Exp-Golomb of bounded length. Every payload that decodes is the only payload of its symbols.
+The coder is constriction's ``AnsCoder`` (Bamler, arXiv 2201.01741; ANS is Duda's, arXiv 1311.2540): 32-bit
+words, a 64-bit state, 24-bit precision. Within a group, symbols are sorted by table so that each table costs
+one call. A symbol outside its table is coded as the table's escape, and its value goes to a bit section
+beside the words: sign, then Exp-Golomb of bounded length. No symbols have two payloads.
 
-    payload = varint(bytes of the bit section) · bit section · ANS words, little-endian, without trailing zero bytes
+    payload = varint(bytes of bit section) · bit section · ANS words, little-endian, no trailing zero bytes
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class TileEncoder:
             outside = beyond > 0
             if np.abs(ordered.astype(np.int64)).max() > MAX_SYMBOL:
                 raise LatentsError(
-                    f"a latent symbol is beyond ±{MAX_SYMBOL}, the format's limit: the analysis network diverged."
+                    f"a latent symbol is beyond ±{MAX_SYMBOL}, the format's limit: the analysis diverged. "
+                    "Check the model with `bifocal doctor`."
                 )
             entries[outside] = 2 * radius[outside] + 1
             signs = (ordered[outside] < 0).tolist()
@@ -76,7 +77,8 @@ class TileEncoder:
 class TileDecoder:
     """Takes the groups of a tile from its payload, in coding order; :meth:`finish` says whether all was used.
 
-    Any bytes may be decoded: wrong ones give wrong symbols or :class:`DamagedStream`, never a read out of bounds.
+    Any bytes may be decoded: wrong ones give wrong symbols or :class:`DamagedStream`, and nothing is ever
+    read beyond them.
     """
 
     def __init__(self, payload: bytes | memoryview, tables: Tables) -> None:
@@ -92,7 +94,8 @@ class TileDecoder:
         array = np.frombuffer(padded, dtype="<u4").astype(np.uint32)
         self._coder = constriction.stream.stack.AnsCoder(array)
         self._tables = tables
-        self._bits = bin(int.from_bytes(b"\1" + section, "big"))[3:]
+        self._bits = 8 * size
+        self._section = section + bytes(8)  # so that a window of 64 bits may begin at any bit
         self._position = 0
 
     def take(self, index: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -113,26 +116,23 @@ class TileDecoder:
         return values
 
     def _escape(self, radius: int) -> int:
-        bits, start = self._bits, self._position + 1
-        one = bits.find("1", start, start + _ESCAPE_ZEROS + 1)
-        stop = 2 * one - start + 1
-        if one < 0 or stop > len(bits):
-            raise DamagedStream(
-                "an escaped symbol runs past the escape section of its tile: the tile is damaged."
-            )
-        magnitude = radius + int(bits[one:stop], 2)
+        byte, bit = self._position >> 3, self._position & 7
+        window = int.from_bytes(self._section[byte : byte + 8], "big") << bit
+        zeros = 63 - (window & ((1 << 63) - 1)).bit_length()
+        self._position += 2 + 2 * zeros
+        if zeros > _ESCAPE_ZEROS or self._position > self._bits:
+            raise DamagedStream("an escaped symbol runs past the escapes of its tile: the tile is damaged.")
+        magnitude = radius + (window >> (62 - 2 * zeros) & ((2 << zeros) - 1))
         if magnitude > MAX_SYMBOL:
             raise DamagedStream(f"an escaped symbol is beyond ±{MAX_SYMBOL}: the tile is damaged.")
-        self._position = stop
-        return -magnitude if bits[start - 1] == "1" else magnitude
+        return -magnitude if window >> 63 & 1 else magnitude
 
     def finish(self) -> None:
         """Raise :class:`DamagedStream` unless the coder is empty and only padding is left of the escapes."""
-        rest = self._bits[self._position :]
-        if not self._coder.is_empty() or len(rest) > 7 or "1" in rest:
-            raise DamagedStream(
-                "a tile holds more than its symbols: it is damaged or was cut from another stream."
-            )
+        left = self._bits - self._position
+        padding = left < 8 and not (left and self._section[self._bits // 8 - 1] & ((1 << left) - 1))
+        if not self._coder.is_empty() or not padding:
+            raise DamagedStream("a tile holds more than its symbols: it is damaged, or of another stream.")
 
 
 def _sort(

@@ -1,8 +1,8 @@
 """What a stream may declare, and the only way its bytes are read.
 
-A declared number is read with a ceiling, and compared with the bytes that are really there, before anything is
-allocated for it. The format's own ceilings are constants, the same for everyone; a reader's :class:`Limits` may
-be tighter, so that a server opens only what it can afford.
+A declared number is read with a ceiling, and compared with the bytes that are really there, before anything
+is allocated for it. The format's own ceilings are constants, the same for everyone; a reader's
+:class:`Limits` may be tighter, so that a server opens only what it can afford.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ TILE_UNIT = 64
 MAX_TILE_PIXELS = 1 << 22
 #: Largest tile side that can be declared; the area above still holds.
 MAX_TILE_SIDE = 1 << 16
+#: Most payload bytes for a pixel of a tile: four times what one escaped symbol for every pixel takes.
+MAX_PAYLOAD_PER_PIXEL = 32
 #: Most metadata chunks in a stream.
 MAX_CHUNKS = 32
 #: Largest magnitude of a coded symbol; a decoded latent stays far inside int32.
@@ -29,7 +31,7 @@ MAX_SYMBOL = 1 << 24
 class Limits:
     """What this reader agrees to open.
 
-    ``pixels`` bounds width × height, and with it all work and memory (about 8 bytes a pixel for latents);
+    ``pixels`` bounds the area of the picture padded to multiples of 64, and with it all work and memory;
     ``metadata_bytes`` bounds all chunks together; ``stream_bytes`` bounds the whole stream.
 
     >>> Limits(pixels=1_000_000).pixels

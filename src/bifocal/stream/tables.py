@@ -1,9 +1,9 @@
 """Probability tables: integer frequencies, made once when a model is packed and stored with it.
 
-Table ``t`` covers the symbols ``-radius[t] .. radius[t]`` and then one escape, with integer frequencies that are
-at least 1 and sum to 2^16. Nothing is rebuilt from a density when a model is loaded, so no two machines can
-disagree about a boundary. Gaussians on a ladder of log-spaced scales are Ballé et al. (arXiv 1802.01436) and
-Minnen et al. (arXiv 1809.02736); the symmetric integer rounding and the wide radius are ours.
+Table ``t`` covers the symbols ``-radius[t] .. radius[t]`` and then one escape, with integer frequencies that
+are at least 1 and sum to 2^16. Nothing is rebuilt from a density when a model is loaded, so no two machines
+can disagree about a boundary. Gaussians on a ladder of log-spaced scales are Ballé et al. (arXiv 1802.01436)
+and Minnen et al. (arXiv 1809.02736); the symmetric integer rounding and the wide radius are ours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_TABLES = 256
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """``frequency`` int32 ``[n, 2·max(radius)+2]``, zero beyond each table's escape; ``radius`` int32 ``[n]``.
+    """``frequency`` int32 ``[n, 2·max(radius)+2]``, zero beyond each escape; ``radius`` int32 ``[n]``.
 
     Raises :class:`ModelError` unless every table is complete. Symbol ``q`` of table ``t`` is entry
     ``q + radius[t]``; its escape is entry ``2·radius[t] + 1``.
@@ -54,8 +54,8 @@ class Tables:
         if (f[inside] < 1).any() or f[~inside].any() or (total != TOTAL).any():
             bad = int((total != TOTAL).argmax())
             raise ModelError(
-                f"a probability table of the model is damaged (table {bad} sums to {int(total[bad])}; entries are "
-                f"at least 1 and sum to {TOTAL}). Pack the model again."
+                f"the model is damaged: probability table {bad} sums to {int(total[bad])}; entries "
+                f"are at least 1 and sum to {TOTAL}. Pack the model again."
             )
 
     @property
