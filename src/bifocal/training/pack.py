@@ -156,6 +156,8 @@ def _write(folder: Path, spec: dict[str, Any], arrays: dict[str, NDArray[Any]], 
         if folder.exists():
             shutil.rmtree(folder)
         partial.chmod(0o755)
+        for file in partial.iterdir():
+            file.chmod(0o644)  # others may read what this user packed
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
