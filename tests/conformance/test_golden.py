@@ -1,0 +1,56 @@
+"""Streams that were ever written decode for ever, to the same latents, and pack again to the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from bifocal.stream import container
+from bifocal.stream.exact import Kind, NumpyBackend
+from bifocal.stream.latents import EntropyModel, pack, unpack
+from tests.conformance.make_golden import latents_hash
+
+GOLDEN = Path(__file__).parent / "golden"
+STREAMS = [
+    pytest.param(folder, name, hashes, id=f"{folder.name}/{name}")
+    for folder in sorted(GOLDEN.iterdir())
+    for name, hashes in json.loads((folder / "hashes.json").read_text())["streams"].items()
+]
+#: SHA-256 of every hashes.json: append a line for a new folder, never change one.
+FOLDERS = {
+    "tiny-1": "278ff00c42d79c2e6b9252928d8935f4b403f1e8c8b045bb1ec50cc21a7e9e43",
+}
+
+
+def test_golden_folders_are_append_only() -> None:
+    found = {p.name: hashlib.sha256((p / "hashes.json").read_bytes()).hexdigest() for p in GOLDEN.iterdir()}
+    assert found == FOLDERS
+
+
+@pytest.mark.parametrize("folder", sorted(GOLDEN.iterdir()), ids=lambda p: p.name)
+def test_every_stream_is_listed_and_the_model_is_small(folder: Path) -> None:
+    hashes = json.loads((folder / "hashes.json").read_text())
+    assert {p.stem for p in folder.glob("*.bfc")} == set(hashes["streams"])
+    assert EntropyModel.load(folder / "model").fingerprint.hex() == hashes["fingerprint"]
+    assert sum(p.stat().st_size for p in (folder / "model").iterdir()) <= 100_000
+
+
+@pytest.mark.parametrize("kind", ["float32", "int64"])
+@pytest.mark.parametrize(("folder", "name", "hashes"), STREAMS)
+def test_decodes_to_the_recorded_latents_and_packs_again(
+    folder: Path, name: str, hashes: dict[str, str], kind: Kind
+) -> None:
+    model, backend = EntropyModel.load(folder / "model"), NumpyBackend(kind)
+    data = (folder / f"{name}.bfc").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == hashes["bytes"]
+    latents = unpack(data, model, backend)
+    assert latents_hash(latents) == hashes["latents"]
+    assert pack(latents, model, backend, container.read(data).metadata) == data
+    assert backend.layers_run == {
+        f"{net.name}.{i}": 2 * len(container.read(data).tiles)
+        for net in (model.hyper, *model.predictors)
+        for i in range(len(net.layers))
+    }
