@@ -68,6 +68,10 @@ def common_range(anchor: Curve, test: Curve) -> tuple[float, float]:
 def _mean_gap(anchor: Curve, test: Curve, across: str) -> float:
     pieces = []
     for curve in (anchor, test):
+        if len(curve.bpp) != len(curve.psnr) or not all(bpp > 0.0 for bpp in curve.bpp):
+            raise MeasureError(
+                f"The curve of {curve.name} has a point without bits or without quality. Leave it out."
+            )
         rate, quality = np.log(np.asarray(curve.bpp, np.float64)), np.asarray(curve.psnr, np.float64)
         x, y = (quality, rate) if across == "psnr" else (rate, quality)
         pieces.append(_Akima.through(curve.name, x, y))

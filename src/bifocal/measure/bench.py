@@ -210,7 +210,10 @@ def read_json(path: Path) -> list[Row]:
     """The rows of a file of :func:`write_json`. Raises MeasureError when it is not one."""
     try:
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        return [Row(**{k: math.nan if v is None else v for k, v in entry.items()}) for entry in entries]
+        filled: list[dict[str, Any]] = [
+            {k: math.nan if v is None else v for k, v in entry.items()} for entry in entries
+        ]
+        return [Row(**entry) for entry in filled]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise MeasureError(
             f"{path} does not hold bench rows ({fault}). Delete it and measure again."
