@@ -83,8 +83,10 @@ class TileDecoder:
 
     def __init__(self, payload: bytes | memoryview, tables: Tables) -> None:
         reader = Reader(payload)
-        size = reader.varint(len(payload), "escape section of a tile")
-        section = bytes(reader.take(size, "escape section of a tile"))
+        size = reader.varint((1 << 32) - 1, "size of a tile's escapes")
+        if size > reader.remaining:
+            raise DamagedStream("a tile declares more escapes than it has bytes: the tile is damaged.")
+        section = bytes(reader.take(size, "escapes of a tile"))
         words = bytes(reader.take(reader.remaining, "words of a tile"))
         if words and not words[-1]:
             raise DamagedStream(
