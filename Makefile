@@ -13,7 +13,7 @@ PIP_FLAGS = --quiet --disable-pip-version-check --constraint constraints.txt
 .PHONY: demo test format clean
 
 demo: .venv/installed
-	.venv/bin/python examples/demo.py
+	.venv/bin/python -m bifocal.measure.demo
 
 test: .venv-dev/installed
 	.venv-dev/bin/ruff format --check .

@@ -3,9 +3,11 @@
 The rules, in one place:
 
 * 8-bit RGB and gray are taken as they are; black-and-white becomes gray, a palette becomes RGB.
-* An alpha channel is dropped if it is fully opaque, because then it says nothing; otherwise the picture is refused.
+* An alpha channel is dropped if it is fully opaque, because then it says nothing; otherwise the picture is
+  refused.
 * More than 8 bits a channel, CMYK and other colour spaces are refused, saying how to convert: never silently.
-* The EXIF orientation of a Pillow image is applied here, once. EXIF itself is not kept, so nothing is turned twice.
+* The EXIF orientation of a Pillow image is applied here, once. EXIF itself is not kept, so nothing is turned
+  twice.
 * An ICC profile travels along unread, as ``metadata["icc"]``.
 """
 
@@ -39,7 +41,8 @@ def as_picture(picture: PictureLike) -> Picture:
     >>> as_picture(np.zeros((4, 6, 3), np.uint8)).width
     6
 
-    :raises PictureError: if it is no picture, or one of a kind that Bifocal does not code (see the module's rules).
+    :raises PictureError: if it is no picture, or one of a kind that Bifocal does not code (see the module's
+        rules).
     """
     if isinstance(picture, Picture):
         return picture
@@ -49,8 +52,8 @@ def as_picture(picture: PictureLike) -> Picture:
     if _is_pillow(picture):
         return from_pillow(picture)
     raise PictureError(
-        f"a {type(picture).__name__} is not a picture. Give a uint8 array [h, w, 3] or [h, w], a Pillow image, "
-        "or read a file with bifocal.read_picture(path)."
+        f"a {type(picture).__name__} is not a picture. Give a uint8 array [h, w, 3] or [h, w], a Pillow "
+        "image, or read a file with bifocal.read_picture(path)."
     )
 
 
@@ -91,7 +94,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except OSError:
         raise  # the pixels themselves could not be read
-    except Exception:  # Pillow's EXIF parser raises a dozen kinds; a picture with broken EXIF is still a picture
+    except Exception:  # Pillow's EXIF parser raises a dozen kinds; with broken EXIF it is still a picture
         return image
 
 
@@ -106,11 +109,13 @@ def _to_rgb_or_gray(image: Image.Image) -> Image.Image:
         lowest = image.getchannel("A").getextrema()[0]
         if lowest != 255:
             raise PictureError(
-                f"this picture is transparent in places (mode {mode}); Bifocal codes RGB and gray only. Put it on a "
-                "background first, or drop the transparency with image.convert('RGB')."
+                f"this picture is transparent in places (mode {mode}); Bifocal codes RGB and gray only. "
+                "Put it on a background first, or drop the transparency with image.convert('RGB')."
             )
         return image.convert("L" if image.mode == "LA" else "RGB")
     if mode == "P":
         return image.convert("RGB")
     advice = _ADVICE.get(mode.split(";")[0], "convert it with image.convert('RGB')")
-    raise PictureError(f"this picture has pixels of mode {mode}; Bifocal codes 8-bit RGB and gray only: {advice}.")
+    raise PictureError(
+        f"this picture has pixels of mode {mode}; Bifocal codes 8-bit RGB and gray only: {advice}."
+    )

@@ -1,4 +1,4 @@
-"""Picture files, through Pillow: sizes checked before pixels are allocated, outputs written whole or not at all."""
+"""Picture files, through Pillow: sizes checked before pixels are allocated, outputs whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ READ_SUFFIXES = frozenset(
     ".jpg .jpeg .png .webp .avif .bmp .gif .tif .tiff .ppm .pgm .pnm .pbm .jp2 .j2k .tga .qoi .mpo".split()
 )
 
-#: Suffix of an output file to Pillow's format and settings. PNG at level 3 is as small as at the default and faster.
+#: Suffix of an output file to Pillow's format and settings. PNG at level 3 is as small as at the default and
+#: faster.
 WRITE_FORMATS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 3}),
     ".ppm": ("PPM", {}),
@@ -41,11 +42,17 @@ MAX_PIXELS = 1 << 27
 _MANY_FRAMES_ARE_ONE_PICTURE = ("MPO", "ICO", "ICNS")  # further frames are previews or gain maps
 
 
+def is_picture_name(path: Path) -> bool:
+    """Whether a file's name says that it is a picture that we read."""
+    return path.suffix.lower() in READ_SUFFIXES
+
+
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read an RGB or gray picture file, upright, with its ICC profile.
 
     :param max_pixels: refuse a file whose header declares more pixels than this, before decoding it.
-    :raises PictureError: if the file is no picture, is damaged, too large, or of a kind that Bifocal does not code.
+    :raises PictureError: if the file is no picture, is damaged, too large, or of a kind that Bifocal does not
+        code.
     :raises OSError: if the file cannot be opened.
     """
     from PIL import Image
@@ -62,20 +69,24 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         except MemoryError:
             raise
         except Exception as error:  # damaged files make Pillow raise errors of a dozen kinds
-            raise PictureError(f"{path} cannot be read as a picture ({error}). Is it complete, and a picture?") from error
+            raise PictureError(
+                f"{path} cannot be read as a picture ({error}). Is it complete, and a picture?"
+            ) from error
 
 
 def _check_header(image: Image.Image, path: Path, max_pixels: int) -> None:
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise PictureError(
-            f"{image.width}×{image.height} is {pixels} pixels, above the limit of {max_pixels}. Scale the picture down "
-            "or raise max_pixels."
+            f"{image.width}×{image.height} is {pixels} pixels, above the limit of {max_pixels}. Scale the "
+            "picture down or raise max_pixels."
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format not in _MANY_FRAMES_ARE_ONE_PICTURE:
-        raise PictureError(f"it holds {frames} frames; Bifocal codes still pictures. Extract one frame first.")
-    if any(";16" in str(tile[3]) or "I;16" in str(tile[3]) for tile in image.tile):
+        raise PictureError(
+            f"it holds {frames} frames; Bifocal codes still pictures. Extract one frame first."
+        )
+    if any(";16" in str(tile[3]) or "I;16" in str(tile[3]) for tile in getattr(image, "tile", ())):
         raise PictureError("it has 16 bits a channel; Bifocal codes 8. Scale it to 8 bits first.")
 
 

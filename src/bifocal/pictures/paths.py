@@ -18,6 +18,11 @@ class Pair:
     target: Path
 
 
+def is_stream_name(path: Path) -> bool:
+    """Whether a file's name says that it is a stream."""
+    return path.suffix.lower() == ".bfc"
+
+
 def pair_paths(
     inputs: Sequence[Path],
     output: Path | None,
@@ -28,10 +33,10 @@ def pair_paths(
 ) -> list[Pair]:
     """Pair every input with its output.
 
-    A folder stands for the files under it for which ``wanted`` says yes. Without ``output`` a result stands beside
-    its source with ``suffix``. One file may name its ``output`` file, and then replaces what is there; for several, or for a
-    folder, ``output`` is a folder, made if need be, where subfolders are kept. A name that we derive
-    never replaces an existing file unless ``replace``; no output ever replaces an input.
+    A folder stands for the files under it for which ``wanted`` says yes. Without ``output`` a result stands
+    beside its source with ``suffix``. One file may name its ``output`` file, and then replaces what is there;
+    for several, or for a folder, ``output`` is a folder, made if need be, where subfolders are kept. A name
+    that we derive never replaces an existing file unless ``replace``; no output ever replaces an input.
 
     :raises OptionError: if an input does not exist, nothing is found, or two results would share a name.
     """
@@ -74,13 +79,18 @@ def _refuse_collisions(pairs: Sequence[Pair], replace: bool) -> None:
     for pair in pairs:
         target = pair.target.resolve()
         if target in sources:
-            raise OptionError(f"{pair.target} is an input and would be overwritten. Name another output with -o.")
+            raise OptionError(
+                f"{pair.target} is an input and would be overwritten. Name another output with -o."
+            )
         if target in targets:
             raise OptionError(
-                f"{targets[target]} and {pair.source} would both become {pair.target}. Rename one, or encode them apart."
+                f"{targets[target]} and {pair.source} would both become {pair.target}. Rename one, or "
+                "encode them apart."
             )
         if pair.target.is_dir():
             raise OptionError(f"{pair.target} is a folder. Name another output with -o.")
         if pair.target.exists() and not replace:
-            raise OptionError(f"{pair.target} exists already. Say --force to replace it, or name an output with -o.")
+            raise OptionError(
+                f"{pair.target} exists already. Say --force to replace it, or name an output with -o."
+            )
         targets[target] = pair.source

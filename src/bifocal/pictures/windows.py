@@ -1,8 +1,9 @@
 """Padding and windows: how a picture of any size passes through networks of bounded memory.
 
 Float networks see a picture window by window. A window is a core, which is kept, and a halo around it, which
-is computed and thrown away: with a halo as wide as the receptive field reaches, cores meet without a seam. Which
-windows are used is not part of the format: they change no decoded latent, and pixels only by float rounding.
+is computed and thrown away: with a halo as wide as the receptive field reaches, cores meet without a seam.
+Which windows are used is not part of the format: they change no decoded latent, and pixels only by float
+rounding.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch along one axis: the core ``start..stop`` inside the padded-out ``outer_start..outer_stop``."""
+    """A stretch along one axis: the core ``start..stop`` inside the wider ``outer_start..outer_stop``."""
 
     start: int
     stop: int

@@ -1,6 +1,8 @@
 """Exact networks on ONNX Runtime: the same integers as :class:`bifocal.stream.exact.NumpyBackend`.
 
-The graph comes from the packed model, its weights from the network itself, which was proved when it was loaded.
+The graph comes from the packed model (:func:`bifocal.training.export.exact_graph` wrote it, as unfold and 1×1
+products, so that no engine can choose Winograd or an FFT), its weights from the network itself, proved when
+it was loaded.
 """
 
 from __future__ import annotations
@@ -44,14 +46,17 @@ class OrtBackend:
         y: NDArray[np.float32] = session.run(["y"], feeds)[0]
         for number in range(len(net.layers)):
             self.layers_run[f"{net.name}.{number}"] += 1
-        return y[0].astype(np.int32)
+        out: NDArray[np.int32] = y[0].astype(np.int32)
+        return out
 
     def _open(self, net: ExactNet) -> onnxruntime.InferenceSession:
         path = self._folder / graph_file(net.name)
         session = open_session(path, graph_weights(net), threads=self._threads)
         inputs = ["x", *(f"bias.{number}" for number in range(len(net.layers)))]
         if [i.name for i in session.get_inputs()] != inputs:
-            raise ModelError(f"{path} is not the graph of a network of {len(net.layers)} layers. Pack the model again.")
+            raise ModelError(
+                f"{path} is not the graph of a network of {len(net.layers)} layers. Pack the model again."
+            )
         return session
 
 
@@ -59,18 +64,21 @@ def graph_file(net: str) -> str:
     """The file of an exact network's graph in a packed model.
 
     >>> graph_file("predict.0")
-    'exact-predict-0.onnx'
+    'exact-predict.0.onnx'
     """
-    return f"exact-{net.replace('.', '-')}.onnx"
+    return f"exact-{net}.onnx"
 
 
 def graph_weights(net: ExactNet) -> dict[str, NDArray[np.float32]]:
-    """The external initialisers of a network's graph: integers in float32, in the order that the graph unfolds in."""
-    weights = {f"exact.{net.name}.input_max": net.input_max.astype(np.float32).reshape(1, -1, 1, 1)}
+    """The external initialisers of a network's graph, all float32.
+
+    For layer L ``exact.NET.L.matrix``, the weights ``[o, k·k·i, 1, 1]`` in the order that the graph unfolds
+    in, and ``exact.NET.L.scale``, 2^-shift ``[1, o, 1, 1]``. The bias of a quality is an input of the graph.
+    """
+    weights: dict[str, NDArray[np.float32]] = {}
     for number, layer in enumerate(net.layers):
-        rows = len(layer.weight)
+        rows, name = len(layer.weight), f"exact.{net.name}.{number}"
         unfolded = layer.weight.transpose(0, 2, 3, 1).reshape(rows, -1, 1, 1)
-        weights[f"exact.{net.name}.{number}.weight"] = np.ascontiguousarray(unfolded, dtype=np.float32)
-        scale = np.ldexp(1.0, -layer.shift).astype(np.float32).reshape(1, -1, 1, 1)
-        weights[f"exact.{net.name}.{number}.scale"] = scale
+        weights[f"{name}.matrix"] = np.ascontiguousarray(unfolded, dtype=np.float32)
+        weights[f"{name}.scale"] = np.ldexp(1.0, -layer.shift).astype(np.float32).reshape(1, -1, 1, 1)
     return weights

@@ -43,6 +43,10 @@ def open_session(
         graph = path.read_bytes()
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except FileNotFoundError as error:
-        raise ModelError(f"{path.name} is missing from the model in {path.parent}. Install or pack it again.") from error
+        raise ModelError(
+            f"{path.name} is missing from the model in {path.parent}. Install or pack it again."
+        ) from error
     except Exception as error:  # ONNX Runtime raises its own kinds, none of which it exports as a tree
-        raise ModelError(f"ONNX Runtime cannot load {path}: {error}. Install or pack the model again.") from error
+        raise ModelError(
+            f"ONNX Runtime cannot load {path}: {error}. Install or pack the model again."
+        ) from error

@@ -1,0 +1,71 @@
+"""Bifocal: one stream, two readers. A learned image codec whose streams decode bit-exactly on every machine.
+
+>>> import bifocal, numpy
+>>> data = bifocal.encode(numpy.full((48, 64, 3), 200, numpy.uint8), quality=60)
+>>> picture = bifocal.decode(data)
+>>> picture.width, picture.height
+(64, 48)
+
+Everything named in ``__all__`` is public; importing this module alone loads nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bifocal.api import StreamInfo, decode, decode_file, encode, encode_file, info
+    from bifocal.errors import BifocalError
+    from bifocal.pictures.convert import to_pillow
+    from bifocal.pictures.files import read_picture, write_picture
+    from bifocal.runtime.model import Model
+    from bifocal.stream.limits import Limits
+    from bifocal.types import Picture
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BifocalError",
+    "Limits",
+    "Model",
+    "Picture",
+    "StreamInfo",
+    "decode",
+    "decode_file",
+    "encode",
+    "encode_file",
+    "info",
+    "read_picture",
+    "to_pillow",
+    "write_picture",
+]
+
+_HOMES = {
+    "BifocalError": "bifocal.errors",
+    "Limits": "bifocal.stream.limits",
+    "Model": "bifocal.runtime.model",
+    "Picture": "bifocal.types",
+    "StreamInfo": "bifocal.api",
+    "decode": "bifocal.api",
+    "decode_file": "bifocal.api",
+    "encode": "bifocal.api",
+    "encode_file": "bifocal.api",
+    "info": "bifocal.api",
+    "read_picture": "bifocal.pictures.files",
+    "to_pillow": "bifocal.pictures.convert",
+    "write_picture": "bifocal.pictures.files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bifocal' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next look-up finds it at once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

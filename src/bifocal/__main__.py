@@ -1,0 +1,6 @@
+"""``python -m bifocal`` is the ``bifocal`` command."""
+
+from bifocal.cli.main import run
+
+if __name__ == "__main__":
+    run()

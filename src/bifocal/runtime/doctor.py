@@ -1,0 +1,228 @@
+"""The exactness check of `bifocal doctor`: every backend must code made-up latents to the same bytes.
+
+The latents are made from integers, so they, and the bytes that any machine codes them to, are the same
+everywhere. A
+:class:`Trial` is one backend in a process of its own, since BLAS libraries choose their threads and kernels
+when they are loaded. A trial counts the exact layers that its backend executed, so that a check of nothing
+cannot pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal import __version__
+from bifocal.errors import BifocalError, ModelError, OptionError
+from bifocal.runtime.exact_ort import OrtBackend
+from bifocal.runtime.registry import read_spec
+from bifocal.runtime.session import available_threads
+from bifocal.stream.exact import Backend, Kind, NumpyBackend
+from bifocal.stream.latents import encode_latents, pack, unpack
+from bifocal.stream.model import EntropyModel
+
+#: Picture sizes (width, height) of made latents; int64 is slow and sees only the first.
+SMALL, LARGE = (128, 128), (768, 512)
+QUALITIES = (1, 50, 100)
+#: Kernels of OpenBLAS that every 64-bit x86 of the last ten years runs, to stand for other machines.
+CORE_TYPES = ("Prescott", "Haswell")
+TIMEOUT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One backend in one surrounding. ``core`` is an OpenBLAS core type, empty for the machine's own."""
+
+    backend: str
+    threads: int
+    core: str = ""
+    large: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial gave: SHA-256 over the streams of each size, and how many exact layers ran.
+
+    ``error`` says why it gave nothing, and is empty otherwise.
+    """
+
+    small: str = ""
+    large: str = ""
+    layers: int = 0
+    error: str = ""
+
+
+def plan_trials(others: Sequence[str] = ()) -> list[Trial]:
+    """The trials for this machine: the referee first, then every fast backend with one and two threads.
+
+    ``others`` are backends beside NumPy's and ONNX Runtime's: ``torch-cpu``, ``torch-cuda``.
+    """
+    fast = ["numpy-float32", "onnxruntime", *others]
+    trials = [Trial("numpy-int64", 1, large=False), Trial("numpy-float64", 1)]
+    trials += [Trial(backend, threads) for backend in fast for threads in (1, 2)]
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        trials += [Trial("numpy-float32", 2, core) for core in CORE_TYPES]
+    return trials
+
+
+def run_trial(trial: Trial, folder: Path) -> Outcome:
+    """Run a trial in a process of its own; what goes wrong there is the outcome's ``error``."""
+    threads = {f"{library}_NUM_THREADS": str(trial.threads) for library in ("OMP", "OPENBLAS", "MKL")}
+    core = {"OPENBLAS_CORETYPE": trial.core} if trial.core else {}
+    command = [
+        sys.executable,
+        "-m",
+        "bifocal",
+        "doctor",
+        "--model",
+        str(folder),
+        "--trial",
+        json.dumps(asdict(trial)),
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **threads, **core},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return Outcome(error=f"no answer within {TIMEOUT_SECONDS} s")
+    try:
+        return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, TypeError, ValueError):
+        return Outcome(error=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+
+
+def examine(trial: Trial, model: EntropyModel, backend: Backend) -> Outcome:
+    """Code and decode made latents at several qualities with ``backend``; the work of a trial's process.
+
+    :raises ModelError: if the backend did not execute every exact layer as often as it should.
+    """
+    before = Counter(backend.layers_run)
+    small = _hash_streams(model, backend, SMALL)
+    large = _hash_streams(model, backend, LARGE) if trial.large else ""
+    ran = backend.layers_run - before
+    passes = 3 * len(QUALITIES) * (1 + trial.large)  # encode, unpack and pack again
+    for net in (model.hyper, *model.predictors):
+        for number in range(len(net.layers)):
+            if ran[f"{net.name}.{number}"] != passes:
+                raise ModelError(
+                    f"{backend.name} ran {net.name}.{number} {ran[f'{net.name}.{number}']} times, not "
+                    f"{passes}: something else computed for it. Report this."
+                )
+    return Outcome(small, large, sum(ran.values()))
+
+
+def expected(folder: Path) -> Outcome | None:
+    """The hashes that the card of a packed model says, made where it was packed; None if it says none."""
+    card = read_spec(folder).get("card", {})
+    said = card.get("doctor") if isinstance(card, dict) else None
+    return Outcome(str(said.get("small")), str(said.get("large"))) if isinstance(said, dict) else None
+
+
+def agree(trials: Mapping[Trial, Outcome], expected: Outcome | None = None) -> bool:
+    """Whether every trial gave an answer, all the same, and the ``expected`` one if there is one."""
+    outcomes = [*trials.values(), *([expected] if expected else [])]
+    small = {outcome.small for outcome in outcomes}
+    large = {outcome.large for outcome in outcomes if outcome.large}
+    return not any(o.error for o in outcomes) and len(small) == 1 and len(large) <= 1
+
+
+def versions() -> list[str]:
+    """One line for each thing that could matter: releases, Python, the machine, the engines."""
+    names = ("numpy", "onnxruntime", "constriction", "torch")
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    machine = f"{platform.system()} {platform.machine()}, {available_threads()} processors"
+    return [
+        f"bifocal {__version__}, python {platform.python_version()} on {machine}",
+        *(f"{name} {_version(name)}" for name in names),
+        f"BLAS of numpy: {blas.get('name')} {blas.get('version')}",
+    ]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def named_backend(name: str, folder: Path, threads: int) -> Backend:
+    """The backend that a :class:`Trial` names, except torch's, which lives above this room.
+
+    :raises OptionError: if there is none.
+    """
+    if name == "onnxruntime":
+        return OrtBackend(folder, threads=threads)
+    for kind in get_args(Kind):
+        if name == f"numpy-{kind}":
+            return NumpyBackend(kind)
+    raise OptionError(f"there is no exact backend '{name}'. Choose onnxruntime or a numpy kind.")
+
+
+def _hash_streams(model: EntropyModel, backend: Backend, size: tuple[int, int]) -> str:
+    digest = hashlib.sha256()
+    y, z = made_latents(model, *size)
+    for quality in QUALITIES:
+        data, latents = encode_latents(
+            y,
+            z,
+            width=size[0],
+            height=size[1],
+            gray=False,
+            quality=quality,
+            tile=2048,
+            model=model,
+            backend=backend,
+        )
+        decoded = unpack(data, model, backend)
+        if decoded != latents or pack(decoded, model, backend) != data:
+            raise BifocalError(
+                f"{backend.name} decodes its own stream to something else at quality {quality}. Report this."
+            )
+        digest.update(data)
+        digest.update(latents.y.astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def made_latents(
+    model: EntropyModel, width: int, height: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Latents made by integer arithmetic for a picture of a size: the same on every machine.
+
+    Peaked at zero like real ones, from quiet channels to loud ones, y in steps of 1/16.
+    """
+    plan = model.plan
+    h, w = (-(-side // plan.z_stride) * plan.z_stride for side in (height, width))
+    y = _noise((plan.y_channels, h // plan.y_stride, w // plan.y_stride), seed=1)
+    loudness = 1 << (np.arange(plan.y_channels) % 6)
+    z = _noise((plan.z_channels, h // plan.z_stride, w // plan.z_stride), seed=2)
+    return (y * loudness[:, None, None] / 256).astype(np.float32), (z >> 4).astype(np.float32)
+
+
+def _noise(shape: tuple[int, int, int], seed: int) -> NDArray[np.int64]:
+    """Integers within ±126, bell-shaped, from a linear congruential generator written out here."""
+    count = int(np.prod(shape))
+    state = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    state ^= state >> np.uint64(30)  # the mixing of SplitMix64 (Steele, Lea and Flood, 2014)
+    state *= np.uint64(0xBF58476D1CE4E5B9)
+    state ^= state >> np.uint64(27)
+    state *= np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
+    parts = [(state >> np.uint64(8 * k) & np.uint64(63)).astype(np.int64) for k in range(4)]
+    return (sum(parts[1:], parts[0]) - 126).reshape(shape)
