@@ -220,15 +220,22 @@ def read_json(path: Path) -> list[Row]:
         ) from fault
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Every row as CSV with a header, bits per pixel included."""
-    names = [f.name for f in dataclasses.fields(Row)]
+def write_csv(path: Path, rows: Sequence[Row] | Sequence[Mean]) -> None:
+    """Rows or means as CSV with a header; the bits per pixel of a row are its last column."""
+    kind = type(rows[0]) if rows else Row
+    names = [f.name for f in dataclasses.fields(kind)]
+    if kind is Row:
+        names.append("bpp")
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*names, "bpp"])
-        writer.writerows([*(getattr(r, name) for name in names), f"{r.bpp:.6f}"] for r in rows)
+        writer.writerow(names)
+        writer.writerows([_cell(getattr(r, name)) for name in names] for r in rows)
     part.replace(path)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def _replace(path: Path, text: str) -> None:

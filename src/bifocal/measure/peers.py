@@ -20,6 +20,7 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from bifocal.measure import MeasureError
+from bifocal.runtime.registry import DEFAULT_MODEL
 
 Pixels = NDArray[np.uint8]
 
@@ -57,15 +58,16 @@ def bifocal_codec(model: str | None = None) -> Codec:
     """Bifocal itself. ``model`` is the name or folder of a packed model, the shipped one unless given."""
     import bifocal
 
-    chosen: dict[str, Any] = {} if model is None else {"model": model}
+    loaded = bifocal.Model.load(DEFAULT_MODEL if model is None else model)
 
     def encode(pixels: Pixels, quality: int) -> bytes:
-        return bytes(bifocal.encode(pixels, quality=quality, **chosen))
+        return bifocal.encode(pixels, quality=quality, model=loaded)
 
     def decode(data: bytes) -> Pixels:
-        return np.asarray(bifocal.decode(data).pixels)
+        return bifocal.decode(data, model=loaded).pixels
 
-    settings = f"bifocal {bifocal.__version__}, model {model or 'shipped'}"
+    entropy = loaded.entropy
+    settings = f"bifocal {bifocal.__version__}, model {entropy.name} {entropy.fingerprint.hex()}"
     return Codec("bifocal", settings, (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), 1, 100, encode, decode)
 
 
