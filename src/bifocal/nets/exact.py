@@ -5,19 +5,25 @@ integer weights and integer activations with power-of-two scales (house plan, se
 integer networks for this purpose is Ballé et al., ICLR 2019; power-of-two scales and the 2^24 argument,
 which lets ordinary float32 products carry them exactly, are ours).
 
-An activation with ``f`` fraction bits is a real number ``X·2^-f`` with X an integer in a saturating range. A
-weight row is ``W·2^-e`` with ``|W| <= 127`` and the largest ``e`` for which every partial sum stays below 2^24.
+An activation with ``f`` fraction bits is a real number ``X·2^-f``, X an integer in a saturating range. A
+weight row is ``W·2^-e`` with ``|W| <= 127`` and the largest ``e`` that keeps every partial sum
+below 2^24.
 In exact mode :class:`ExactConv` computes with those very numbers, in real units (a power of two changes no
 bit), and passes gradients straight through the roundings. :func:`integer_layer` reads the integers off.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bifocal.stream.exact import ExactNet
 
 #: Partial sums of integers up to this are exact in float32, in any order.
 EXACT_LIMIT = 2**24
@@ -114,7 +120,8 @@ class ExactConv(nn.Module):
 
     def forward(self, x: Tensor, anchors: Tensor, exact: bool) -> Tensor:
         """``x [b, inputs, h, w]`` within the source range to ``[b, outputs, h, w]`` (shuffled if asked)."""
-        weight, bias = self.weight, self.total_bias(anchors)
+        weight: Tensor = self.weight
+        bias = self.total_bias(anchors)
         if exact:
             e = self.exponents()
             weight = round_ste(weight, (2.0**e)[:, None, None, None])
@@ -142,3 +149,39 @@ def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Te
         bias = torch.floor(layer.total_bias(anchors) * 2.0 ** (e + layer.source.fraction) + 0.5)
         half = torch.where(shift > 0, 2.0 ** (shift - 1), torch.zeros_like(shift))
         return weight.long(), (bias + half).long(), shift.long()
+
+
+class TorchBackend:
+    """Packed exact networks in torch, float32, on any device: the protocol of ``stream.exact.Backend``.
+
+    Convolutions run as unfold and one matrix product, with TF32 and reduced-precision products off, so that
+    no Winograd or FFT kernel can be chosen. ``layers_run`` counts what was executed.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.name = f"torch-{device}"
+        self.layers_run: Counter[str] = Counter()
+        self.device = torch.device(device)
+
+    @torch.no_grad()
+    def __call__(self, net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
+        tf32 = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            maps = torch.from_numpy(x.astype(np.float32)).to(self.device)
+            limit = torch.from_numpy(net.input_max.astype(np.float32))[:, None, None].to(self.device)
+            maps = torch.minimum(torch.maximum(maps, -limit), limit)
+            for number, layer in enumerate(net.layers):
+                k, (_, h, w) = layer.kernel, maps.shape
+                columns = F.unfold(maps[None], k, padding=k // 2)[0] if k > 1 else maps.flatten(1)
+                acc = torch.from_numpy(layer.weight_float32).to(self.device) @ columns
+                acc += torch.from_numpy(layer.bias_row(quality).astype(np.float32))[:, None].to(self.device)
+                scale = torch.from_numpy(np.ldexp(np.float32(1), -layer.shift).astype(np.float32))
+                acc = torch.floor(acc * scale[:, None].to(self.device))
+                acc = acc.clamp(max(layer.lo, 0) if layer.relu else layer.lo, layer.hi)
+                maps = acc.reshape(-1, h, w)
+                maps = F.pixel_shuffle(maps, 2) if layer.shuffle else maps
+                self.layers_run[f"{net.name}.{number}"] += 1
+            return maps.cpu().numpy().astype(np.int32)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = tf32

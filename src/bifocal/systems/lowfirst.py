@@ -3,14 +3,15 @@
 Its ideas and where they are from; the assembly is ours:
 
 * low-frequency band first, high bands given it, in the Haar domain of the latent: WeConvene (2407.09983);
-* four-step masks inside the bands: DCVC-DC (2302.14402); everything at one low resolution: DCVC-RT (2502.20762);
+* four-step masks inside the bands: DCVC-DC (2302.14402);
+* everything at one low resolution: DCVC-RT (2502.20762);
 * linear wavelet shortcuts beside both transforms: AuxT (ICLR 2025), here with a three-level Haar packet and
   lapped 3×3 projections;
 * integer networks for entropy coding: Ballé et al. (ICLR 2019), with the arithmetic of `nets/exact.py`.
 
-    pixels [b,3,H,W] ── packet ──► [b,192,H/8,W/8] ─┬─ 3×3 linear ───────────────┬─(+)─ Haar ─► y [b,256,H/16,W/16]
-                                                    └─ 3×3, residual blocks, 3×3 ┘                LL 64 | LH HL HH 192
-    y·gain ── 1×1, 3×3↓, 3×3↓ ─► z [b,64,H/64,W/64] ── exact: 1×1↑, 3×3, 1×1↑, 3×3 ─► features [b,96,H/16,W/16]
+    pixels [b,3,H,W] ── packet ─► [b,192,H/8,·] ─┬─ 3×3 linear ───────────────┬─(+)─ Haar ─► y [b,256,H/16,·]
+                                                 └─ 3×3, residual blocks, 3×3 ┘          LL 64 | LH HL HH 192
+    y·gain ── 1×1, 3×3↓, 3×3↓ ─► z [b,64,H/64,·] ── exact: 1×1↑, 3×3, 1×1↑, 3×3 ─► features [b,96,H/16,·]
     groups: LL in 2 checkerboard steps, then LH|HL|HH in 4 mask steps;
             each: exact 1×1, 3×3, 1×1 of (features, decoded so far) ─► mean, table index
     ŷ/gain ── Haar⁻¹ ─► [b,64,H/8,W/8] ─┬─ 3×3 linear ───────────────┬─(+)─ packet⁻¹ ─► pixels
@@ -39,6 +40,7 @@ ACTIVATION = Range(0, 511, 4)  # hidden activations and hyper features of exact 
 HYPER = Range(-127, 127, 0)
 CONTEXT = Range(-1023, 1023, 4)
 HEAD = Range(-32767, 32767, 4)
+DECODER_PARTS = ("hyper_synthesis", "predictors", "synthesis")
 MEAN_FRACTION, INDEX_FRACTION = 6, 3  # a mean row counts in 1/16 step = 1/64 unit; an index is eight a unit
 
 
@@ -114,7 +116,9 @@ class LowFirst(nn.Module):
         self.config, self.plan = c, p
         self.register_buffer("packet", packet_matrix()[:, :, None, None], persistent=False)
         self.analysis = Transform(192, c.latent, c.analysis_width, c.analysis_blocks, _packet_scale(192))
-        self.synthesis = Transform(c.latent, 192, c.synthesis_width, c.synthesis_blocks, _packet_scale(c.latent))
+        self.synthesis = Transform(
+            c.latent, 192, c.synthesis_width, c.synthesis_blocks, _packet_scale(c.latent)
+        )
         self.hyper_analysis = nn.Sequential(
             nn.Conv2d(p.y_channels, c.features, 1),
             nn.ReLU(),
@@ -125,7 +129,9 @@ class LowFirst(nn.Module):
         f, a = c.features, ACTIVATION
         self.hyper_synthesis = nn.ModuleList(
             [
-                ExactConv(c.hyper, 4 * f, 1, source=HYPER, out=a, shuffle=True, qualities=c.anchors, gain=0.5),
+                ExactConv(
+                    c.hyper, 4 * f, 1, source=HYPER, out=a, shuffle=True, qualities=c.anchors, gain=0.5
+                ),
                 ExactConv(f, f, 3, source=a, out=a),
                 ExactConv(f, 4 * f, 1, source=a, out=a, shuffle=True),
                 ExactConv(f, f, 3, source=a, out=a, qualities=c.anchors),
@@ -145,20 +151,41 @@ class LowFirst(nn.Module):
         source_max = torch.cat([torch.full((c.features,), 511), torch.full((p.y_channels,), 1023)])
         rows = torch.tensor([MEAN_FRACTION, INDEX_FRACTION]).repeat_interleave(group.channels)
         first = ExactConv(
-            c.features + p.y_channels, c.context, 1, source=CONTEXT, out=ACTIVATION, source_max=source_max, qualities=c.anchors
+            c.features + p.y_channels,
+            c.context,
+            1,
+            source=CONTEXT,
+            out=ACTIVATION,
+            source_max=source_max,
+            qualities=c.anchors,
         )
         first.weight.data[:, c.features + c.latent :] *= 3  # high bands are a step or so: make them heard
         second = ExactConv(c.context, c.context, 3, source=ACTIVATION, out=ACTIVATION)
         head = ExactConv(
-            c.context, 2 * group.channels, 1, source=ACTIVATION, out=HEAD, relu=False, row_fraction=rows, gain=0.1
+            c.context,
+            2 * group.channels,
+            1,
+            source=ACTIVATION,
+            out=HEAD,
+            relu=False,
+            row_fraction=rows,
+            gain=0.1,
         )
         head.bias.data[group.channels :] = UNIT_INDEX / 2**INDEX_FRACTION
         return nn.ModuleList([first, second, head])
 
+    @property
+    def exact_layers(self) -> dict[str, list[ExactConv]]:
+        """The networks that the entropy decoder needs, by the names they are packed under."""
+        nets = {"hyper": self.hyper_synthesis} | {
+            f"predict.{k}": net for k, net in enumerate(self.predictors)
+        }
+        return {name: [m for m in net.children() if isinstance(m, ExactConv)] for name, net in nets.items()}
+
     # -- the parts -----------------------------------------------------------------------------------------
 
     def analyse(self, pixels: Tensor) -> Tensor:
-        """Pixels ``[b, 3, H, W]`` in 0..255 (H, W multiples of 64) to y ``[b, c, H/16, W/16]``, before gains."""
+        """Pixels ``[b, 3, H, W]`` in 0..255 (multiples of 64) to y ``[b, c, H/16, W/16]``, before gains."""
         x = F.pixel_unshuffle((pixels - 127.5) / PIXEL_UNIT, 8)
         return haar_split(self.analysis(F.conv2d(x, self.packet)))
 
@@ -169,20 +196,21 @@ class LowFirst(nn.Module):
 
     def hyper_latent(self, y: Tensor) -> Tensor:
         """Hyper-latent z of the gained y, before rounding; large values enter by their logarithm."""
-        return self.hyper_analysis(y.sign() * torch.log1p(y.abs()))  # type: ignore[no-any-return]
+        return self.hyper_analysis(y.sign() * torch.log1p(y.abs()))
 
     def hyper_features(self, z: Tensor, anchors: Tensor, exact: bool) -> Tensor:
         x = HYPER.clip(z)
-        for layer in self.hyper_synthesis:
+        for layer in self.exact_layers["hyper"]:
             x = layer(x, anchors, exact)
         return x
 
     def predict(self, k: int, x: Tensor, anchors: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
         """Mean (steps) and table index of group ``k`` from features and context ``x``."""
-        for layer in self.predictors[k]:  # type: ignore[union-attr]
+        for layer in self.exact_layers[f"predict.{k}"]:
             x = layer(x, anchors, exact)
         mu, index = x.float().chunk(2, 1)
-        return mu * 2 ** (MEAN_FRACTION - self.plan.fraction), (index * 2**INDEX_FRACTION).clamp(0, TABLES - 1)
+        index = (index * 2**INDEX_FRACTION).clamp(0, TABLES - 1)
+        return mu * 2 ** (MEAN_FRACTION - self.plan.fraction), index
 
     def gains(self, anchors: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and inverse gain for interpolation weights ``anchors [b, a]``: each ``[b, c, 1, 1]``."""
@@ -204,7 +232,9 @@ class LowFirst(nn.Module):
         z_index = (anchors @ self.z_index)[:, :, None, None].expand_as(z)
         z_bits = gaussian_bits(z + torch.rand_like(z) - 0.5 if noise else round_ste(z), z_index)
         device = pixels.device.type
-        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and not exact, dtype=torch.bfloat16):
+        with torch.autocast(
+            device, enabled=torch.is_autocast_enabled(device) and not exact, dtype=torch.bfloat16
+        ):
             features = self.hyper_features(round_ste(z), anchors, exact)
             driver = Estimate(self.plan, lambda k, x: self.predict(k, x, anchors, exact), features, y, exact)
             decoded = code_groups(self.plan, driver)

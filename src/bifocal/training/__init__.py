@@ -1,1 +1,1 @@
-"""One training loop, its objective, data, optimiser and packing. Torch lives here, in systems and in nets."""
+"""One training loop, its objective, data, optimiser and packing. With nets and systems, torch's only home."""

@@ -40,7 +40,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
     tensors = {f"average.{k}": v.to(dtype).contiguous() for k, v in checkpoint.average.items()}
     if not half:
         tensors |= {f"weights.{k}": v.contiguous() for k, v in checkpoint.weights.items()}
-    header = {"config": json.dumps(dataclasses.asdict(checkpoint.config)), "history": json.dumps(checkpoint.history)}
+    header = {
+        "config": json.dumps(dataclasses.asdict(checkpoint.config)),
+        "history": json.dumps(checkpoint.history),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, header)
@@ -52,7 +55,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
     except (OSError, SafetensorError) as error:
         raise TrainingError(f"{path} cannot be read as a checkpoint: {error}") from error
     if "config" not in header:

@@ -22,6 +22,9 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe, such as training/recipes/lowfirst.toml.")],
     data: Annotated[Path, typer.Option(help="Folder of pictures or of tar shards.")],
     minutes: Annotated[float, typer.Option(help="Stop after this long; validation does not count.")],
+    steps: Annotated[
+        int, typer.Option(help="Stop after this many steps, if minutes are not over first.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Where to write; runs/NAME by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda; chosen by itself when empty.")] = "",
@@ -38,11 +41,52 @@ def run(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         loaded = load_recipe(recipe)
-        path = train(loaded, data, out or Path("runs") / loaded.name, minutes=minutes, resume=resume, device=device)
+        out = out or Path("runs") / loaded.name
+        path = train(loaded, data, out, minutes=minutes, steps=steps, resume=resume, device=device)
     except BifocalError as error:
         typer.echo(f"bifocal-train: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"wrote {path}")
+
+
+@app.command()
+def pack(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `bifocal-train run`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the packed model; replaced as a whole.")],
+    name: Annotated[str, typer.Option(help="The model's name.")] = "lowfirst",
+    version: Annotated[str, typer.Option(help="The Bifocal version that ships it.")] = "",
+) -> None:
+    """Make the runtime model of a checkpoint and prove that its integers are exact."""
+    from bifocal import __version__
+    from bifocal.training.checkpoint import load_checkpoint
+    from bifocal.training.pack import pack as pack_model
+
+    try:
+        proof = pack_model(load_checkpoint(checkpoint), out, name=name, version=version or __version__)
+    except BifocalError as error:
+        typer.echo(f"bifocal-train: {error}", err=True)
+        raise typer.Exit(1) from None
+    for net, largest in proof.items():
+        typer.echo(f"{net:10} largest possible sum {largest:9,} of 2^24 = 16,777,216: exact in float32")
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def cost() -> None:
+    """Count the default codec's parameters and multiply-adds a pixel, part by part."""
+    import torch
+
+    from bifocal.nets.cost import count
+    from bifocal.systems.lowfirst import DECODER_PARTS, LowFirst
+
+    model, size = LowFirst(), 256
+    pixels, quality = torch.zeros(1, 3, size, size), torch.tensor([50])
+    rows = count(model, lambda: model(pixels, quality, exact=False, noise=False), size * size)
+    for row in rows:
+        typer.echo(f"{row.part:18} {row.parameters:10,} parameters {row.kmac:8.2f} kMAC/px")
+    # the fixed packet transform runs once on each side
+    decode = sum(row.kmac for row in rows if row.part in DECODER_PARTS) + rows[-1].kmac / 2
+    typer.echo(f"decode: {decode:.2f} kMAC/px of {', '.join(DECODER_PARTS)} and half of the fixed transforms")
 
 
 def main() -> None:

@@ -56,7 +56,9 @@ def _twins(folder: Path) -> dict[str, list[str]]:
     return {name: names for names in same.values() if len(names) > 1 for name in names}
 
 
-def load_corpus(folder: Path, *, exclude: tuple[str, ...] = (), validation: int = 64, smallest: int = 128) -> Corpus:
+def load_corpus(
+    folder: Path, *, exclude: tuple[str, ...] = (), validation: int = 64, smallest: int = 128
+) -> Corpus:
     """Decode every picture of ``folder``; the last ``validation`` of them are kept for validation.
 
     ``exclude`` drops training pictures by the beginning of their name. A validation picture of which another

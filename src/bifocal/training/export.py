@@ -2,7 +2,7 @@
 
 The float halves become plain convolutions: the wavelet packet is one strided convolution, the Haar step
 another, and the linear path shares its product with the deep path's stem. The exact networks become
-unfold (Pad, Slice, Concat) and 1×1 convolutions, so that no engine can choose a Winograd or FFT kernel for them.
+unfold (Pad, Slice, Concat) and 1×1 convolutions, so that no engine can choose a Winograd or FFT kernel.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class _Graph:
         self.constants.append(onnx.numpy_helper.from_array(value, name))
         return name
 
-    def conv(self, x: str, name: str, kernel: NDArray[Any], bias: NDArray[Any] | None = None, **attributes: Any) -> str:
+    def conv(
+        self, x: str, name: str, kernel: NDArray[Any], bias: NDArray[Any] | None = None, **attributes: Any
+    ) -> str:
         names = [x, self.weight(f"{name}.weight", kernel)]
         if bias is not None:
             names.append(self.weight(f"{name}.bias", bias))
@@ -70,7 +72,9 @@ class _Graph:
             [helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, (_, s) in outputs.items()],
             external + self.constants,
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="bifocal")
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="bifocal"
+        )
         model.ir_version = 9
         return bytes(model.SerializeToString())
 
@@ -119,7 +123,9 @@ def analysis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
     x = _transform(graph, model.analysis, x)
     y = graph.conv(x, "haar", _haar_kernel(model.config.latent), strides=[2, 2])
     y = graph.add("Mul", y, "gain")
-    magnitude = graph.add("Log", graph.add("Add", graph.add("Abs", y), graph.constant(np.ones(1, np.float32))))
+    magnitude = graph.add(
+        "Log", graph.add("Add", graph.add("Abs", y), graph.constant(np.ones(1, np.float32)))
+    )
     z = graph.add("Mul", graph.add("Sign", y), magnitude)
     convs = [m for m in model.hyper_analysis if isinstance(m, torch.nn.Conv2d)]
     for i, conv in enumerate(convs):
@@ -127,13 +133,13 @@ def analysis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
         z = graph.conv(z, f"hyper.{i}", _array(conv.weight), _array(conv.bias), pads=pads, strides=stride)
         z = graph.add("Relu", z) if i + 1 < len(convs) else z
     c, cz = model.plan.y_channels, model.plan.z_channels
-    inputs = {"pixels": [1, 3, "h", "w"], "gain": [1, c, 1, 1]}
+    inputs: dict[str, list[Any]] = {"pixels": [1, 3, "h", "w"], "gain": [1, c, 1, 1]}
     outputs = {"y": (y, [1, c, "yh", "yw"]), "z": (z, [1, cz, "zh", "zw"])}
     return graph.model(inputs, outputs), graph.weights
 
 
 def synthesis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
-    """y ``[1,c,h,w]`` after inverse gains → pixels ``[1,3,16h,16w]`` in 0..255, unclipped; and its weights."""
+    """y ``[1,c,h,w]`` after inverse gains → pixels ``[1,3,16h,16w]`` in 0..255, unclipped; and weights."""
     graph = _Graph("synthesis")
     x = graph.conv("y", "haar", _haar_kernel(model.config.latent), strides=[2, 2], transpose=True)
     x = _transform(graph, model.synthesis, x)
@@ -169,9 +175,14 @@ def _exact_layer(graph: _Graph, layer: ExactLayer, number: int, x: str, inputs: 
         windows = []
         for a in range(3):
             for b in range(3):
-                ends = [a - 2 if a < 2 else np.iinfo(np.int64).max, b - 2 if b < 2 else np.iinfo(np.int64).max]
+                ends = [
+                    a - 2 if a < 2 else np.iinfo(np.int64).max,
+                    b - 2 if b < 2 else np.iinfo(np.int64).max,
+                ]
                 starts = graph.constant(np.array([a, b], np.int64))
-                windows.append(graph.add("Slice", padded, starts, graph.constant(np.array(ends, np.int64)), axes))
+                windows.append(
+                    graph.add("Slice", padded, starts, graph.constant(np.array(ends, np.int64)), axes)
+                )
         x = graph.add("Concat", *windows, axis=1)  # tap-major: channel index (3a+b)·i + c
     taps = layer.kernel**2 * layer.inputs
     weight = graph.weight(f"{number}.matrix", np.empty((rows, taps, 1, 1), np.float32))

@@ -1,7 +1,7 @@
 """The training loop: one model for all qualities, by minutes, on CPU or GPU.
 
-Every crop draws its own quality; its loss is rate + lambda·255²·MSE. The learning rate warms up, stays, and in
-a cooldown run falls linearly to zero, so that a long run can be branched and continued at will.
+Every crop draws its own quality; its loss is rate + lambda·255²·MSE. The learning rate warms up, stays, and
+in a cooldown run falls linearly to zero, so that a long run can be branched and continued at will.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from bifocal.training.data import Corpus, Pixels, crops, load_corpus
 from bifocal.training.optimiser import make_optimisers
 from bifocal.training.recipe import Recipe
+from bifocal.training.report import write_report
 
 SAVE_EVERY = 120.0  # seconds
 VALIDATE_EVERY = 600.0
@@ -33,7 +34,7 @@ VALIDATION_QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
 
 
 def _to_tensor(batch: Pixels, device: str) -> Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(batch)).to(device, non_blocking=True)
+    pixels = torch.from_numpy(np.array(batch)).to(device, non_blocking=True)
     return pixels.permute(0, 3, 1, 2).float()  # NHWC memory is channels-last already
 
 
@@ -80,19 +81,28 @@ def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -
     return rows
 
 
-def _rate(step: int, elapsed: float, budget: float, recipe: Recipe) -> float:
+def _rate(step: int, done: float, recipe: Recipe) -> float:
+    """Learning rate, as a share of the recipe's, when ``done`` (0..1) of the run is over."""
     warm = min(1.0, (step + 1) / recipe.warmup)
-    left = max(0.0, 1 - elapsed / budget)
-    return warm * (min(1.0, left / recipe.cooldown) if recipe.cooldown > 0 else 1.0)
+    return warm * (min(1.0, max(0.0, 1 - done) / recipe.cooldown) if recipe.cooldown > 0 else 1.0)
 
 
 def train(
-    recipe: Recipe, data: Path, out: Path, *, minutes: float, resume: Path | None = None, device: str = "cpu"
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    minutes: float,
+    steps: int = 0,
+    resume: Path | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Train for ``minutes``, writing checkpoint, curves and run record into ``out``; return the checkpoint.
 
-    A checkpoint is written every two minutes and at the end. Raises :class:`TrainingError` when data or
-    checkpoint do not fit, before any step is made.
+    With ``steps`` the run ends after that many (or after ``minutes``, if they are over first): arms of a
+    comparison are of equal length then, whatever else the machine does. A checkpoint is written every two
+    minutes and at the end, then a plot of the curve and samples of the validation pictures. Raises
+    :class:`TrainingError` when data or checkpoint do not fit, before any step is made.
     """
     torch.manual_seed(recipe.seed)
     old = load_checkpoint(resume) if resume else None
@@ -107,8 +117,9 @@ def train(
     seed = recipe.seed + 1000 * len(history)
     batches = crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(recipe, out, corpus, history, device)
-    return run.train(model, average, batches, minutes * 60)
+    path = _Run(recipe, out, corpus, history, device).train(model, average, batches, minutes * 60, steps)
+    write_report(average, corpus, out, exact=recipe.exact)
+    return path
 
 
 class _Run:
@@ -121,15 +132,18 @@ class _Run:
         self.begin = time.monotonic()
         self.step, self.losses = 0, [float("nan")]
 
-    def train(self, model: LowFirst, average: LowFirst, batches: Iterator[Pixels], budget: float) -> Path:
+    def train(
+        self, model: LowFirst, average: LowFirst, batches: Iterator[Pixels], budget: float, steps: int
+    ) -> Path:
         recipe = self.recipe
         optimisers = make_optimisers(model, lr=recipe.lr, kernel_lr=recipe.kernel_lr)
         base = [[g["lr"] for g in o.param_groups] for o in optimisers]
         saved = validated = logged = 0.0
         figures: list[dict[str, float]] = []
         self.begin = time.monotonic()
-        while (elapsed := time.monotonic() - self.begin) < budget:
-            rate = _rate(self.step, elapsed, budget, recipe)
+        while (elapsed := time.monotonic() - self.begin) < budget and not (steps and self.step >= steps):
+            done = self.step / steps if steps else elapsed / budget
+            rate = _rate(self.step, done, recipe)
             for o, rates in zip(optimisers, base, strict=True):
                 for g, lr in zip(o.param_groups, rates, strict=True):
                     g["lr"] = lr * rate
@@ -138,7 +152,7 @@ class _Run:
             quality = torch.randint(1, QUALITIES + 1, (len(pixels),), device=self.device)
             with torch.autocast(self.device, dtype=torch.bfloat16):
                 loss, figure = objective(model, pixels, quality, recipe)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             if bool(norm.isfinite()):  # a batch that overflows is skipped, not learned
                 for o in optimisers:
@@ -155,20 +169,28 @@ class _Run:
             if elapsed - saved >= SAVE_EVERY:
                 self._save(model, average, elapsed)
                 saved = elapsed
-        self._validate(average, budget)
-        return self._save(model, average, time.monotonic() - self.begin)
+        elapsed = time.monotonic() - self.begin
+        self._validate(average, elapsed)
+        return self._save(model, average, elapsed)
 
     @torch.no_grad()
     def _average(self, model: LowFirst, average: LowFirst) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if not self.history else self.recipe.ema
-        mean, new = list(average.parameters()), list(model.parameters())
-        torch._foreach_lerp_(mean, new, 1 - decay)
+        decay = (
+            min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if not self.history else self.recipe.ema
+        )
+        mean: list[Tensor] = list(average.parameters())
+        torch._foreach_lerp_(mean, list[Tensor](model.parameters()), 1 - decay)
 
     def _log(self, elapsed: float, rate: float, figures: list[dict[str, float]]) -> None:
         mean = {k: float(np.mean([f[k] for f in figures])) for k in figures[0]}
         self.losses.append(mean["loss"])
         speed = self.step * self.recipe.batch / max(elapsed, 1e-9)
-        row = {"seconds": round(elapsed), "step": self.step, "rate": round(rate, 4), "crops_per_s": round(speed, 1)}
+        row = {
+            "seconds": round(elapsed),
+            "step": self.step,
+            "rate": round(rate, 4),
+            "crops_per_s": round(speed, 1),
+        }
         row |= {k: round(v, 4) for k, v in mean.items()}
         path = self.out / "curve.csv"
         new = not path.exists()

@@ -54,11 +54,14 @@ def make_optimisers(model: nn.Module, *, lr: float, kernel_lr: float) -> list[to
     The linear lapped projections start at a wavelet transform and keep AdamW: orthogonal steps of full size
     would shake them.
     """
-    kernels, rest = [], []
+    kernels: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, p in model.named_parameters():
         kernel = p.ndim == 4 and ".linear." not in name and kernel_lr > 0
         (kernels if kernel else rest).append(p)
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=0.0)]
+    optimisers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=0.0)
+    ]
     if kernels:
         optimisers.append(Muon(kernels, kernel_lr))
     return optimisers

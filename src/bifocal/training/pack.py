@@ -7,8 +7,6 @@ fails. It then runs the packed networks beside the torch model and compares thei
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from bifocal.errors import ModelError
 from bifocal.nets.exact import ExactConv, integer_layer
 from bifocal.nets.prior import TABLES, table_scales
-from bifocal.stream.exact import ExactLayer, ExactNet, check_bound, net_arrays, net_spec, run_int64
+from bifocal.stream.exact import ExactLayer, ExactNet, check_bound, run_int64
+from bifocal.stream.model import EntropyModel
 from bifocal.stream.tables import gaussian_tables
 from bifocal.systems.lowfirst import ACTIVATION, HYPER, QUALITIES, LowFirst, quality_anchors
 from bifocal.training.checkpoint import Checkpoint
@@ -32,7 +30,9 @@ GAIN_BITS = 16
 SIZE_LIMIT = 12 * 2**20
 
 
-def exact_net(name: str, layers: list[ExactConv], input_max: NDArray[np.int32], anchors: torch.Tensor) -> ExactNet:
+def exact_net(
+    name: str, layers: list[ExactConv], input_max: NDArray[np.int32], anchors: torch.Tensor
+) -> ExactNet:
     """The integers of trained layers, with the bound proved. ``anchors`` are those of all 100 qualities."""
     made = []
     for layer in layers:
@@ -40,7 +40,7 @@ def exact_net(name: str, layers: list[ExactConv], input_max: NDArray[np.int32], 
         if np.abs(weight).max() > 127 or shift.min() < 0 or shift.max() > 24:
             raise ModelError(
                 f"{name}: a weight row needs {np.abs(weight).max()} of 127 or a shift of {shift.min()} to "
-                f"{shift.max()} of 0 to 24; the network left its range. Train it with exact = true, then pack."
+                f"{shift.max()} of 0 to 24; the network left its range. Train with exact = true, then pack."
             )
         made.append(
             ExactLayer(
@@ -62,14 +62,13 @@ def exact_nets(model: LowFirst) -> dict[str, ExactNet]:
     """All networks the entropy decoder needs: ``hyper`` and ``predict.K``."""
     config, plan = model.config, model.plan
     anchors = quality_anchors(torch.arange(1, QUALITIES + 1), config.anchors)
-    largest = np.full(config.hyper, HYPER.largest, np.int32)
-    nets = {"hyper": exact_net("hyper", list(model.hyper_synthesis), largest, anchors)}  # type: ignore[arg-type]
-    context = np.full(plan.y_channels, plan.context_max, np.int32)
-    inputs = np.concatenate([np.full(config.features, ACTIVATION.hi, np.int32), context])
-    for k, layers in enumerate(model.predictors):
-        name = f"predict.{k}"
-        nets[name] = exact_net(name, list(layers), inputs, anchors)  # type: ignore[arg-type]
-    return nets
+    hyper_max = np.full(config.hyper, HYPER.largest, np.int32)
+    features = np.full(config.features, ACTIVATION.hi, np.int32)
+    predictor_max = np.concatenate([features, np.full(plan.y_channels, plan.context_max, np.int32)])
+    return {
+        name: exact_net(name, layers, hyper_max if name == "hyper" else predictor_max, anchors)
+        for name, layers in model.exact_layers.items()
+    }
 
 
 def _prove(model: LowFirst, nets: dict[str, ExactNet]) -> None:
@@ -81,24 +80,25 @@ def _prove(model: LowFirst, nets: dict[str, ExactNet]) -> None:
             x = rng.integers(-40, 41, (net.inputs, 6, 5)).astype(np.int32)
             if name != "hyper":
                 x[: model.config.features] = np.abs(x[: model.config.features])
-            layers = model.hyper_synthesis if name == "hyper" else model.predictors[int(name.split(".")[1])]
-            real = torch.from_numpy(x)[None].float() * 2.0 ** -layers[0].source.fraction  # type: ignore[union-attr,index,operator]
+            layers = model.exact_layers[name]
+            real = torch.from_numpy(x)[None].float() * 2.0 ** -layers[0].source.fraction
             with torch.no_grad():
-                for layer in layers:  # type: ignore[union-attr]
+                for layer in layers:
                     real = layer(real, anchors, True)
-                fraction = layers[-1].row_fraction  # type: ignore[union-attr,index]
-            unit = 2.0 ** (fraction if not layers[-1].shuffle else fraction[::4])  # type: ignore[union-attr,index,operator]
+            fraction = layers[-1].row_fraction
+            unit = 2.0 ** (fraction[::4] if layers[-1].shuffle else fraction)
             got = (real[0] * unit[:, None, None]).numpy().astype(np.int64)
             if not np.array_equal(got, run_int64(net, x, quality)):
-                raise ModelError(f"{name}: packed integers and the trained network differ. This is a bug; report it.")
+                raise ModelError(
+                    f"{name}: packed integers and the trained network differ. This is a bug; report it."
+                )
 
 
-def pack(
-    checkpoint: Checkpoint, folder: Path, *, name: str, version: str, wire_id: int = 1, card: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Write the packed model into ``folder`` (replaced as a whole) and return what was proved.
+def pack(checkpoint: Checkpoint, folder: Path, *, name: str, version: str) -> dict[str, int]:
+    """Write the packed model into ``folder`` (replaced as a whole); return each net's largest possible sum.
 
-    Raises :class:`BoundError` or :class:`ModelError` if any exact layer could leave float32's exact range.
+    ``version`` is that of the Bifocal release that first ships it, MAJOR.MINOR.PATCH. Raises
+    :class:`BoundError` or :class:`ModelError` if any exact layer could leave float32's exact range.
     """
     model = checkpoint.model().eval()
     nets = exact_nets(model)
@@ -107,57 +107,59 @@ def pack(
     with torch.no_grad():
         gain, inverse = (g[:, :, 0, 0].double().numpy() for g in model.gains(anchors))
         z_index = (anchors @ model.z_index).add(0.5).floor().clamp(0, TABLES - 1).int().numpy()
-    tables = gaussian_tables(table_scales())
+    major, minor, patch = (int(part) for part in version.split("."))
+    entropy = EntropyModel(
+        name=name,
+        release=(major, minor, patch),
+        plan=model.plan,
+        hyper=nets.pop("hyper"),
+        predictors=tuple(nets.values()),
+        tables=gaussian_tables(table_scales()),
+        z_index=z_index,
+    )
     arrays: dict[str, NDArray[Any]] = {
-        "tables.frequency": tables.frequency,
-        "tables.radius": tables.radius,
-        "z_index": z_index,
         "gain": np.round(gain * 2**GAIN_BITS).astype(np.int32),
         "inverse_gain": np.round(inverse * 2**GAIN_BITS).astype(np.int32),
     }
     graphs: dict[str, bytes] = {}
-    for graph, weights in (analysis_graph(model), synthesis_graph(model)):
-        graphs["analysis" if next(iter(weights)).startswith("analysis") else "synthesis"] = graph
+    for key, (graph, weights) in (("analysis", analysis_graph(model)), ("synthesis", synthesis_graph(model))):
+        graphs[key] = graph
         arrays |= {k: v.astype(np.float32 if ".packet." in k else np.float16) for k, v in weights.items()}
-    for key, net in nets.items():
-        arrays |= net_arrays(net)
-        graphs[f"exact-{key}"] = exact_graph(net)
-    plan = dataclasses.asdict(model.plan)
-    plan["groups"] = [[g.start, g.stop, g.steps, g.step] for g in model.plan.groups]
-    proof = {key: check_bound(net) for key, net in nets.items()}
-    spec = {
-        "format": 1,
-        "name": name,
-        "wire_id": wire_id,
-        "system": "lowfirst",
-        "version": version,
-        "plan": plan,
-        "exact": {key: net_spec(net) for key, net in nets.items()},
-        "card": (card or {}) | {"parameters": sum(p.numel() for p in model.parameters()), "largest_sum": proof},
-    }
-    _write(folder, spec, arrays, graphs)
+    proof = {}
+    for net in (entropy.hyper, *entropy.predictors):
+        graphs[f"exact-{net.name}"] = exact_graph(net)
+        proof[net.name] = check_bound(net)
+    parameters = sum(p.numel() for p in model.parameters())
+    history = [{k: v for k, v in run.items() if k != "recipe"} for run in checkpoint.history]
+    card = {"parameters": parameters, "largest_sum": proof, "training": history}
+    _write(folder, entropy, {"system": "lowfirst", "card": card}, arrays, graphs)
     return proof
 
 
-def _write(folder: Path, spec: dict[str, Any], arrays: dict[str, NDArray[Any]], graphs: dict[str, bytes]) -> None:
+def _write(
+    folder: Path,
+    entropy: EntropyModel,
+    spec: dict[str, Any],
+    arrays: dict[str, NDArray[Any]],
+    graphs: dict[str, bytes],
+) -> None:
     """Write into a folder beside the target and swap, so that no half-written model is ever found."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     try:
-        save_file({k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())}, partial / "weights.safetensors")
+        entropy.save(partial, spec, arrays)
         for key, graph in graphs.items():
             (partial / f"{key}.onnx").write_bytes(graph)
-        (partial / "model.json").write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
         size = sum(f.stat().st_size for f in partial.iterdir())
         if size > SIZE_LIMIT:
-            raise ModelError(f"the packed model has {size} bytes, over the {SIZE_LIMIT} that may ship. Make it smaller.")
+            raise ModelError(
+                f"the packed model has {size} bytes, over the {SIZE_LIMIT} that may ship. Make it smaller."
+            )
         if (folder / "CARD.md").exists():
             shutil.copy(folder / "CARD.md", partial / "CARD.md")
         if folder.exists():
             shutil.rmtree(folder)
         partial.chmod(0o755)
-        for file in partial.iterdir():
-            file.chmod(0o644)  # others may read what this user packed
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -39,7 +39,9 @@ def load_recipe(path: Path) -> Recipe:
         with path.open("rb") as file:
             table: dict[str, Any] = tomllib.load(file)
     except FileNotFoundError as error:
-        raise TrainingError(f"There is no recipe {path}. The shipped ones are in training/recipes.") from error
+        raise TrainingError(
+            f"There is no recipe {path}. The shipped ones are in training/recipes."
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"{path} is not valid TOML: {error}") from error
     system = table.pop("system", {})

@@ -1,0 +1,115 @@
+"""A run from pictures to a packed model: it starts, resumes, stops by itself and leaves its record."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bifocal.errors import TrainingError
+from bifocal.training.checkpoint import load_checkpoint, save_checkpoint
+from bifocal.training.data import crops, load_corpus
+from bifocal.training.loop import train
+from bifocal.training.optimiser import make_optimisers, orthogonalise
+from bifocal.training.pack import exact_nets, pack
+from bifocal.training.recipe import load_recipe
+
+RECIPE = """
+exact = {exact}
+crop = 64
+batch = 2
+validation = 2
+kernel_lr = {kernel_lr}
+[system]
+analysis_width = 8
+analysis_blocks = 1
+synthesis_width = 8
+synthesis_blocks = 1
+latent = 4
+hyper = 4
+features = 8
+context = 8
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    data = tmp_path / "data"
+    data.mkdir()
+    for i in range(5):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
+        coarse.resize((192, 144), Image.Resampling.BICUBIC).save(data / f"p{i}.png")
+    (data / "broken.png").write_bytes(b"not a picture")
+    return data
+
+
+def recipe_file(tmp_path: Path, *, exact: bool = False, kernel_lr: float = 0.0) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.format(exact=str(exact).lower(), kernel_lr=kernel_lr))
+    return path
+
+
+def test_run_resume_pack(tmp_path: Path, folder: Path) -> None:
+    recipe = load_recipe(recipe_file(tmp_path))
+    first = train(recipe, folder, tmp_path / "a", minutes=5, steps=3)
+    exact = load_recipe(recipe_file(tmp_path, exact=True, kernel_lr=1e-3))
+    second = train(exact, folder, tmp_path / "b", minutes=5, steps=3, resume=first)
+    checkpoint = load_checkpoint(second)
+    assert [r["steps"] for r in checkpoint.history] == [3, 3]
+    assert json.loads((tmp_path / "b" / "run.json").read_text())["crops"] == 6
+    assert (tmp_path / "b" / "samples.png").exists()
+    half = tmp_path / "half.safetensors"
+    save_checkpoint(half, checkpoint, half=True)
+    assert half.stat().st_size < second.stat().st_size / 3
+    proof = pack(load_checkpoint(half), tmp_path / "packed", name="tiny", version="0.0.0")
+    assert max(proof.values()) <= 2**24
+    assert {"model.json", "weights.safetensors", "analysis.onnx"} <= {
+        p.name for p in (tmp_path / "packed").iterdir()
+    }
+
+
+def test_a_run_stops_after_its_minutes(tmp_path: Path, folder: Path) -> None:
+    path = train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", minutes=0.02)
+    assert load_checkpoint(path).history[0]["steps"] >= 1
+
+
+def test_out_of_range_network_is_not_packed(tmp_path: Path, folder: Path) -> None:
+    path = train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", minutes=5, steps=1)
+    model = load_checkpoint(path).model()
+    model.predictors[0][2].weight.data *= 1e4  # type: ignore[index,union-attr,operator]
+    with pytest.raises(Exception, match="left its range"):
+        exact_nets(model)
+
+
+def test_unusable_input_is_refused_before_the_first_step(tmp_path: Path, folder: Path) -> None:
+    recipe = load_recipe(recipe_file(tmp_path))
+    with pytest.raises(TrainingError, match="not a folder"):
+        train(recipe, tmp_path / "nowhere", tmp_path / "a", minutes=1)
+    with pytest.raises(TrainingError, match="usable"):
+        load_corpus(tmp_path / "data", smallest=4000)
+    with pytest.raises(TrainingError, match="Lower"):
+        next(crops(load_corpus(folder, validation=2), size=1024, batch=1, seed=0))
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_checkpoint(folder / "broken.png")
+    (tmp_path / "bad.toml").write_text("learning_rate = 1\n")
+    with pytest.raises(TrainingError, match="does not know learning_rate"):
+        load_recipe(tmp_path / "bad.toml")
+
+
+def test_validation_pictures_and_their_twins_are_never_trained_on(tmp_path: Path, folder: Path) -> None:
+    rows = ["file\trepo\tpath"] + [f"p{i}.png\tr\t{'same' if i in (0, 4) else i}" for i in range(5)]
+    (folder / "index.tsv").write_text("\n".join(rows) + "\n")
+    corpus = load_corpus(folder, validation=2)
+    assert corpus.names == ("p1.png", "p2.png")
+    assert len(corpus.validation) == 1
+
+
+def test_muon_orthogonalises() -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(24, 60)).float())
+    assert 0.5 < float(values.min()) and float(values.max()) < 1.4
+    kinds = [type(o).__name__ for o in make_optimisers(torch.nn.Conv2d(3, 4, 3), lr=1e-3, kernel_lr=1e-3)]
+    assert kinds == ["AdamW", "Muon"]
