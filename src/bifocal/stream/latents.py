@@ -210,7 +210,7 @@ class _Decode(_Pass):
         return self._settle(group, decoded, symbols, mu)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # two shapes of tile at once; up to 6 MiB each
 def _positions(group: Group, h: int, w: int) -> NDArray[np.intp]:
     """Flat positions of a group's symbols in ``[group.channels, h, w]``, in C order."""
     where = np.flatnonzero(group_mask(group, h, w))
