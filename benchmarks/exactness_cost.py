@@ -1,7 +1,7 @@
-"""What exactness costs in rate: two runs from one checkpoint, with and without integers, compared on validation.
+"""What exactness costs in rate: two runs from one checkpoint, with and without integers, on validation.
 
-    bifocal-train run src/bifocal/training/recipes/lowfirst-exact.toml --resume MAIN --steps N --out runs/cost-exact …
-    bifocal-train run src/bifocal/training/recipes/lowfirst-float.toml --resume MAIN --steps N --out runs/cost-float …
+    bifocal-train run recipes/lowfirst-exact.toml --resume MAIN --steps N --out runs/cost-exact --data DIR …
+    bifocal-train run recipes/lowfirst-float.toml --resume MAIN --steps N --out runs/cost-float --data DIR …
     python benchmarks/exactness_cost.py runs/cost-exact runs/cost-float
 
 Each run wrote its last validation curve (rounded symbols; in the exact arm, integer networks, integer tables'
@@ -36,28 +36,22 @@ def main() -> None:
     runs = {"exact": given.exact, "float": given.float}
     records = {k: json.loads((run / "run.json").read_text()) for k, run in runs.items()}
     if len({r["steps"] for r in records.values()}) != 1:
-        parser.error(
-            f"the runs have {[r['steps'] for r in records.values()]} steps: give arms of equal length"
-        )
+        lengths = [record["steps"] for record in records.values()]
+        parser.error(f"the runs have {lengths} steps: give arms of equal length")
     rows = {k: last_validation(run) for k, run in runs.items()}
     curves = {k: curve_of(k, [(r["bpp"], r["psnr"]) for r in v]) for k, v in rows.items()}
     cost = bd_rate(curves["float"], curves["exact"])
+    pairs = zip(rows["float"], rows["exact"], strict=True)
     table = markdown(
         ["quality", "float bpp", "float dB", "exact bpp", "exact dB"],
         [
-            [
-                f"{f['quality']:.0f}",
-                f"{f['bpp']:.4f}",
-                f"{f['psnr']:.3f}",
-                f"{e['bpp']:.4f}",
-                f"{e['psnr']:.3f}",
-            ]
-            for f, e in zip(rows["float"], rows["exact"], strict=True)
+            [str(f["quality"]), *(f"{arm[key]:.3f}" for arm in (f, e) for key in ("bpp", "psnr"))]
+            for f, e in pairs
         ],
     )
     text = (
-        f"Both arms: {records['exact']['steps']} steps from the same checkpoint, one seed; validation pictures, "
-        f"middle 256×256.\n\n{table}\n\nBD-rate of the exact arm over the float arm: **{cost:+.2f} %**.\n"
+        f"Both arms: {records['exact']['steps']} steps from the same checkpoint, one seed; the middle 256×256 of "
+        f"the validation pictures.\n\n{table}\n\nBD-rate of the exact arm over the float arm: **{cost:+.2f} %**.\n"
     )
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "exactness_cost.md").write_text(text, encoding="utf-8")

@@ -19,7 +19,9 @@ def _root() -> None:
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A TOML recipe of yours, or a shipped one: recipes/lowfirst.toml.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A TOML recipe of yours, or a shipped one: recipes/lowfirst.toml.")
+    ],
     data: Annotated[Path, typer.Option(help="Folder of pictures or of tar shards.")],
     minutes: Annotated[float, typer.Option(help="Stop after this long; validation does not count.")],
     steps: Annotated[

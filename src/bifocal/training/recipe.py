@@ -34,14 +34,19 @@ class Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe; unknown keys are refused so that a misspelt number is not a silent default."""
+    """Read a recipe; unknown keys are refused so that a misspelt number is not a silent default.
+
+    A path that does not exist is looked for by its file name among the shipped recipes.
+    """
+    shipped = Path(__file__).parent / "recipes"
+    if not path.exists() and (shipped / path.name).exists():
+        path = shipped / path.name
     try:
         with path.open("rb") as file:
             table: dict[str, Any] = tomllib.load(file)
     except FileNotFoundError as error:
-        raise TrainingError(
-            f"There is no recipe {path}. The shipped ones are in training/recipes."
-        ) from error
+        names = ", ".join(sorted(p.name for p in shipped.glob("*.toml")))
+        raise TrainingError(f"There is no recipe {path}. Shipped with Bifocal are {names}.") from error
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"{path} is not valid TOML: {error}") from error
     system = table.pop("system", {})
