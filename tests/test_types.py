@@ -45,6 +45,10 @@ def test_pictures_are_equal_by_content() -> None:
     assert Picture(RGB) != RGB.tobytes()
 
 
+def test_a_picture_is_an_array_to_others() -> None:
+    assert np.shares_memory(np.asarray(Picture(RGB)), RGB)
+
+
 def test_latents_are_equal_by_content_but_not_by_name() -> None:
     assert replace(LATENTS, model="other") == LATENTS
     for change in (

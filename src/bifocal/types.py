@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,11 @@ class Picture:
     @property
     def gray(self) -> bool:
         return self.pixels.ndim == 2
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """NumPy's array protocol: ``np.asarray`` and Pillow's ``Image.fromarray`` take a Picture as it is."""
+        return self.pixels.__array_interface__
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Picture):

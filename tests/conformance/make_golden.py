@@ -3,9 +3,9 @@
     python -m tests.conformance.make_golden tests/conformance/golden/NAME
 
 Golden folders are append-only: this writes a new one and refuses to touch one that exists. ``hashes.json``
-holds SHA-256 of every stream's bytes and of its latents (z, then y, little-endian int32 in C order). The model
-is tiny, its weights are random integers, and its shifts are chosen so that table indexes spread over the whole
-range and means are large: it compresses nothing and leaves no path of the decoder untouched.
+holds SHA-256 of every stream's bytes and of its latents (z, then y, little-endian int32 in C order). The
+model is tiny, its weights are random integers, and its shifts are chosen so that table indexes spread over
+the whole range and means are large: it compresses nothing and leaves no path of the decoder untouched.
 """
 
 from __future__ import annotations

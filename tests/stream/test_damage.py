@@ -1,9 +1,9 @@
 """24,000 damaged streams: each raises one of Bifocal's errors or decodes to the identical latents.
 
-Every case is made from a golden stream, deterministically. In fewer than half of them only the bytes are damaged,
-as a disk or a network would. In the others the damage is done to a field, and the checksums of header, chunks,
-index and payloads are recomputed, so that it reaches the parsers and the coder; only the checksum of the latents
-stays behind.
+Every case is made from a golden stream, deterministically. In fewer than half of them only the bytes are
+damaged, as a disk or a network would. In the others the damage is done to a field, and the checksums of
+header, chunks, index and payloads are recomputed, so that it reaches the parsers and the coder; only the
+checksum of the latents stays behind.
 """
 
 from __future__ import annotations
@@ -228,7 +228,8 @@ def test_damage_is_an_error_or_harmless(kind: str, names: list[str], cases: int)
             assert len(str(error)) > 30, f"{kind} {seed}: {error!r} says too little"
             outcomes[type(error).__name__] += 1
         else:
-            # Who rewrites a header with its checksum makes another stream, which may name another size of picture.
+            # Who rewrites a header with its checksum makes another stream, which may name another size of
+            # picture.
             same = np.array_equal(latents.y, parts.latents.y) and np.array_equal(latents.z, parts.latents.z)
             assert same, f"{kind} {seed} decoded to other latents"
             assert kind != "bytes" or latents == parts.latents, f"{kind} {seed} decoded to another picture"
