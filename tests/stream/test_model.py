@@ -138,6 +138,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         lambda s: s.update(wire_id=7),
         lambda s: s.update(version="1.0"),
         lambda s: s.update(version="1.0.300"),
+        lambda s: s.update(fingerprint="0" * 16),
         lambda s: s.update(exact=[]),
         lambda s: s["exact"].pop("predict.3"),
         lambda s: s["plan"].pop("skip"),

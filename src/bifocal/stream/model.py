@@ -102,6 +102,16 @@ class EntropyModel:
                 f"model {spec['name']} has format {spec['format']} and wire id {spec['wire_id']}; this "
                 f"release reads {FORMAT} and {WIRE_ID}. Update Bifocal."
             )
+        model = cls._build(spec, arrays)
+        if spec.get("fingerprint", model.fingerprint.hex()) != model.fingerprint.hex():
+            raise ModelError(
+                f"model {model.name} has fingerprint {model.fingerprint.hex()}, not {spec['fingerprint']} as its "
+                "description says: the files do not belong together. Install or pack it again."
+            )
+        return model
+
+    @classmethod
+    def _build(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> EntropyModel:
         plan, exact = spec["plan"], spec["exact"]
         groups = tuple(Group(*(int(v) for v in group)) for group in plan["groups"])
         return cls(
@@ -127,6 +137,7 @@ class EntropyModel:
             "name": self.name,
             "wire_id": self.wire_id,
             "version": ".".join(map(str, self.release)),
+            "fingerprint": self.fingerprint.hex(),
             "plan": numbers,
             "exact": {net.name: net_spec(net) for net in nets},
         }
