@@ -1,0 +1,103 @@
+"""Picture files: read with care, written whole."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bifocal.errors import OutputError, PictureError
+from bifocal.pictures.files import WRITE_FORMATS, read_picture, write_atomically, write_picture
+from bifocal.types import Picture
+from tests.conftest import made_picture
+
+LOSSLESS = sorted(set(WRITE_FORMATS) - {".jpg", ".jpeg"})
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+@pytest.mark.parametrize("gray", [False, True])
+def test_lossless_formats_give_the_pixels_back(suffix: str, gray: bool, tmp_path: Path) -> None:
+    pixels = made_picture(17, 23)
+    picture = Picture(pixels[:, :, 1].copy() if gray else pixels)
+    write_picture(picture, tmp_path / f"a{suffix}")
+    back = read_picture(tmp_path / f"a{suffix}")
+    if suffix == ".webp" and gray:  # WebP knows no gray
+        assert np.array_equal(back.pixels[:, :, 0], picture.pixels)
+    else:
+        assert np.array_equal(back.pixels, picture.pixels)
+
+
+def test_the_colour_profile_travels(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for suffix in (".png", ".jpg", ".webp", ".tif"):
+        write_picture(Picture(made_picture(8, 8), {"icc": profile}), tmp_path / f"a{suffix}")
+        assert read_picture(tmp_path / f"a{suffix}").metadata == {"icc": profile}
+
+
+def test_the_declared_size_is_checked_before_decoding(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "bomb.png").write_bytes(data + struct.pack(">I", 0) + b"IDAT")
+    with pytest.raises(PictureError, match="pixels"):
+        read_picture(tmp_path / "bomb.png")
+    write_picture(Picture(made_picture(20, 20)), tmp_path / "a.png")
+    with pytest.raises(PictureError, match="20×20 is 400 pixels, above the limit of 399"):
+        read_picture(tmp_path / "a.png", max_pixels=399)
+
+
+@pytest.mark.parametrize("keep", [0, 8, 40, 200, 600])
+def test_a_truncated_file_is_a_picture_error(keep: int, tmp_path: Path) -> None:
+    write_picture(Picture(made_picture(40, 40)), tmp_path / "a.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:keep])
+    with pytest.raises(PictureError, match=r"cut\.jpg"):
+        read_picture(tmp_path / "cut.jpg")
+
+
+def test_animations_and_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(made_picture(8, 8, seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(PictureError, match="3 frames"):
+        read_picture(tmp_path / "a.gif")
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(PictureError, match="16 bits"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write a picture as '\.xyz'"):
+        write_picture(Picture(made_picture(8, 8)), tmp_path / "a.xyz")
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.bin"
+    write_atomically(path, b"first")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        write_atomically(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_outputs_have_ordinary_permissions(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", b"")
+    (tmp_path / "b").write_bytes(b"")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_atomically(tmp_path / "no" / "a.bfc", b"")

@@ -1,0 +1,67 @@
+"""What a user relies on from the first line: the public names, a light import, no torch, one version."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bifocal
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("numpy", "PIL", "onnxruntime", "torch", "typer", "rich", "safetensors", "constriction")
+
+
+def in_new_process(code: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_visible_names_are_the_public_ones() -> None:
+    seen = "import bifocal; print(*(n for n in dir(bifocal) if not n.startswith('_')))"
+    assert in_new_process(seen).split() == sorted(bifocal.__all__)
+
+
+@pytest.mark.parametrize("name", bifocal.__all__)
+def test_a_public_name_is_there_and_documented(name: str) -> None:
+    thing = getattr(bifocal, name)
+    assert thing.__doc__ and not thing.__doc__.startswith(f"{name}(")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'dekode'"):
+        _ = bifocal.dekode
+
+
+def test_the_import_loads_nothing_heavy() -> None:
+    loaded = in_new_process(f"import sys, bifocal; print(*(m for m in {HEAVY} if m in sys.modules))")
+    assert loaded == ""
+
+
+def test_help_of_the_command_loads_nothing_heavy() -> None:
+    heavy = tuple(name for name in HEAVY if name not in ("typer", "rich"))
+    code = f"import sys, bifocal.cli.main; print(*(m for m in {heavy} if m in sys.modules))"
+    assert in_new_process(code) == ""
+
+
+def test_coding_never_imports_torch_or_onnx(tiny_folder: Path) -> None:
+    code = """if True:
+        import sys, numpy, bifocal
+        model = bifocal.Model.load(sys.argv[1])
+        data = bifocal.encode(numpy.full((70, 90, 3), 99, numpy.uint8), model=model)
+        assert bifocal.decode(data, model=model).width == 90
+        print(*(m for m in ("torch", "onnx", "typer", "rich", "matplotlib") if m in sys.modules))
+    """
+    assert in_new_process(code, str(tiny_folder)) == ""
+
+
+def test_version_is_the_newest_in_the_changelog() -> None:
+    newest = re.search(
+        r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert newest is not None and newest.group(1) == bifocal.__version__

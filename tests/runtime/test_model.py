@@ -1,0 +1,127 @@
+"""Packed models: found by what they are, refused when damaged, the same picture in any windows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bifocal.errors import LatentsError, ModelError, ModelMissing, OptionError
+from bifocal.runtime import model as runtime_model
+from bifocal.runtime import registry
+from bifocal.runtime.model import Model
+from bifocal.stream.latents import encode_latents
+from bifocal.types import Latents
+from tests.conftest import made_picture
+from tests.tiny_model import build_tiny_model
+
+
+def latents_of(model: Model, pixels: np.ndarray, quality: int = 50) -> Latents:
+    y, z = model.analyse(pixels, quality)
+    h, w = pixels.shape[:2]
+    _, latents = encode_latents(
+        y,
+        z,
+        width=w,
+        height=h,
+        gray=pixels.ndim == 2,
+        quality=quality,
+        tile=2048,
+        model=model.entropy,
+        backend=model.backend,
+    )
+    return latents
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_windows_leave_no_trace(tiny_model: Model, gray: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = made_picture(500, 700)
+    pixels = pixels[:, :, 0] if gray else pixels
+    whole = tiny_model.analyse(pixels, 50)
+    latents = latents_of(tiny_model, pixels)
+    picture = tiny_model.synthesise(latents)
+    monkeypatch.setattr(runtime_model, "CORE", 128)
+    monkeypatch.setattr(runtime_model, "HALO", 64)
+    pieces = tiny_model.analyse(pixels, 50)
+    np.testing.assert_allclose(pieces.y, whole.y, atol=1e-4)
+    np.testing.assert_allclose(pieces.z, whole.z, atol=1e-4)
+    again = tiny_model.synthesise(latents)
+    assert again.shape == pixels.shape
+    assert np.abs(again.astype(int) - picture).max() <= 1
+
+
+def test_pictures_come_back_recognisable(tiny_model: Model) -> None:
+    pixels = made_picture(130, 200)
+    picture = tiny_model.synthesise(latents_of(tiny_model, pixels, 90))
+    assert np.abs(picture.astype(int) - pixels).mean() < 15
+
+
+def test_latents_of_another_model_are_refused(tiny_model: Model, tmp_path: Path) -> None:
+    other = Model.load(build_tiny_model(tmp_path / "other", seed=1))
+    with pytest.raises(LatentsError, match="model that made them"):
+        other.synthesise(latents_of(tiny_model, made_picture(64, 64)))
+
+
+@pytest.mark.parametrize("quality", [0, 101, -1])
+def test_qualities_out_of_range_are_refused(tiny_model: Model, quality: int) -> None:
+    with pytest.raises(OptionError, match="1 "):
+        tiny_model.analyse(made_picture(8, 8), quality)
+
+
+def test_models_are_found_by_fingerprint_never_by_name(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "MODELS", tmp_path)
+    for name, seed in (("a", 1), ("lowfirst", 0), ("z", 2)):
+        build_tiny_model(tmp_path / name, seed=seed, name=name)
+    assert [card.name for card in registry.installed()] == ["a", "lowfirst", "z"]
+    card = registry.find_card(1, tiny_model.entropy.fingerprint, (0, 1, 0))
+    assert (
+        card.name == "lowfirst"
+        and card.parameters == 1234
+        and card.licence == "Apache-2.0"
+        and card.size > 10_000
+    )
+    assert registry.model_folder("a") == tmp_path / "a"
+    with pytest.raises(ModelMissing, match=r"Bifocal 0\.7\.0 has it"):
+        registry.find_card(1, b"\0" * 8, (0, 7, 0))
+    with pytest.raises(ModelError, match="a, lowfirst, z"):
+        registry.model_folder("nothing")
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors", "analysis.onnx", "exact-hyper.onnx"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
+def test_a_damaged_folder_is_a_model_error(tiny_folder: Path, tmp_path: Path, name: str, damage: str) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_folder, folder)
+    path = folder / name
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
+    with pytest.raises(ModelError):
+        latents_of(Model.load(folder), made_picture(8, 8))
+
+
+def test_weights_that_are_not_the_cards_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "swapped"
+    shutil.copytree(tiny_folder, folder)
+    other = build_tiny_model(tmp_path / "other", seed=1)
+    shutil.copy(other / "weights.safetensors", folder / "weights.safetensors")
+    with pytest.raises(ModelError, match="not those that model.json describes"):
+        Model.load(folder)
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"name": None, "wire_id": "x"}, {"card": 3}])
+def test_a_card_that_is_no_card_is_a_model_error(
+    tiny_folder: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(tiny_folder, folder)
+    spec = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**spec, **change}))
+    with pytest.raises(ModelError):
+        registry.read_card(folder)
