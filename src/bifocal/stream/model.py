@@ -105,8 +105,8 @@ class EntropyModel:
         model = cls._build(spec, arrays)
         if spec.get("fingerprint", model.fingerprint.hex()) != model.fingerprint.hex():
             raise ModelError(
-                f"model {model.name} has fingerprint {model.fingerprint.hex()}, not {spec['fingerprint']} as its "
-                "description says: the files do not belong together. Install or pack it again."
+                f"model {model.name} has fingerprint {model.fingerprint.hex()}, not {spec['fingerprint']} as "
+                "its description says: the files do not belong together. Install or pack it again."
             )
         return model
 
