@@ -50,8 +50,9 @@ def main() -> None:
         ],
     )
     text = (
-        f"Both arms: {records['exact']['steps']} steps from the same checkpoint, one seed; the middle 256×256 of "
-        f"the validation pictures.\n\n{table}\n\nBD-rate of the exact arm over the float arm: **{cost:+.2f} %**.\n"
+        f"Both arms: {records['exact']['steps']} steps from the same checkpoint, one seed; the middle "
+        f"256×256 of the validation pictures.\n\n{table}\n\n"
+        f"BD-rate of the exact arm over the float arm: **{cost:+.2f} %**.\n"
     )
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "exactness_cost.md").write_text(text, encoding="utf-8")
