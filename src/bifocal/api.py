@@ -91,9 +91,8 @@ def encode(
 def decode(data: bytes, *, model: ModelLike | None = None, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """Decode a Bifocal stream.
 
-    The result's ``pixels`` are a uint8 array ``[h, w, 3]`` (RGB) or ``[h, w]`` (gray);
-    ``numpy.asarray(picture)`` and ``PIL.Image.fromarray(picture)`` take it as it is, and
-    :func:`bifocal.to_pillow` keeps the colour profile too.
+    The result's ``pixels`` are a uint8 array ``[h, w, 3]`` (RGB) or ``[h, w]`` (gray); NumPy takes the picture
+    for that array, and :func:`bifocal.to_pillow` makes a Pillow image of it, colour profile included.
 
     :param model: the model that made the stream; found among the installed ones by default.
     :param limits: what to refuse before any work is done.

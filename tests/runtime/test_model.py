@@ -111,7 +111,7 @@ def test_weights_that_are_not_the_cards_are_refused(tiny_folder: Path, tmp_path:
     shutil.copytree(tiny_folder, folder)
     other = build_tiny_model(tmp_path / "other", seed=1)
     shutil.copy(other / "weights.safetensors", folder / "weights.safetensors")
-    with pytest.raises(ModelError, match="not those that model.json describes"):
+    with pytest.raises(ModelError, match="do not belong together"):
         Model.load(folder)
 
 

@@ -1,11 +1,94 @@
-"""``bifocal-train``: its commands live beside the training loop and need torch, of the ``train`` extra."""
+"""``bifocal-train``: run a recipe, pack a checkpoint, count a codec's cost. Needs the ``train`` extra."""
 
 from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
 
-from bifocal.cli.launch import launch
+import typer
+
+from bifocal.cli.launch import launch, new_app
+
+app = new_app("Train and pack Bifocal's models.")
+
+
+@app.command("run")
+def run_recipe(
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="A recipe of yours, or a shipped one: recipes/lowfirst.toml.", show_default=False
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of pictures or of tar shards.", show_default=False)],
+    minutes: Annotated[
+        float, typer.Option(help="Stop after this long; validation does not count.", show_default=False)
+    ],
+    steps: Annotated[
+        int, typer.Option(help="Stop after this many steps, if minutes are not over first.")
+    ] = 0,
+    out: Annotated[Path | None, typer.Option(help="Where to write; runs/NAME by default.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda; chosen by itself when empty.")] = "",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
+) -> None:
+    """Train a recipe for some minutes and write checkpoint, curves and run record."""
+    import torch
+
+    from bifocal.training.loop import train
+    from bifocal.training.recipe import load_recipe
+
+    if threads:
+        torch.set_num_threads(threads)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = load_recipe(recipe)
+    out = out or Path("runs") / loaded.name
+    path = train(loaded, data, out, minutes=minutes, steps=steps, resume=resume, device=device)
+    print(f"wrote {path}")
+
+
+@app.command()
+def pack(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint of `bifocal-train run`.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the packed model, replaced as a whole; packed/NAME by default."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="The model's name.")] = "lowfirst",
+    version: Annotated[str, typer.Option(help="The Bifocal version that ships it; this one if empty.")] = "",
+) -> None:
+    """Make the runtime model of a checkpoint and prove that its integers are exact."""
+    from bifocal import __version__
+    from bifocal.training.checkpoint import load_checkpoint
+    from bifocal.training.pack import pack as pack_model
+
+    out = out or Path("packed") / name
+    proof = pack_model(load_checkpoint(checkpoint), out, name=name, version=version or __version__)
+    for net, largest in proof.items():
+        print(f"{net:10} largest possible sum {largest:9,} of 2^24 = 16,777,216: exact in float32")
+    print(f"wrote {out}")
+
+
+@app.command()
+def cost() -> None:
+    """Count the default codec's parameters and multiply-adds a pixel, part by part."""
+    import torch
+
+    from bifocal.nets.cost import count
+    from bifocal.systems.lowfirst import DECODER_PARTS, LowFirst
+
+    model, size = LowFirst(), 256
+    pixels, quality = torch.zeros(1, 3, size, size), torch.tensor([50])
+    rows = count(model, lambda: model(pixels, quality, exact=False, noise=False), size * size)
+    for row in rows:
+        print(f"{row.part:18} {row.parameters:10,} parameters {row.kmac:8.2f} kMAC/px")
+    # the fixed packet transform runs once on each side
+    decode = sum(row.kmac for row in rows if row.part in DECODER_PARTS) + rows[-1].kmac / 2
+    print(f"decode: {decode:.2f} kMAC/px of {', '.join(DECODER_PARTS)} and half of the fixed transforms")
 
 
 def run() -> None:
@@ -16,6 +99,4 @@ def run() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
-    from bifocal.training.command import app
-
     launch(app, "bifocal-train")

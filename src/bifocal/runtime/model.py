@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bifocal.errors import LatentsError, ModelError, OptionError
 from bifocal.pictures.windows import pad, padded_size, windows
 from bifocal.runtime.exact_ort import OrtBackend
-from bifocal.runtime.registry import model_folder, read_card
+from bifocal.runtime.registry import model_folder
 from bifocal.runtime.session import open_session
 from bifocal.stream.latents import EntropyModel
 from bifocal.types import Latents
@@ -64,13 +64,7 @@ class Model:
         :raises ModelError: if there is none, or it is damaged.
         """
         folder = model_folder(name)
-        entropy = EntropyModel.load(folder)
-        if entropy.fingerprint.hex() != read_card(folder).fingerprint:
-            raise ModelError(
-                f"the weights in {folder} are not those that model.json describes (fingerprint "
-                f"{entropy.fingerprint.hex()}). Install or pack the model again."
-            )
-        return cls(folder, entropy, threads=threads)
+        return cls(folder, EntropyModel.load(folder), threads=threads)
 
     @cached_property
     def backend(self) -> Backend:
