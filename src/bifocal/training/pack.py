@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from bifocal.errors import ModelError
 from bifocal.nets.exact import ExactConv, integer_layer
 from bifocal.nets.prior import TABLES, table_scales
-from bifocal.stream.exact import ExactLayer, ExactNet, check_bound, run_int64
+from bifocal.runtime.doctor import Trial, examine
+from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound, run_int64
 from bifocal.stream.model import EntropyModel
 from bifocal.stream.tables import gaussian_tables
 from bifocal.systems.lowfirst import ACTIVATION, HYPER, QUALITIES, LowFirst, quality_anchors
@@ -27,6 +28,7 @@ from bifocal.training.checkpoint import Checkpoint
 from bifocal.training.export import analysis_graph, exact_graph, synthesis_graph
 
 GAIN_BITS = 16
+LICENCE = "Apache-2.0"
 SIZE_LIMIT = 12 * 2**20
 
 
@@ -131,8 +133,16 @@ def pack(checkpoint: Checkpoint, folder: Path, *, name: str, version: str) -> di
         proof[net.name] = check_bound(net)
     parameters = sum(p.numel() for p in model.parameters())
     history = [{k: v for k, v in run.items() if k != "recipe"} for run in checkpoint.history]
-    card = {"parameters": parameters, "largest_sum": proof, "training": history}
-    _write(folder, entropy, {"system": "lowfirst", "card": card}, arrays, graphs)
+    seen = examine(Trial("numpy-float32", 1), entropy, NumpyBackend())
+    card = {
+        "licence": LICENCE,
+        "parameters": parameters,
+        "largest_sum": proof,
+        "training": history,
+        "doctor": {"small": seen.small, "large": seen.large},  # what `bifocal doctor` must find anywhere
+    }
+    spec = {"system": "lowfirst", "fingerprint": entropy.fingerprint.hex(), "card": card}
+    _write(folder, entropy, spec, arrays, graphs)
     return proof
 
 
