@@ -50,7 +50,7 @@ def cores() -> tuple[str, ...]:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ()
     wide = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    return ("Prescott", "SkylakeX" if any(name.startswith("AVX512") for name in wide) else "Haswell")
+    return ("Prescott", "SkylakeX" if any(name.startswith(("AVX512", "X86_V4")) for name in wide) else "Haswell")
 
 
 def make_set(folder: Path, model: bifocal.Model, items: Sequence[tuple[str, Pixels, int]], pack: bool) -> int:
