@@ -28,6 +28,7 @@ from bifocal.errors import BifocalError
 from bifocal.measure.bench import Row, load_rgb, measure
 from bifocal.measure.peers import available_peers, encode_near
 from bifocal.measure.report import markdown
+from bifocal.runtime.registry import DEFAULT_MODEL
 
 WORKER = Path(__file__).parent / "speed_worker.py"
 PEERS = ("bmshj2018-hyperprior", "mbt2018-mean")
@@ -116,13 +117,13 @@ def time_cold(what: str, command: list[str], rounds: int) -> Cold:
     return Cold(what, statistics.median(seconds), min(seconds), max(peaks))
 
 
-def run_cold(picture: Path, quality: int, rounds: int) -> list[Cold]:
+def run_cold(picture: Path, quality: int, model: str, rounds: int) -> list[Cold]:
     """The command line from nothing: encode, decode, and Python by itself for comparison."""
     with tempfile.TemporaryDirectory() as folder:
         stream, back = str(Path(folder) / "picture.bfc"), str(Path(folder) / "picture.png")
-        bifocal = [sys.executable, "-m", "bifocal"]
-        encode = [*bifocal, "encode", str(picture), "-q", str(quality), "-o", stream, "--force"]
-        decode = [*bifocal, "decode", stream, "-o", back, "--force"]
+        bifocal, named = [sys.executable, "-m", "bifocal"], ["--model", model]
+        encode = [*bifocal, "encode", str(picture), "-q", str(quality), "-o", stream, "--force", *named]
+        decode = [*bifocal, "decode", stream, "-o", back, "--force", *named]
         return [
             time_cold("python -c pass", [sys.executable, "-c", "pass"], rounds),
             time_cold("python -c 'import bifocal'", [sys.executable, "-c", "import bifocal"], rounds),
@@ -182,11 +183,13 @@ def report(result: dict[str, object], warm: list[Warm], cold: list[Cold], classi
 def run(chosen: argparse.Namespace) -> None:
     pixels = load_rgb(chosen.picture)
     picture = str(chosen.picture.resolve())
-    commands = {"bifocal": [sys.executable, str(WORKER), "bifocal", picture, str(chosen.quality)]}
+    commands = {
+        "bifocal": [sys.executable, str(WORKER), "bifocal", picture, str(chosen.quality), chosen.model]
+    }
     for peer in PEERS if chosen.peer_python else ():
         commands[peer] = [str(chosen.peer_python), str(WORKER), peer, picture, str(PEER_QUALITY)]
     warm = time_warm(commands, chosen.rounds)
-    cold = run_cold(chosen.picture, chosen.quality, chosen.rounds)
+    cold = run_cold(chosen.picture, chosen.quality, chosen.model, chosen.rounds)
     classical = time_classical(chosen.picture, warm[0].bytes)
     result: dict[str, object] = {
         "picture": chosen.picture.name,
@@ -213,6 +216,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--picture", type=Path, required=True, help="the picture to code, 768x512 to compare")
     parser.add_argument("--peer-python", type=Path, help="the Python of an environment with CompressAI")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--quality", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path, default=RESULTS)

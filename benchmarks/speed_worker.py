@@ -1,9 +1,9 @@
 """One codec in one process, for speed.py: codes a picture when told to, and says how long it took.
 
-Started as ``PYTHON benchmarks/speed_worker.py CODEC PICTURE QUALITY``. CODEC is ``bifocal`` or a CompressAI
-model (``bmshj2018-hyperprior``, ``mbt2018-mean``), which then runs in an environment of its own. Each line
-on standard input is one encode and one decode, answered by one line of JSON with seconds, file bytes and
-peak memory in MiB.
+Started as ``PYTHON benchmarks/speed_worker.py CODEC PICTURE QUALITY [MODEL]``. CODEC is ``bifocal`` or a
+CompressAI model (``bmshj2018-hyperprior``, ``mbt2018-mean``), which then runs in an environment of its own.
+Each line on standard input is one encode and one decode, answered by one line of JSON with seconds, file
+bytes and peak memory in MiB.
 
 CompressAI's networks are untrained: they cost the same time, except for entropy coding, whose cost depends
 on the symbols. So the last layers are set to give latents of realistic spread (see ``_spread``).
@@ -26,11 +26,16 @@ CORES = 2
 Coded = tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], int]]
 
 
-def bifocal_pair(pixels: np.ndarray, quality: int) -> Coded:
+def bifocal_pair(model: str, pixels: np.ndarray, quality: int) -> Coded:
     """Encode, decode and size through the public face."""
     import bifocal
 
-    return lambda: bifocal.encode(pixels, quality=quality), bifocal.decode, len
+    loaded = bifocal.Model.load(model)
+
+    def encode() -> bytes:
+        return bifocal.encode(pixels, quality=quality, model=loaded)
+
+    return encode, lambda data: bifocal.decode(data, model=loaded), len
 
 
 def compressai_pair(name: str, pixels: np.ndarray, quality: int) -> Coded:
@@ -92,8 +97,10 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     with Image.open(path) as picture:
         pixels = np.array(picture.convert("RGB"))
-    make = bifocal_pair if name == "bifocal" else lambda p, q: compressai_pair(name, p, q)
-    encode, decode, size = make(pixels, quality)
+    if name == "bifocal":
+        encode, decode, size = bifocal_pair(sys.argv[4], pixels, quality)
+    else:
+        encode, decode, size = compressai_pair(name, pixels, quality)
     for _ in sys.stdin:
         start = time.perf_counter()
         coded = encode()
