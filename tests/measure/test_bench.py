@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.measure.toy import row, toy_codec
 
 from bifocal.measure import MeasureError
 from bifocal.measure.bench import (
@@ -26,6 +25,7 @@ from bifocal.measure.bench import (
     write_json,
 )
 from bifocal.measure.metrics import psnr
+from tests.measure.toy import row, toy_codec
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from tests.measure.toy import row
 
 from bifocal.measure import MeasureError, demo, peers
 from bifocal.measure.bdrate import Curve
 from bifocal.measure.bench import summarise
 from bifocal.measure.figure import Crop, Panel, busiest_crop, comparison
 from bifocal.measure.report import deltas, load_anchor, plot_svg, table
+from tests.measure.toy import row
 
 A = Curve("a", (0.2, 0.5, 1.0, 1.9), (29.0, 32.0, 35.0, 39.0))
 
