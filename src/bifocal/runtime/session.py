@@ -37,7 +37,7 @@ def open_session(
     options.intra_op_num_threads = threads or available_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # arenas keep what they once took, and there are nine: without them four megapixels need a third of the memory
+    # arenas keep what they once took, and there are nine: without, four megapixels take a third of the memory
     options.enable_cpu_mem_arena = False
     # a model has nine sessions: idle threads of one must not keep the processors from the next
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
