@@ -166,7 +166,7 @@ def load_model(model_json: bytes, weights: bytes) -> Model:
             records.append(record([5], [int(number) for number in five]))
             weight, bias, shift = (tensors[f"exact.{name}.{n}.{key}"] for key in ("weight", "bias", "shift"))
             records += [record(*weight, size=1), record(*bias), record(*shift)]
-            layers.append(Layer(*five, weight=split_rows(weight), bias=split_rows(bias), shift=shift[1]))
+            layers.append(Layer(*[*five, split_rows(weight), split_rows(bias), shift[1]]))
         networks.append((described["input_max"], layers))
         check_bound(networks[-1])
         require(name == "hyper" or max(-layers[-1].lo, layers[-1].hi) <= 32767, "means within 32767")
