@@ -25,12 +25,15 @@ def table(means: Iterable[Mean]) -> str:
     """
     lines = ["codec    quality     bytes     bpp   PSNR dB   MS-SSIM  encode s  decode s"]
     for m in means:
-        similarity = "-" if math.isnan(m.ms_ssim) else f"{m.ms_ssim:.4f}"
         lines.append(
-            f"{m.codec:<9}{m.quality:>7}{m.bytes:>10.0f}{m.bpp:>8.4f}{m.psnr:>10.2f}{similarity:>10}"
-            f"{m.encode_seconds:>10.3f}{m.decode_seconds:>10.3f}"
+            f"{m.codec:<9}{m.quality:>7}{m.bytes:>10.0f}{m.bpp:>8.4f}{m.psnr:>10.2f}{_known(m.ms_ssim, 4):>10}"
+            f"{_known(m.encode_seconds, 3):>10}{_known(m.decode_seconds, 3):>10}"
         )
     return "\n".join(lines)
+
+
+def _known(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
