@@ -26,8 +26,8 @@ def table(means: Iterable[Mean]) -> str:
     lines = ["codec    quality     bytes     bpp   PSNR dB   MS-SSIM  encode s  decode s"]
     for m in means:
         lines.append(
-            f"{m.codec:<9}{m.quality:>7}{m.bytes:>10.0f}{m.bpp:>8.4f}{m.psnr:>10.2f}{_known(m.ms_ssim, 4):>10}"
-            f"{_known(m.encode_seconds, 3):>10}{_known(m.decode_seconds, 3):>10}"
+            f"{m.codec:<9}{m.quality:>7}{m.bytes:>10.0f}{m.bpp:>8.4f}{m.psnr:>10.2f}"
+            f"{_known(m.ms_ssim, 4):>10}{_known(m.encode_seconds, 3):>10}{_known(m.decode_seconds, 3):>10}"
         )
     return "\n".join(lines)
 
