@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from bifocal.errors import DamagedStream, LatentsError, ModelMissing, OptionError
 from bifocal.stream import container
 from bifocal.stream.exact import NumpyBackend
-from bifocal.stream.latents import encode_latents, pack, unpack
+from bifocal.stream.latents import coded_symbols, encode_latents, pack, unpack
 from bifocal.stream.plan import group_mask
+from bifocal.stream.tables import fitted_tables
 from bifocal.types import Latents
 from tests.conformance.make_golden import Y, Z, tiny_model
 
@@ -83,6 +84,22 @@ def test_a_tile_does_not_depend_on_its_neighbours() -> None:
     _, both = encode_latents(y, z, width=128, **settings)
     _, left = encode_latents(y[:, :, :4], z[:, :, :1], width=64, **settings)
     assert np.array_equal(both.y[:, :, :4], left.y)
+
+
+def test_a_stream_is_as_long_as_its_symbols_demand() -> None:
+    rng = np.random.default_rng(3)
+    y, z = rng.standard_normal((Y, 8, 8)) * 5, rng.standard_normal((Z, 2, 2)) * 5
+    data, _ = encode_latents(
+        y, z, width=128, height=128, gray=False, quality=50, tile=128, model=MODEL, backend=BACKEND
+    )
+    values, index = coded_symbols(y, z, quality=50, model=MODEL, backend=BACKEND)
+    payload = container.read(data).tiles[0].length
+    assert 0 <= 8 * payload - MODEL.tables.bits(values, index) < 64
+    # Tables may be fitted to what they code, and the symbols stay the same.
+    fitted = replace(MODEL, tables=fitted_tables(MODEL.tables, values, index, strength=50.0))
+    again = coded_symbols(y, z, quality=50, model=fitted, backend=BACKEND)
+    assert np.array_equal(again[0], values) and np.array_equal(again[1], index)
+    assert fitted.tables.bits(values, index) < 0.99 * MODEL.tables.bits(values, index)
 
 
 def test_the_metadata_travels() -> None:

@@ -8,7 +8,7 @@ is rounded. Tiles are coded independently: contexts end at their edges, and one 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -25,7 +25,7 @@ from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import Group, code_groups, group_mask
 from bifocal.types import Latents
 
-__all__ = ["EntropyModel", "encode_latents", "pack", "unpack"]
+__all__ = ["EntropyModel", "coded_symbols", "encode_latents", "pack", "unpack"]
 
 
 def encode_latents(
@@ -58,10 +58,12 @@ def encode_latents(
     tiles = []
     for rows, columns, z_rows, z_columns in _cuts(width, height, tile, model):
         z_tile = np.ascontiguousarray(z_hat[:, z_rows, z_columns])
-        driver = _Encode(model, backend, quality, z_tile, y[:, rows, columns])
-        y_tile = code_groups(model.plan, driver)
+        coder = TileEncoder(model.tables)
+        y_tile = code_groups(
+            model.plan, _Encode(model, backend, quality, z_tile, y[:, rows, columns], coder.put)
+        )
         y_hat[:, rows, columns] = y_tile
-        tiles.append((driver.coder.finish(), _latent_crc(z_tile, y_tile)))
+        tiles.append((coder.finish(), _latent_crc(z_tile, y_tile)))
     header = Header(model.wire_id, model.fingerprint, model.release, width, height, gray, quality, tile)
     latents = Latents(y_hat, z_hat, width, height, gray, quality, tile, model.name, model.fingerprint)
     return container.write(header, metadata or {}, tiles), latents
@@ -132,6 +134,19 @@ def unpack(
     return Latents(y_hat, z_hat, *names, model.name, model.fingerprint)
 
 
+def coded_symbols(
+    y: NDArray[Any], z: NDArray[Any], *, quality: int, model: EntropyModel, backend: Backend
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """The symbols that one tile of these latents is coded as, and the table of each, both ``[n]``.
+
+    For whoever fits tables or counts bits: ``model.tables.bits(*coded_symbols(...))`` is the ideal length.
+    """
+    taken: list[tuple[NDArray[np.int32], NDArray[np.uint8]]] = []
+    z_hat = np.rint(z).astype(np.int32)
+    code_groups(model.plan, _Encode(model, backend, quality, z_hat, y, lambda *group: taken.append(group)))
+    return np.concatenate([v for v, _ in taken]), np.concatenate([i for _, i in taken])
+
+
 class _Pass:
     """What encoding and decoding share: the hyper features, and predicting a group from those before it."""
 
@@ -167,15 +182,20 @@ class _Pass:
 
 
 class _Encode(_Pass):
-    """Codes z, then rounds and codes the symbols of each group."""
+    """Puts z, then rounds and puts the symbols of each group, with their tables."""
 
     def __init__(
-        self, model: EntropyModel, backend: Backend, quality: int, z: NDArray[np.int32], y: NDArray[Any]
+        self,
+        model: EntropyModel,
+        backend: Backend,
+        quality: int,
+        z: NDArray[np.int32],
+        y: NDArray[Any],
+        put: Callable[[NDArray[np.int32], NDArray[np.uint8]], None],
     ) -> None:
         super().__init__(model, backend, quality, z)
-        self._y = y
-        self.coder = TileEncoder(model.tables)
-        self.coder.put(z.reshape(-1), _z_index(z.shape, model, quality))
+        self._y, self._put = y, put
+        put(z.reshape(-1), _z_index(z.shape, model, quality))
 
     def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> NDArray[np.int32]:
         where = _positions(group, *decoded.shape[1:])
@@ -188,7 +208,7 @@ class _Encode(_Pass):
             )
         coded = index >= self.model.plan.skip
         symbols = np.where(coded, q, 0).astype(np.int32)
-        self.coder.put(symbols[coded], index[coded])
+        self._put(symbols[coded], index[coded])
         return self._settle(group, decoded, symbols, mu)
 
 

@@ -111,6 +111,32 @@ def gaussian_tables(scales: Sequence[float] | NDArray[np.float64], max_radius: i
     return Tables(frequency, np.array(radii, dtype=np.int32))
 
 
+def fitted_tables(
+    tables: Tables, values: NDArray[Any], index: NDArray[Any], strength: float = 1000.0
+) -> Tables:
+    """``tables`` refitted to symbols that they really coded; the old table weighs ``strength`` symbols.
+
+    Real latents are not quite Gaussian: with an early LowFirst, tables refitted on 16 validation pictures coded
+    16 others in 1.4 (quality 90) to 2.8 % (quality 10) fewer bytes, and a decoder pays nothing. Radii and
+    symmetry stay. Take
+    ``values`` and ``index`` from :func:`bifocal.stream.latents.coded_symbols`, of pictures never reported on.
+
+    >>> wide = gaussian_tables([3.0])
+    >>> values, index = np.array([0] * 900 + [1, -1] * 50), np.zeros(1000, int)
+    >>> fitted_tables(wide, values, index).bits(values, index) < 0.7 * wide.bits(values, index)
+    True
+    """
+    values, index = np.ravel(values).astype(np.int64), np.ravel(index).astype(np.int64)
+    beyond = np.minimum(np.abs(values), tables.radius[index] + 1)
+    frequency = np.zeros_like(tables.frequency)
+    for t, (row, radius) in enumerate(zip(tables.frequency, tables.radius.tolist(), strict=True)):
+        symbols = row[radius : 2 * radius + 1]
+        prior = np.concatenate([symbols[:1], 2 * symbols[1:], row[2 * radius + 1 : 2 * radius + 2]]) / TOTAL
+        half = np.bincount(beyond[index == t], minlength=radius + 2) + strength * prior
+        frequency[t, : 2 * radius + 2] = _symmetric(half / half.sum())
+    return Tables(frequency, tables.radius)
+
+
 def _half_gaussian(scale: float, radius: int) -> NDArray[np.float64]:
     """Probabilities of 0, ±1 together, …, ±radius together, and of everything beyond."""
     beyond = np.array([math.erfc((k + 0.5) / (scale * math.sqrt(2.0))) for k in range(radius + 1)])
