@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bifocal.nets.cost import count
-from bifocal.nets.prior import gaussian_bits
+from bifocal.nets.prior import logistic_bits
 from bifocal.systems.lowfirst import DECODER_PARTS, LowFirst, LowFirstConfig, quality_anchors, quality_lambda
 
 TINY = LowFirstConfig(
@@ -62,8 +62,8 @@ def test_qualities_interpolate_between_anchors() -> None:
     assert torch.allclose(lam[[0, 2]], torch.tensor([0.0012, 0.24]))
 
 
-def test_gaussian_bits_are_those_of_a_probability() -> None:
+def test_logistic_bits_are_those_of_a_probability() -> None:
     values = torch.arange(-400.0, 401.0)
     for index in (0.0, 20.0, 45.0):
-        p = 2.0 ** -gaussian_bits(values, torch.full_like(values, index))
+        p = 2.0 ** -logistic_bits(values, torch.full_like(values, index))
         assert float(p.sum()) == pytest.approx(1, abs=2e-4)

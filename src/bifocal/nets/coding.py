@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bifocal.nets.exact import round_ste
-from bifocal.nets.prior import TABLES, gaussian_bits
+from bifocal.nets.prior import TABLES, logistic_bits
 from bifocal.stream.plan import Group, Plan, group_mask
 
 #: (k, features and context [b, c, h, w]) -> mean in steps and table index, each [b, group channels, h, w]
@@ -72,8 +72,8 @@ class Estimate:
         """Bits of every symbol ``[b, c, h, w]``; with uniform noise for rounding in training."""
         mu, index = torch.cat(self.means, 1), torch.cat(self.indices, 1)
         if noise:
-            return gaussian_bits(self.y - mu + torch.rand_like(mu) - 0.5, index)
+            return logistic_bits(self.y - mu + torch.rand_like(mu) - 0.5, index)
         # nearest table and rounded residual; certain symbols cost nothing
         table = torch.floor(index + 0.5).clamp(0, TABLES - 1) if not self.exact else index
-        bits = gaussian_bits(decoded - mu, table)
+        bits = logistic_bits(decoded - mu, table)
         return torch.where(table < self.plan.skip, 0 * bits, bits)

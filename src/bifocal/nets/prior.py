@@ -1,8 +1,10 @@
-"""The Gaussian family that latents are coded with, as tables and as differentiable bits.
+"""The logistic family that latents are coded with, as tables and as differentiable bits.
 
-A table index ``t`` stands for a zero-mean Gaussian of scale ``SCALE_MIN·ratio^t``; networks predict ``t``
-itself, so that an integer network can do it (house plan, section 2). Bits are of unit-width bins around the
-mean, with uniform noise in place of rounding in training (Ballé et al., arXiv 1611.01704).
+A table index ``t`` stands for a zero-mean logistic distribution of standard deviation ``SCALE_MIN·ratio^t``;
+networks predict ``t`` itself, so that an integer network can do it (house plan, section 2). Bits are of
+unit-width bins around the mean, with uniform noise in place of rounding in training (Ballé et al., arXiv
+1611.01704). Gaussians are customary; on the symbols of a half-trained default codec the logistic, whose tails
+are heavier, took 1.0 % fewer bits at the same parameters (ours, training_log.md), and it is cheaper.
 """
 
 from __future__ import annotations
@@ -16,23 +18,23 @@ TABLES = 64
 SCALE_MIN = 0.11
 SCALE_MAX = 128.0
 LOG_RATIO = math.log(SCALE_MAX / SCALE_MIN) / (TABLES - 1)
-#: Index of scale 1: where untrained networks start.
+#: Index of deviation 1: where untrained networks start.
 UNIT_INDEX = -math.log(SCALE_MIN) / LOG_RATIO
 #: Bits of the rarest symbol a 16-bit table holds; beyond it the escape takes over.
 MAX_BITS = 24.0
 
 
 def table_scales() -> list[float]:
-    """Scales of the tables, in quantiser steps: 64 of them, log-spaced from 0.11 to 128."""
+    """Standard deviations of the tables, in quantiser steps: 64, log-spaced from 0.11 to 128."""
     return [SCALE_MIN * math.exp(LOG_RATIO * t) for t in range(TABLES)]
 
 
-def gaussian_bits(residual: Tensor, index: Tensor) -> Tensor:
+def logistic_bits(residual: Tensor, index: Tensor) -> Tensor:
     """Bits of ``residual`` (steps) under table ``index`` (real-valued in training), elementwise.
 
-    Both of any equal shape. Written with erfc on the far side of zero, where it keeps its precision.
+    Both of any equal shape. Written on the far side of zero, where the difference keeps its precision.
     """
-    scale = SCALE_MIN * torch.exp(LOG_RATIO * index.clamp(0, TABLES - 1))
-    distance, inverse = residual.abs(), (0.5**0.5) / scale
-    p = 0.5 * (torch.erfc((distance - 0.5) * inverse) - torch.erfc((distance + 0.5) * inverse))
+    deviation = SCALE_MIN * torch.exp(LOG_RATIO * index.clamp(0, TABLES - 1))
+    distance, inverse = residual.abs(), (math.pi / math.sqrt(3.0)) / deviation
+    p = torch.sigmoid((0.5 - distance) * inverse) - torch.sigmoid((-0.5 - distance) * inverse)
     return -torch.log2(p.clamp_min(2.0**-MAX_BITS))

@@ -9,7 +9,7 @@ and Minnen et al. (arXiv 1809.02736); the symmetric integer rounding and the wid
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -104,11 +104,43 @@ def gaussian_tables(scales: Sequence[float] | NDArray[np.float64], max_radius: i
     >>> gaussian_tables([0.2, 3.0]).radius.tolist()
     [3, 17]
     """
-    radii = [min(math.ceil(5 * s) + 2, max_radius) for s in scales]
+    return _tables_of(_gaussian_beyond, scales, 5.0, max_radius)
+
+
+def logistic_tables(scales: Sequence[float] | NDArray[np.float64], max_radius: int = 400) -> Tables:
+    """Tables of zero-mean logistic distributions with the given standard deviations, in units of a symbol.
+
+    Their tails are heavier, as those of real latents are. A table reaches 7 deviations and two symbols.
+
+    >>> logistic_tables([0.2, 3.0]).radius.tolist()
+    [4, 23]
+    """
+    return _tables_of(_logistic_beyond, scales, 7.0, max_radius)
+
+
+def _tables_of(
+    beyond: Callable[[float], float],
+    scales: Sequence[float] | NDArray[np.float64],
+    reach: float,
+    max_radius: int,
+) -> Tables:
+    """Tables of a symmetric family: ``beyond(x)``, the chance of more than ``x`` deviations either way."""
+    radii = [min(math.ceil(reach * s) + 2, max_radius) for s in scales]
     frequency = np.zeros((len(radii), 2 * max(radii) + 2), dtype=np.int32)
     for row, scale, radius in zip(frequency, scales, radii, strict=True):
-        row[: 2 * radius + 2] = _symmetric(_half_gaussian(float(scale), radius))
+        tail = np.array([beyond((k + 0.5) / float(scale)) for k in range(radius + 1)])
+        # 0, ±1 together, …, ±radius together, and everything beyond
+        half = np.concatenate([[1.0 - tail[0]], tail[:-1] - tail[1:], tail[-1:]])
+        row[: 2 * radius + 2] = _symmetric(half)
     return Tables(frequency, np.array(radii, dtype=np.int32))
+
+
+def _gaussian_beyond(deviations: float) -> float:
+    return math.erfc(deviations / math.sqrt(2.0))
+
+
+def _logistic_beyond(deviations: float) -> float:
+    return 2.0 / (1.0 + math.exp(min(deviations * math.pi / math.sqrt(3.0), 700.0)))
 
 
 def fitted_tables(
@@ -135,12 +167,6 @@ def fitted_tables(
         half = np.bincount(beyond[index == t], minlength=radius + 2) + strength * prior
         frequency[t, : 2 * radius + 2] = _symmetric(half / half.sum())
     return Tables(frequency, tables.radius)
-
-
-def _half_gaussian(scale: float, radius: int) -> NDArray[np.float64]:
-    """Probabilities of 0, ±1 together, …, ±radius together, and of everything beyond."""
-    beyond = np.array([math.erfc((k + 0.5) / (scale * math.sqrt(2.0))) for k in range(radius + 1)])
-    return np.concatenate([[1.0 - beyond[0]], beyond[:-1] - beyond[1:], beyond[-1:]])
 
 
 def _symmetric(half: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from bifocal.nets.blocks import ResidualBlock, conv3
 from bifocal.nets.coding import Estimate
 from bifocal.nets.exact import ExactConv, Range, round_ste
-from bifocal.nets.prior import TABLES, UNIT_INDEX, gaussian_bits
+from bifocal.nets.prior import TABLES, UNIT_INDEX, logistic_bits
 from bifocal.nets.wavelet import haar_merge, haar_split, packet_matrix
 from bifocal.stream.plan import Group, Plan, code_groups
 
@@ -230,7 +230,7 @@ class LowFirst(nn.Module):
         y = self.analyse(pixels).float() * gain
         z = self.hyper_latent(y).float()
         z_index = (anchors @ self.z_index)[:, :, None, None].expand_as(z)
-        z_bits = gaussian_bits(z + torch.rand_like(z) - 0.5 if noise else round_ste(z), z_index)
+        z_bits = logistic_bits(z + torch.rand_like(z) - 0.5 if noise else round_ste(z), z_index)
         device = pixels.device.type
         with torch.autocast(
             device, enabled=torch.is_autocast_enabled(device) and not exact, dtype=torch.bfloat16

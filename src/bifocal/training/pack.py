@@ -22,7 +22,7 @@ from bifocal.nets.prior import TABLES, table_scales
 from bifocal.runtime.doctor import Trial, examine
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound, run_int64
 from bifocal.stream.model import EntropyModel
-from bifocal.stream.tables import gaussian_tables
+from bifocal.stream.tables import logistic_tables
 from bifocal.systems.lowfirst import ACTIVATION, HYPER, QUALITIES, LowFirst, quality_anchors
 from bifocal.training.checkpoint import Checkpoint
 from bifocal.training.export import analysis_graph, exact_graph, synthesis_graph
@@ -116,7 +116,7 @@ def pack(checkpoint: Checkpoint, folder: Path, *, name: str, version: str) -> di
         plan=model.plan,
         hyper=nets.pop("hyper"),
         predictors=tuple(nets.values()),
-        tables=gaussian_tables(table_scales()),
+        tables=logistic_tables(table_scales()),
         z_index=z_index,
     )
     arrays: dict[str, NDArray[Any]] = {
