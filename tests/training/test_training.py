@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+import bifocal
 from bifocal.errors import TrainingError
 from bifocal.training.checkpoint import load_checkpoint, save_checkpoint
 from bifocal.training.data import crops, load_corpus
 from bifocal.training.loop import train
 from bifocal.training.optimiser import make_optimisers, orthogonalise
-from bifocal.training.pack import exact_nets, pack
+from bifocal.training.pack import exact_nets, pack, table_pictures
 from bifocal.training.recipe import load_recipe
 
 RECIPE = """
@@ -64,8 +65,13 @@ def test_run_resume_pack(tmp_path: Path, folder: Path) -> None:
     half = tmp_path / "half.safetensors"
     save_checkpoint(half, checkpoint, half=True)
     assert half.stat().st_size < second.stat().st_size / 3
-    proof = pack(load_checkpoint(half), tmp_path / "packed", name="tiny", version="0.0.0")
+    pictures = table_pictures(checkpoint, folder)
+    assert len(pictures) == 3
+    proof = pack(load_checkpoint(half), tmp_path / "packed", name="tiny", version="0.0.0", pictures=pictures)
     assert max(proof.values()) <= 2**24
+    pixels = load_corpus(folder, validation=2).train[0]
+    stream = bifocal.encode(pixels, 50, model=tmp_path / "packed")
+    assert bifocal.decode(stream, model=tmp_path / "packed").pixels.shape == pixels.shape
     assert {"model.json", "weights.safetensors", "analysis.onnx"} <= {
         p.name for p in (tmp_path / "packed").iterdir()
     }

@@ -58,6 +58,9 @@ def pack(
         Path | None,
         typer.Option(help="Folder of the packed model, replaced as a whole; packed/NAME by default."),
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The training pictures: the tables are fitted to their symbols.")
+    ] = None,
     name: Annotated[str, typer.Option(help="The model's name.")] = "lowfirst",
     version: Annotated[str, typer.Option(help="The Bifocal version that ships it; this one if empty.")] = "",
 ) -> None:
@@ -65,9 +68,12 @@ def pack(
     from bifocal import __version__
     from bifocal.training.checkpoint import load_checkpoint
     from bifocal.training.pack import pack as pack_model
+    from bifocal.training.pack import table_pictures
 
     out = out or Path("packed") / name
-    proof = pack_model(load_checkpoint(checkpoint), out, name=name, version=version or __version__)
+    loaded = load_checkpoint(checkpoint)
+    pictures = table_pictures(loaded, data) if data else ()
+    proof = pack_model(loaded, out, name=name, version=version or __version__, pictures=pictures)
     for net, largest in proof.items():
         print(f"{net:10} largest possible sum {largest:9,} of 2^24 = 16,777,216: exact in float32")
     print(f"wrote {out}")

@@ -7,8 +7,10 @@ fails. It then runs the packed networks beside the torch model and compares thei
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,18 @@ from bifocal.nets.exact import ExactConv, integer_layer
 from bifocal.nets.prior import TABLES, table_scales
 from bifocal.runtime.doctor import Trial, examine
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound, run_int64
+from bifocal.stream.latents import coded_symbols
 from bifocal.stream.model import EntropyModel
-from bifocal.stream.tables import logistic_tables
+from bifocal.stream.tables import Tables, fitted_tables, logistic_tables
 from bifocal.systems.lowfirst import ACTIVATION, HYPER, QUALITIES, LowFirst, quality_anchors
 from bifocal.training.checkpoint import Checkpoint
+from bifocal.training.data import Pixels, load_corpus
 from bifocal.training.export import analysis_graph, exact_graph, synthesis_graph
 
 GAIN_BITS = 16
 LICENCE = "Apache-2.0"
+FIT_SIDE = 512
+FIT_QUALITIES = (5, 25, 50, 75, 95)
 SIZE_LIMIT = 12 * 2**20
 
 
@@ -96,11 +102,44 @@ def _prove(model: LowFirst, nets: dict[str, ExactNet]) -> None:
                 )
 
 
-def pack(checkpoint: Checkpoint, folder: Path, *, name: str, version: str) -> dict[str, int]:
+def fit_tables(model: LowFirst, entropy: EntropyModel, pictures: Sequence[Pixels]) -> Tables:
+    """The model's tables refitted to the symbols of ``pictures`` (uint8 ``[h, w, 3]``) at five qualities.
+
+    Which symbols are coded does not depend on the tables, so one pass suffices. Training pictures only.
+    """
+    values, index = [], []
+    for picture in pictures:
+        h, w = (min(side, FIT_SIDE) // 64 * 64 for side in picture.shape[:2])
+        pixels = torch.from_numpy(picture[:h, :w].copy()).permute(2, 0, 1)[None].float()
+        with torch.no_grad():
+            plain = model.analyse(pixels)
+            for quality in FIT_QUALITIES:
+                anchors = quality_anchors(torch.tensor([quality]), model.config.anchors)
+                y = plain * model.gains(anchors)[0]
+                z = model.hyper_latent(y)[0].numpy()
+                backend = NumpyBackend()
+                coded = coded_symbols(y[0].numpy(), z, quality=quality, model=entropy, backend=backend)
+                values.append(coded[0])
+                index.append(coded[1])
+    return fitted_tables(entropy.tables, np.concatenate(values), np.concatenate(index))
+
+
+def table_pictures(checkpoint: Checkpoint, data: Path, count: int = 64) -> tuple[Pixels, ...]:
+    """``count`` pictures, evenly taken from those in ``data`` that the checkpoint's last run trained on."""
+    recipe = checkpoint.history[-1]["recipe"] if checkpoint.history else {}
+    exclude = tuple(recipe.get("exclude", ()))
+    corpus = load_corpus(data, exclude=exclude, validation=int(recipe.get("validation", 64)))
+    return corpus.train[:: max(1, len(corpus.train) // count)][:count]
+
+
+def pack(
+    checkpoint: Checkpoint, folder: Path, *, name: str, version: str, pictures: Sequence[Pixels] = ()
+) -> dict[str, int]:
     """Write the packed model into ``folder`` (replaced as a whole); return each net's largest possible sum.
 
-    ``version`` is that of the Bifocal release that first ships it, MAJOR.MINOR.PATCH. Raises
-    :class:`BoundError` or :class:`ModelError` if any exact layer could leave float32's exact range.
+    ``version`` is that of the Bifocal release that first ships it, MAJOR.MINOR.PATCH; with training
+    ``pictures`` the tables are fitted to their symbols. Raises :class:`BoundError` or :class:`ModelError` if
+    any exact layer could leave float32's exact range.
     """
     model = checkpoint.model().eval()
     nets = exact_nets(model)
@@ -119,6 +158,8 @@ def pack(checkpoint: Checkpoint, folder: Path, *, name: str, version: str) -> di
         tables=logistic_tables(table_scales()),
         z_index=z_index,
     )
+    if pictures:
+        entropy = dataclasses.replace(entropy, tables=fit_tables(model, entropy, pictures))
     arrays: dict[str, NDArray[Any]] = {
         "gain": np.round(gain * 2**GAIN_BITS).astype(np.int32),
         "inverse_gain": np.round(inverse * 2**GAIN_BITS).astype(np.int32),
@@ -138,6 +179,7 @@ def pack(checkpoint: Checkpoint, folder: Path, *, name: str, version: str) -> di
         "licence": LICENCE,
         "parameters": parameters,
         "largest_sum": proof,
+        "tables": f"fitted to {len(pictures)} training pictures" if pictures else "logistic",
         "training": history,
         "doctor": {"small": seen.small, "large": seen.large},  # what `bifocal doctor` must find anywhere
     }
