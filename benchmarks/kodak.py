@@ -93,6 +93,17 @@ def against_vtm(measured: dict[str, Curve], published: list[Curve]) -> list[tupl
     return sorted(found)
 
 
+def by_ms_ssim(means: list[Mean]) -> list[tuple[float, str, str]]:
+    """What :func:`against_vtm` gives, for MS-SSIM."""
+    published = []
+    for file, name in PUBLISHED.items():
+        try:
+            published.append(load_anchor(ANCHORS / f"{file}.json", name, metric="ms_ssim"))
+        except MeasureError:
+            continue  # some papers report PSNR only
+    return against_vtm(curves(means, metric="ms_ssim"), published)
+
+
 def write_reports(out: Path) -> tuple[list[Mean], str]:
     """Write kodak.csv, kodak.md and kodak.svg from kodak.json; return the means and the BD-rate table."""
     rows = read_json(out / "kodak.json")
@@ -137,6 +148,13 @@ def write_reports(out: Path) -> tuple[list[Mean], str]:
             "\n## Bifocal against each\n\nNegative BD-rate: Bifocal needs fewer bits at equal PSNR.\n",
             markdown(["against", "BD-rate", "BD-PSNR", "common range"], deltas(ours, others)),
         ]
+    parts += [
+        "\n## BD-rate against VTM by MS-SSIM\n\nIn dB, -10·log10(1 - MS-SSIM), where it is published.\n",
+        markdown(
+            ["codec", "BD-rate against VTM", "figures"],
+            [bold(n, [n, f"{rate:+.1f} %", source]) for rate, n, source in by_ms_ssim(means)],
+        ),
+    ]
     parts += ["\n## Curves\n\n```", table(means), "```\n"]
     (out / "kodak.md").write_text("\n".join(parts), encoding="utf-8")
     return means, ranking

@@ -107,6 +107,7 @@ def test_curves_need_three_points() -> None:
     means = summarise([row(quality=q, bytes=100 * q, psnr=25.0 + q) for q in (1, 2, 3)])
     assert curves(means)["toy"].psnr == (26.0, 27.0, 28.0)
     assert curves(means[:2]) == {}
+    assert curves(means, metric="ms_ssim")["toy"].psnr == pytest.approx((10.0, 10.0, 10.0))
 
 
 def test_json_gives_every_row_back_and_csv_holds_them(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import Curve
-from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, psnr
+from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, ms_ssim_db, psnr
 from bifocal.measure.peers import Codec
 
 SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".avif"})
@@ -186,16 +186,23 @@ def summarise(rows: Iterable[Row]) -> list[Mean]:
     ]
 
 
-def curves(means: Iterable[Mean]) -> dict[str, Curve]:
-    """The rate-distortion curve of each codec, by name; codecs with fewer than three points are left out."""
+def curves(means: Iterable[Mean], *, metric: str = "psnr") -> dict[str, Curve]:
+    """The rate-distortion curve of each codec, by name; codecs with fewer than three points are left out.
+
+    With ``metric="ms_ssim"`` quality is MS-SSIM in dB instead of PSNR.
+    """
     points: dict[str, list[Mean]] = {}
     for mean in means:
         points.setdefault(mean.codec, []).append(mean)
     return {
-        name: Curve(name, tuple(m.bpp for m in ms), tuple(m.psnr for m in ms))
+        name: Curve(name, tuple(m.bpp for m in ms), tuple(_decibels(m, metric) for m in ms))
         for name, ms in points.items()
         if len(ms) >= 3
     }
+
+
+def _decibels(mean: Mean, metric: str) -> float:
+    return ms_ssim_db(mean.ms_ssim) if metric == "ms_ssim" else mean.psnr
 
 
 def write_json(path: Path, rows: Sequence[Row]) -> None:

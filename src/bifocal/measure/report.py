@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import Curve, bd_psnr, bd_rate, common_range
 from bifocal.measure.bench import Mean
+from bifocal.measure.metrics import ms_ssim_db
 
 #: Line colours of a plot, told apart with common colour blindness (Okabe and Ito 2008).
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
@@ -48,15 +49,21 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def load_anchor(path: Path, name: str | None = None) -> Curve:
+def load_anchor(path: Path, name: str | None = None, *, metric: str = "psnr") -> Curve:
     """A published curve: a JSON file with ``results.bpp`` and ``results.psnr-rgb`` (CompressAI's layout).
 
-    Raises MeasureError when the file is not one.
+    With ``metric="ms_ssim"`` quality is ``results.ms-ssim-rgb`` in dB. Raises MeasureError when the file
+    does not hold the figures.
     """
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
         results = entry["results"]
-        bpp, quality = results["bpp"], results["psnr-rgb"]
+        bpp = results["bpp"]
+        quality = (
+            [ms_ssim_db(value) for value in results["ms-ssim-rgb"]]
+            if metric == "ms_ssim"
+            else results["psnr-rgb"]
+        )
         return Curve(name or str(entry["name"]), tuple(map(float, bpp)), tuple(map(float, quality)))
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise MeasureError(f"{path} does not hold a published curve ({fault!r}). Copy it again.") from fault
