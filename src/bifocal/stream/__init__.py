@@ -1,0 +1,1 @@
+"""Latents ⇄ bytes, integers only: container, coder, tables, exact networks. SPEC.md is normative."""
