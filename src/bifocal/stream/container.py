@@ -137,6 +137,11 @@ def write(header: Header, metadata: Mapping[str, bytes], tiles: Sequence[tuple[b
     """The stream of a header, metadata and tiles (payload, latent CRC-32), in the order of :func:`tile_grid`.
 
     Raises :class:`OptionError` for a header or metadata that the format cannot hold.
+
+    >>> header = Header(1, b"8 bytes!", (0, 1, 0), 768, 512, False, 60, 2048)
+    >>> data = write(header, {"icc": b"profile"}, [(b"payload", 0)])
+    >>> read(data).header == header, bytes(read(data).payload(0))
+    (True, b'payload')
     """
     check_options(header.width, header.height, header.quality, header.tile)
     if len(tiles) != len(tile_grid(header.width, header.height, header.tile)):

@@ -48,6 +48,14 @@ def encode_latents(
 
     Raises :class:`LatentsError` if their shapes do not belong to the picture and the model, or a value is not
     finite or beyond ±2^24; :class:`OptionError` for a size, quality, tile or metadata that cannot be written.
+
+    >>> from bifocal.stream.exact import NumpyBackend
+    >>> model, backend = EntropyModel.load("tests/conformance/golden/tiny-1/model"), NumpyBackend()
+    >>> y, z = np.full((16, 4, 4), 0.7), np.zeros((4, 1, 1))
+    >>> size = {"width": 50, "height": 64, "gray": False, "quality": 60, "tile": 64}
+    >>> data, latents = encode_latents(y, z, **size, model=model, backend=backend)
+    >>> unpack(data, model, backend) == latents, pack(latents, model, backend) == data
+    (True, True)
     """
     container.check_options(width, height, quality, tile)
     _check_shapes(y, z, width, height, model)

@@ -82,6 +82,9 @@ class EntropyModel:
 
         Raises :class:`ModelError` if a file is missing, incomplete or contradicts itself, and
         :class:`BoundError` if a network would not be exact.
+
+        >>> EntropyModel.load("tests/conformance/golden/tiny-1/model").plan.y_channels
+        16
         """
         path = Path(folder)
         try:
