@@ -1,6 +1,6 @@
 """How long Bifocal takes and how much memory, beside CompressAI's networks and the classical codecs.
 
-    python benchmarks/speed.py --picture KODAK/kodim19.png --peer-python PEER/bin/python [--readme]
+    python benchmarks/speed.py --picture KODAK/kodim05.png --peer-python PEER/bin/python [--readme]
 
 Warm times: every codec lives in a process of its own on the same two cores and codes the same picture in
 turn, round after round, so that whatever else the machine does falls on all of them; medians are reported,
