@@ -14,6 +14,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,57 +26,63 @@ from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend
 from bifocal.stream.latents import encode_latents
 from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import Group, Plan
-from bifocal.stream.tables import gaussian_tables, scale_ladder
+from bifocal.stream.tables import TOTAL, Tables, gaussian_tables, scale_ladder
 from bifocal.types import Latents
 
 Y, Z, FEATURES, TABLES, SKIP = 16, 4, 8, 64, 6
 GROUPS = (Group(0, 4, 2, 0), Group(0, 4, 2, 1), *(Group(4, Y, 4, step) for step in range(4)))
 
-#: name: width, height, tile, gray, quality, metadata, standard deviation of y in units of a symbol
-STREAMS: dict[str, tuple[int, int, int, bool, int, Mapping[str, bytes], float]] = {
-    "one-pixel": (1, 1, 2048, False, 50, {}, 3.0),
-    "thin-65x3": (65, 3, 2048, False, 1, {}, 1.0),
-    "tiles-200x130": (200, 130, 64, False, 73, {}, 4.0),
-    "uneven-tiles-200x130": (200, 130, 128, False, 100, {}, 9.0),
-    "gray-64x64": (64, 64, 64, True, 30, {}, 2.0),
-    "metadata-40x90": (
-        40,
-        90,
-        2048,
-        False,
-        90,
-        {"exif": b"Exif\0\0golden", "icc": b"", "zzz9": bytes(300)},
-        2.0,
-    ),
-    "escapes-96x64": (96, 64, 64, False, 100, {}, 900.0),
-    "huge-escapes-64x64": (64, 64, 64, False, 100, {}, 3e6),
-    "silence-128x128": (128, 128, 2048, False, 10, {}, 0.0),
+
+@dataclass(frozen=True)
+class Recipe:
+    """One golden stream: its picture's size, and the standard deviation of y in units of a symbol."""
+
+    width: int
+    height: int
+    tile: int
+    quality: int
+    spread: float
+    gray: bool = False
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+
+
+METADATA = {"exif": b"Exif\0\0golden", "icc": b"", "zzz9": bytes(300)}
+STREAMS: dict[str, dict[str, Recipe]] = {
+    "tiny-1": {
+        "one-pixel": Recipe(1, 1, 2048, 50, 3.0),
+        "thin-65x3": Recipe(65, 3, 2048, 1, 1.0),
+        "tiles-200x130": Recipe(200, 130, 64, 73, 4.0),
+        "uneven-tiles-200x130": Recipe(200, 130, 128, 100, 9.0),
+        "gray-64x64": Recipe(64, 64, 64, 30, 2.0, gray=True),
+        "metadata-40x90": Recipe(40, 90, 2048, 90, 2.0, metadata=METADATA),
+        "escapes-96x64": Recipe(96, 64, 64, 100, 900.0),
+        "huge-escapes-64x64": Recipe(64, 64, 64, 100, 3e6),
+        "silence-128x128": Recipe(128, 128, 2048, 10, 0.0),
+    },
+    "tiny-2": {
+        "one-pixel": Recipe(1, 1, 64, 1, 2.0),
+        "column-1x150": Recipe(1, 150, 128, 42, 3.0),
+        "gray-tiles-130x70": Recipe(130, 70, 64, 99, 30.0, gray=True),
+        "escapes-64x64": Recipe(64, 64, 2048, 100, 1e5, metadata={"a": b"\0"}),
+    },
 }
 
 
-def tiny_model(seed: int = 1) -> EntropyModel:
-    """An entropy model of random integers with every feature of the format: both kernels, shuffles, rows of
-    biases for every quality, relu, and saturating clips that are really reached."""
-    rng = np.random.default_rng(seed)
+def _layer(
+    rng: np.random.Generator, outputs: int, inputs: int, kernel: int, clip: tuple[int, int], *, shift: int,
+    relu: bool = False, shuffle: bool = False, qualities: int = 1, spread: int = 200,
+) -> ExactLayer:  # fmt: skip
+    weight = rng.integers(-127, 128, (outputs, inputs, kernel, kernel)).astype(np.int8)
+    bias = rng.integers(-spread, spread + 1, (qualities, outputs)).astype(np.int32) + (1 << shift >> 1)
+    shifts = np.full(outputs, shift, np.int32)
+    return ExactLayer(weight, bias.astype(np.int32), shifts, relu, *clip, shuffle=shuffle)
 
-    def layer(
-        outputs: int,
-        inputs: int,
-        kernel: int,
-        clip: tuple[int, int],
-        *,
-        shift: int,
-        relu: bool = False,
-        shuffle: bool = False,
-        qualities: int = 1,
-        spread: int = 200,
-    ) -> ExactLayer:
-        weight = rng.integers(-127, 128, (outputs, inputs, kernel, kernel)).astype(np.int8)
-        bias = rng.integers(-spread, spread + 1, (qualities, outputs)).astype(np.int32) + (1 << shift >> 1)
-        return ExactLayer(
-            weight, bias.astype(np.int32), np.full(outputs, shift, np.int32), relu, *clip, shuffle=shuffle
-        )  # fmt: skip
 
+def tiny_model() -> EntropyModel:
+    """tiny-1: the shape of LowFirst. Both kernels, shuffles, rows of biases for every quality, relu, and
+    clips that are really reached."""
+    rng = np.random.default_rng(1)
+    layer = partial(_layer, rng)
     hyper = ExactNet(
         "hyper",
         np.full(Z, 127, np.int32),
@@ -89,17 +98,10 @@ def tiny_model(seed: int = 1) -> EntropyModel:
         # Means move by some symbols; indexes spread around the middle of the tables and overshoot both ends.
         last.shift[group.channels :] = 10
         last.bias[:, group.channels :] = (TABLES // 2 << 10) + 512
+        qualities = 100 if k == 2 else 1
+        first = {"shift": 6, "relu": k % 2 == 0, "qualities": qualities, "spread": 9000}
         layers = (
-            layer(
-                12,
-                FEATURES + Y,
-                1,
-                (-300, 511),
-                shift=6,
-                relu=k % 2 == 0,
-                qualities=100 if k == 2 else 1,
-                spread=9000,
-            ),
+            layer(12, FEATURES + Y, 1, (-300, 511), **first),
             layer(12, 12, 3, (0, 511), shift=9, relu=True, spread=40000),
             last,
         )
@@ -116,21 +118,75 @@ def tiny_model(seed: int = 1) -> EntropyModel:
     )
 
 
-def golden_stream(name: str, model: EntropyModel, seed: int = 0) -> tuple[bytes, Latents]:
-    """The stream called ``name`` and the latents that it holds."""
-    width, height, tile, gray, quality, metadata, spread = STREAMS[name]
-    rng = np.random.default_rng([seed, *name.encode()])
-    h, w = -(-height // 64), -(-width // 64)
-    # A third of the symbols come from a distribution of heavy tails, so that escapes occur everywhere.
-    y = (
-        rng.standard_normal((Y, 4 * h, 4 * w))
-        * spread
-        * np.where(rng.random((Y, 4 * h, 4 * w)) < 0.3, 4.0, 0.5)
+def odd_model() -> EntropyModel:
+    """tiny-2: what tiny-1 leaves out. Other strides and fixed-point formats, a context clip tighter than the
+    inputs', groups that begin at odd channels, all three kinds of steps, networks of one to three layers,
+    shifts that differ by row (0 among them), negative activations, lopsided tables, one of radius 0."""
+    rng = np.random.default_rng(2)
+    y, z, features = 10, 3, 6
+    groups = (
+        Group(0, 3, 1, 0), Group(3, 6, 2, 0), Group(3, 6, 2, 1), *(Group(6, y, 4, step) for step in range(4))
+    )  # fmt: skip
+    hyper = ExactNet(
+        "hyper",
+        np.array([127, 100, 0], np.int32),
+        (
+            _layer(rng, 5, z, 3, (-90, 60), shift=7),
+            _layer(rng, 4 * features, 5, 1, (-40, 200), shift=6, shuffle=True, qualities=100, spread=5000),
+            _layer(rng, features, features, 1, (-200, 511), shift=0, spread=9),
+        ),
     )
-    z = rng.standard_normal((Z, h, w)) * min(spread, 2000.0)
+    hyper.layers[2].shift[:] = rng.integers(0, 9, features)
+    limits = np.array([511] * features + [1023] * y, dtype=np.int32)
+    predictors = []
+    for k, group in enumerate(groups):
+        widths = [features + y, 7, 9][: 1 + k % 3]
+        layers = [
+            _layer(rng, b, a, 1 if k % 2 else 3, (-200, 300), shift=8, relu=k % 3 == 1)
+            for a, b in pairwise(widths)
+        ]
+        last = _layer(rng, 2 * group.channels, widths[-1], 3 if k % 2 else 1, (-3000, 3000), shift=5)
+        last.shift[: group.channels] = rng.integers(5, 12, group.channels)
+        last.shift[group.channels :] = 11
+        last.bias[:, group.channels :] = (9 << 11) + rng.integers(-999, 999, group.channels)
+        predictors.append(ExactNet(f"predict.{k}", limits, (*layers, last)))
+    return EntropyModel(
+        name="tiny-2",
+        release=(255, 0, 7),
+        plan=Plan(
+            y, z, groups, y_stride=16, z_stride=32, fraction=2, context_shift=3, context_max=90, skip=0
+        ),
+        hyper=hyper,
+        predictors=tuple(predictors),
+        tables=_lopsided_tables(rng, [0, 1, 1, 2, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, 20, 25, 30, 31, 32]),
+        z_index=rng.integers(0, 19, (100, z)).astype(np.int32),
+    )
+
+
+def _lopsided_tables(rng: np.random.Generator, radii: list[int]) -> Tables:
+    frequency = np.zeros((len(radii), 2 * max(radii) + 2), dtype=np.int32)
+    for row, radius in zip(frequency, radii, strict=True):
+        entries = 2 * radius + 2
+        row[:entries] = 1 + rng.multinomial(TOTAL - entries, rng.dirichlet(np.full(entries, 0.4)))
+    return Tables(frequency, np.array(radii, dtype=np.int32))
+
+
+MODELS = {"tiny-1": tiny_model, "tiny-2": odd_model}
+
+
+def golden_stream(name: str, recipe: Recipe, model: EntropyModel) -> tuple[bytes, Latents]:
+    """The stream called ``name`` and the latents that it holds."""
+    rng = np.random.default_rng([0, *name.encode()])
+    plan, h, w = model.plan, -(-recipe.height // 64), -(-recipe.width // 64)
+    shape = (plan.y_channels, h * 64 // plan.y_stride, w * 64 // plan.y_stride)
+    # A third of the symbols come from a distribution of heavy tails, so that escapes occur everywhere.
+    y = rng.standard_normal(shape) * recipe.spread * np.where(rng.random(shape) < 0.3, 4.0, 0.5)
+    shape = (plan.z_channels, h * 64 // plan.z_stride, w * 64 // plan.z_stride)
+    z = rng.standard_normal(shape) * min(recipe.spread, 2000.0)
     return encode_latents(
-        np.clip(y, -8e6, 8e6), z, width=width, height=height, gray=gray, quality=quality, tile=tile,
-        model=model, backend=NumpyBackend("int64"), metadata=metadata,
+        np.clip(y, -8e6, 8e6), z, width=recipe.width, height=recipe.height, gray=recipe.gray,
+        quality=recipe.quality, tile=recipe.tile, model=model, backend=NumpyBackend("int64"),
+        metadata=recipe.metadata,
     )  # fmt: skip
 
 
@@ -147,11 +203,11 @@ def main(target: str) -> None:
     folder = Path(target)
     if folder.exists():
         raise SystemExit(f"{folder} exists; golden streams are append-only. Choose a new name.")
-    model = tiny_model()
+    model = MODELS[folder.name]()
     model.save(folder / "model")
     streams = {}
-    for name in STREAMS:
-        data, latents = golden_stream(name, model)
+    for name, recipe in STREAMS[folder.name].items():
+        data, latents = golden_stream(name, recipe, model)
         (folder / f"{name}.bfc").write_bytes(data)
         streams[name] = {"bytes": hashlib.sha256(data).hexdigest(), "latents": latents_hash(latents)}
     hashes = {"fingerprint": model.fingerprint.hex(), "streams": streams}

@@ -13,6 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,10 @@ class Parts:
     entries: list[list[bytes]]  # size, latent checksum
     payloads: list[bytes]
     latents: Latents = field(repr=False)
+
+    def copy(self) -> Parts:
+        chunks, entries = [list(c) for c in self.chunks], [list(e) for e in self.entries]
+        return Parts(list(self.fields), self.count, chunks, entries, list(self.payloads), self.latents)
 
     def stream(self) -> bytes:
         """Everything put together, every checksum but those of the latents recomputed."""
@@ -183,7 +188,7 @@ def damage_payload(parts: Parts, others: list[Parts], rng: Rng) -> None:
 
 def make_case(names: list[str], seed: int, kind: str) -> tuple[bytes, Parts]:
     rng = np.random.default_rng([seed, *kind.encode()])
-    parts = _parts(names[seed % len(names)])
+    parts = _parts(names[seed % len(names)]).copy()
     others = [_parts(name) for name in SMALL]
     if kind == "bytes":
         return damage_bytes(parts, others, rng), parts
@@ -195,14 +200,12 @@ def make_case(names: list[str], seed: int, kind: str) -> tuple[bytes, Parts]:
 
 
 MODEL = EntropyModel.load(GOLDEN / "model")
-_KEPT: dict[str, tuple[bytes, Latents]] = {}
 
 
+@cache
 def _parts(name: str) -> Parts:
-    if name not in _KEPT:
-        data = (GOLDEN / f"{name}.bfc").read_bytes()
-        _KEPT[name] = data, unpack(data, MODEL, NumpyBackend())
-    return take_apart(*_KEPT[name])
+    data = (GOLDEN / f"{name}.bfc").read_bytes()
+    return take_apart(data, unpack(data, MODEL, NumpyBackend()))
 
 
 @pytest.mark.parametrize(
