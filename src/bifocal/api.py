@@ -91,7 +91,7 @@ def encode(
 def decode(data: bytes, *, model: ModelLike | None = None, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """Decode a Bifocal stream.
 
-    The pixels of the result are uint8, ``[h, w, 3]`` (RGB) or ``[h, w]`` (gray). NumPy takes the picture itself
+    Pixels of the result are uint8, ``[h, w, 3]`` (RGB) or ``[h, w]`` (gray); NumPy takes the picture itself
     for that array, and :func:`bifocal.to_pillow` makes a Pillow image of it, colour profile included.
 
     :param model: the model that made the stream; found among the installed ones by default.
