@@ -57,7 +57,7 @@ class Plan:
     skip: int = 0
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # a few shapes of six groups; a mask may take 3 MB
 def group_mask(group: Group, h: int, w: int) -> NDArray[np.bool_]:
     """Where a group's symbols stand: bool ``[group.channels, h, w]``, read-only.
 
