@@ -12,7 +12,7 @@ from typing import SupportsIndex
 
 from bifocal.errors import ModelMissing, OptionError, OutputError
 from bifocal.pictures.convert import PictureLike, as_picture
-from bifocal.pictures.files import read_picture, write_atomically, write_picture
+from bifocal.pictures.files import is_picture_name, read_picture, write_atomically, write_picture
 from bifocal.runtime.model import Model
 from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
 from bifocal.stream import container
@@ -155,9 +155,13 @@ def encode_file(
 ) -> StreamInfo:
     """Encode a picture file into a stream file, written whole or not at all; say what was written.
 
-    :raises OutputError: if ``target`` cannot be written, or is ``source``.
+    :raises OutputError: if ``target`` cannot be written, is ``source``, or is named like a picture.
     """
     _refuse_same(source, target)
+    if is_picture_name(Path(target)):
+        raise OutputError(
+            f"{os.fspath(target)} is named like a picture, but a stream is written. Call it .bfc."
+        )
     data = encode(read_picture(source), quality, model=model, tile=tile)
     write_atomically(target, data)
     return info(data)

@@ -89,6 +89,7 @@ def test_one_bad_file_stops_no_other_and_the_status_tells(command: Command) -> N
     [
         (["encode", "missing.jpg"], "does not exist"),
         (["encode", "photo.jpg", "-o", "photo.jpg"], "would be overwritten"),
+        (["encode", "photo.jpg", "-o", "other.png"], "named like a picture"),
         (["encode", "photo.jpg", "--model", "nothing"], "no model 'nothing'"),
         (["encode", "photo.jpg", "--tile", "100"], "multiple of 64"),
         (["decode", "photo.jpg", "-o", "x.png"], "not a Bifocal stream"),
