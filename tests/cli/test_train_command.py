@@ -29,3 +29,11 @@ def test_what_is_missing_is_one_message(
         train.run()
     error = capsys.readouterr().err
     assert exit_info.value.code == 1 and error.startswith("bifocal-train: ") and "missing" in error
+
+
+def test_cost_counts_the_decoder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["bifocal-train", "cost"])
+    with pytest.raises(SystemExit, match="0"):
+        train.run()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("decode: ") and float(last.split()[1]) <= 60
