@@ -2,10 +2,11 @@
 
     bifocal-train run recipes/lowfirst-exact.toml --resume MAIN --steps N --out runs/cost-exact --data DIR …
     bifocal-train run recipes/lowfirst-float.toml --resume MAIN --steps N --out runs/cost-float --data DIR …
-    python benchmarks/exactness_cost.py runs/cost-exact runs/cost-float
+    python benchmarks/exactness_cost.py runs/cost-exact runs/cost-float --data DIR
 
-Each run wrote its last validation curve (rounded symbols; in the exact arm, integer networks, integer tables'
-indices and forced zeros). The figure is the BD-rate of the exact curve over the float one.
+Both averaged models are then run over the validation pictures with rounded symbols, nearest tables and
+forced zeros; the exact arm with its integer networks. The figure is the BD-rate of the exact curve over the
+float one.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from pathlib import Path
 
 from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.report import markdown
+from bifocal.training.checkpoint import load_checkpoint
+from bifocal.training.data import load_corpus
+from bifocal.training.loop import validate
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def last_validation(run: Path) -> list[dict[str, float]]:
-    """Rows of the run's last validation, one a quality."""
-    lines = (run / "validation.jsonl").read_text().splitlines()
-    rows: list[dict[str, float]] = json.loads(lines[-1])["rows"]
-    return rows
+def validation_curve(run: Path, data: Path, *, exact: bool) -> list[dict[str, float]]:
+    """Rows of quality, bpp and psnr of a run's averaged model on the validation pictures of ``data``."""
+    checkpoint = load_checkpoint(run / "checkpoint.safetensors")
+    recipe = checkpoint.history[-1]["recipe"]
+    corpus = load_corpus(data, exclude=tuple(recipe["exclude"]), validation=recipe["validation"])
+    return validate(checkpoint.model(), corpus, exact=exact)
 
 
 def main() -> None:
@@ -32,13 +37,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("exact", type=Path, help="folder of the run trained on integers")
     parser.add_argument("float", type=Path, help="folder of the run trained without")
+    parser.add_argument("--data", type=Path, required=True, help="the pictures both were trained on")
     given = parser.parse_args()
     runs = {"exact": given.exact, "float": given.float}
     records = {k: json.loads((run / "run.json").read_text()) for k, run in runs.items()}
     if len({r["steps"] for r in records.values()}) != 1:
         lengths = [record["steps"] for record in records.values()]
         parser.error(f"the runs have {lengths} steps: give arms of equal length")
-    rows = {k: last_validation(run) for k, run in runs.items()}
+    rows = {k: validation_curve(run, given.data, exact=k == "exact") for k, run in runs.items()}
     curves = {k: curve_of(k, [(r["bpp"], r["psnr"]) for r in v]) for k, v in rows.items()}
     cost = bd_rate(curves["float"], curves["exact"])
     pairs = zip(rows["float"], rows["exact"], strict=True)

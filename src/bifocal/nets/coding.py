@@ -27,8 +27,8 @@ def _mask(group: Group, h: int, w: int) -> Tensor:
 class Estimate:
     """Driver that rounds with straight-through gradients and remembers means and indices of all groups.
 
-    ``y [b, c, h, w]`` is the latent in quantiser steps, ``features`` the hyper features. In exact mode the
-    context is put on its integer grid and certain symbols are forced to zero, as the coder does.
+    ``y [b, c, h, w]`` is the latent in quantiser steps, ``features`` the hyper features. Certain symbols are
+    forced to zero, as the coder does; in exact mode the context is put on its integer grid too.
     """
 
     def __init__(self, plan: Plan, predictor: Predictor, features: Tensor, y: Tensor, exact: bool) -> None:
@@ -53,8 +53,7 @@ class Estimate:
         mask = _mask(group, *mu.shape[-2:]).to(mu.device)
         y = self.y[:, group.start : group.stop]
         q = round_ste(y - mu)
-        if self.exact:
-            q = torch.where(index < self.plan.skip, q * 0, q)
+        q = torch.where(_table(index) < self.plan.skip, q * 0, q)
         here = torch.where(mask, mu + q, decoded[:, group.start : group.stop])
         self._remember(group, torch.where(mask, mu, 0 * mu), torch.where(mask, index, 0 * index))
         return torch.cat([decoded[:, : group.start], here, decoded[:, group.stop :]], 1)
@@ -73,7 +72,10 @@ class Estimate:
         mu, index = torch.cat(self.means, 1), torch.cat(self.indices, 1)
         if noise:
             return logistic_bits(self.y - mu + torch.rand_like(mu) - 0.5, index)
-        # nearest table and rounded residual; certain symbols cost nothing
-        table = torch.floor(index + 0.5).clamp(0, TABLES - 1) if not self.exact else index
-        bits = logistic_bits(decoded - mu, table)
-        return torch.where(table < self.plan.skip, 0 * bits, bits)
+        table = _table(index)
+        return torch.where(table < self.plan.skip, 0 * mu, logistic_bits(decoded - mu, table))
+
+
+def _table(index: Tensor) -> Tensor:
+    """The table that a real-valued index stands for; in exact mode it is one already."""
+    return torch.floor(index + 0.5).clamp(0, TABLES - 1)

@@ -3,8 +3,8 @@
 A table index ``t`` stands for a zero-mean logistic distribution of standard deviation ``SCALE_MIN·ratio^t``;
 networks predict ``t`` itself, so that an integer network can do it (house plan, section 2). Bits are of
 unit-width bins around the mean, with uniform noise in place of rounding in training (Ballé et al., arXiv
-1611.01704). Gaussians are customary; on the symbols of a half-trained default codec the logistic, whose tails
-are heavier, took 1.0 % fewer bits at the same parameters (ours, training_log.md), and it is cheaper.
+1611.01704). Gaussians are customary; the logistic, whose tails are heavier, takes about 1 % fewer bits on our
+symbols at the same parameters (benchmarks/tables.py), and it is cheaper.
 """
 
 from __future__ import annotations

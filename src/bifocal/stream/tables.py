@@ -148,8 +148,8 @@ def fitted_tables(
 ) -> Tables:
     """``tables`` refitted to symbols that they really coded; the old table weighs ``strength`` symbols.
 
-    Real latents follow no family quite: with an early LowFirst, Gaussian tables refitted on 16 validation
-    pictures coded 16 others in 1.4 % (quality 90) to 2.8 % (quality 10) fewer bytes; a decoder pays nothing.
+    Real latents follow no family quite: on the shipped model's validation pictures fitting saves another 0.1 %
+    of the bits (benchmarks/tables.py); a decoder pays nothing.
     Radii and symmetry stay. Take ``values`` and ``index`` from
     :func:`bifocal.stream.latents.coded_symbols`, of pictures that no figure reports.
 
