@@ -148,10 +148,10 @@ def fitted_tables(
 ) -> Tables:
     """``tables`` refitted to symbols that they really coded; the old table weighs ``strength`` symbols.
 
-    Real latents follow no family quite: on the shipped model's validation pictures fitting saves another 0.1 %
-    of the bits (benchmarks/tables.py); a decoder pays nothing.
-    Radii and symmetry stay. Take ``values`` and ``index`` from
-    :func:`bifocal.stream.latents.coded_symbols`, of pictures that no figure reports.
+    Real latents follow no family quite: on the shipped model's validation pictures fitting saves another
+    0.1 % of the bits (benchmarks/tables.py), and a decoder pays nothing. Radii and symmetry stay. Take
+    ``values`` and ``index`` from :func:`bifocal.stream.latents.coded_symbols`, of pictures that no figure
+    reports.
 
     >>> wide = gaussian_tables([3.0])
     >>> values, index = np.array([0] * 900 + [1, -1] * 50), np.zeros(1000, int)
