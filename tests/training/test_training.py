@@ -11,7 +11,7 @@ from PIL import Image
 import bifocal
 from bifocal.errors import TrainingError
 from bifocal.training.checkpoint import load_checkpoint, save_checkpoint
-from bifocal.training.data import crops, load_corpus
+from bifocal.training.data import Corpus, crops, load_corpus
 from bifocal.training.loop import train
 from bifocal.training.optimiser import make_optimisers, orthogonalise
 from bifocal.training.pack import exact_nets, pack, table_pictures
@@ -119,3 +119,19 @@ def test_muon_orthogonalises() -> None:
     assert 0.5 < float(values.min()) and float(values.max()) < 1.4
     kinds = [type(o).__name__ for o in make_optimisers(torch.nn.Conv2d(3, 4, 3), lr=1e-3, kernel_lr=1e-3)]
     assert kinds == ["AdamW", "Muon"]
+
+
+def test_crops_are_windows_flipped_and_turned() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    batch = next(crops(Corpus((picture,), (), ("a",)), size=7, batch=64, seed=1, gray=0.0))
+    assert batch.shape == (64, 3, 7, 7) and batch.is_contiguous(memory_format=torch.channels_last)
+    windows = {
+        np.rot90(part[:, ::-1] if flip else part, turn).tobytes()
+        for part in (picture[i : i + 7, j : j + 7] for i in range(2) for j in range(3))
+        for flip in (False, True)
+        for turn in range(4)
+    }
+    found = {crop.tobytes() for crop in batch.permute(0, 2, 3, 1).byte().numpy()}
+    assert found <= windows and len(found) > 20
+    plain = next(crops(Corpus((picture,), (), ("a",)), size=7, batch=4, seed=1, gray=1.0))
+    assert torch.equal(plain[:, 0], plain[:, 2])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import queue
 import tarfile
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from bifocal.errors import TrainingError
 
@@ -103,36 +103,37 @@ def load_corpus(
     return Corpus(tuple(train), tuple(valid), tuple(names))
 
 
-def crops(corpus: Corpus, *, size: int, batch: int, seed: int, gray: float = 0.04) -> Iterator[Pixels]:
-    """Endless batches ``[batch, size, size, 3]`` of random crops, flipped and turned; made in a thread.
+def crops(
+    corpus: Corpus, *, size: int, batch: int, seed: int, gray: float = 0.04, device: str = "cpu"
+) -> Iterator[Tensor]:
+    """Endless batches of random crops, float ``[batch, 3, size, size]`` in 0..255, in channels-last memory.
 
-    Pictures are drawn in proportion to their area. A share ``gray`` of the crops loses its colour, because
-    gray pictures travel through the same networks.
+    Pictures are drawn in proportion to their area, crops flipped and turned. A share ``gray`` of them loses
+    its colour, because gray pictures travel through the same networks. All pixels lie on ``device`` once, as
+    uint8, and a batch is one gather there: a GPU does not wait for the host.
     """
     usable = [p for p in corpus.train if min(p.shape[:2]) >= size]
     if not usable:
         raise TrainingError(f"No training picture is {size} pixels wide and high. Lower [data] crop.")
-    area = np.array([p.shape[0] * p.shape[1] for p in usable], dtype=np.float64)
-    chance = area / area.sum()
-    rng = np.random.default_rng(seed)
-
-    def crop() -> Pixels:
-        picture = usable[rng.choice(len(usable), p=chance)]
-        i = rng.integers(picture.shape[0] - size + 1)
-        j = rng.integers(picture.shape[1] - size + 1)
-        part = np.rot90(picture[i : i + size, j : j + size], k=int(rng.integers(4)))
-        if rng.random() < 0.5:
-            part = part[:, ::-1]
-        if rng.random() < gray:
-            part = np.repeat(part.mean(2, keepdims=True).round().astype(np.uint8), 3, axis=2)
-        return part
-
-    ready: queue.Queue[Pixels] = queue.Queue(8)
-
-    def produce() -> None:
-        while True:
-            ready.put(np.stack([crop() for _ in range(batch)]))
-
-    threading.Thread(target=produce, daemon=True).start()
+    pixels = torch.cat([torch.from_numpy(np.array(p)).reshape(-1, 3) for p in usable]).to(device)
+    height, width = (torch.tensor([p.shape[axis] for p in usable]) for axis in (0, 1))
+    area = height * width
+    begin = area.cumsum(0) - area
+    up = torch.arange(size, device=device)
+    down = up.flip(0)
+    shares = torch.tensor([[0.5], [0.5], [0.5], [gray]])
+    rng = torch.Generator().manual_seed(seed)
     while True:
-        yield ready.get()
+        k = torch.multinomial(area.double(), batch, replacement=True, generator=rng)
+        chance = torch.rand((6, batch), generator=rng)
+        top = (chance[0] * (height[k] - size + 1)).long()
+        left = (chance[1] * (width[k] - size + 1)).long()
+        place = torch.stack([begin[k] + top * width[k] + left, width[k]]).to(device)
+        start, stride = place[:, :, None, None]
+        upside, mirrored, turned, plain = (chance[2:] < shares).to(device)[:, :, None, None]
+        rows = torch.where(upside, down[:, None], up[:, None])  # [batch, size, 1]
+        columns = torch.where(mirrored, down, up)  # [batch, 1, size]
+        i, j = torch.where(turned, columns, rows), torch.where(turned, rows, columns)
+        part = pixels[start + i * stride + j].float()
+        part = torch.where(plain[..., None], part.mean(3, keepdim=True).round(), part)
+        yield part.permute(0, 3, 1, 2)
