@@ -13,9 +13,9 @@ from pathlib import Path
 
 import bifocal
 from bifocal.measure.report import markdown
-from bifocal.nets.prior import table_scales
+from bifocal.nets.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.stream.latents import coded_symbols
-from bifocal.stream.tables import gaussian_tables, logistic_tables
+from bifocal.stream.tables import gaussian_tables, logistic_tables, scale_ladder
 from bifocal.training.data import load_corpus
 
 
@@ -26,7 +26,8 @@ def main() -> None:
     parser.add_argument("--model", default="lowfirst")
     given = parser.parse_args()
     model = bifocal.Model.load(given.model)
-    gaussian, logistic = gaussian_tables(table_scales()), logistic_tables(table_scales())
+    scales = scale_ladder(TABLES, SCALE_MIN, SCALE_MAX)
+    gaussian, logistic = gaussian_tables(scales), logistic_tables(scales)
     pictures = load_corpus(given.data).validation
     rows = []
     for quality in (10, 50, 90):

@@ -75,3 +75,19 @@ def test_cuda_is_exact_too() -> None:
     net = packed(layer, torch.zeros(1, 0))
     x = np.random.default_rng(0).integers(-1023, 1024, (6, 64, 64)).astype(np.int32)
     assert np.array_equal(TorchBackend("cuda")(net, x, 1), run_int64(net, x, 1))
+
+
+def test_torch_backend_ignores_the_callers_precision() -> None:
+    """Autocast and reduced-precision products of the caller change no bit, and are as before afterwards."""
+    layer = layer_of(1, 1.0, 3, 0)
+    net = packed(layer, torch.zeros(1, 0))
+    x = np.random.default_rng(0).integers(-1023, 1024, (6, 16, 16)).astype(np.int32)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert np.array_equal(TorchBackend()(net, x, 1), run_int64(net, x, 1))
+            assert torch.is_autocast_enabled("cpu")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)

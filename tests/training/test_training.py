@@ -10,6 +10,8 @@ from PIL import Image
 
 import bifocal
 from bifocal.errors import TrainingError
+from bifocal.stream.latents import unpack
+from bifocal.systems.lowfirst import quality_anchors
 from bifocal.training.checkpoint import load_checkpoint, save_checkpoint
 from bifocal.training.data import Corpus, crops, load_corpus
 from bifocal.training.loop import train
@@ -135,3 +137,25 @@ def test_crops_are_windows_flipped_and_turned() -> None:
     assert found <= windows and len(found) > 20
     plain = next(crops(Corpus((picture,), (), ("a",)), size=7, batch=4, seed=1, gray=1.0))
     assert torch.equal(plain[:, 0], plain[:, 2])
+
+
+def test_exported_graphs_compute_what_the_network_computes(tmp_path: Path, folder: Path) -> None:
+    """Folding the packet, the Haar step and both paths' first products into convolutions changes nothing."""
+    trained = load_checkpoint(
+        train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", minutes=5, steps=2)
+    )
+    pack(trained, tmp_path / "packed", name="tiny", version="0.0.0")
+    packed, model = bifocal.Model.load(tmp_path / "packed"), trained.model()
+    pixels = load_corpus(folder, validation=2).train[0][:128, :192]
+    anchors = quality_anchors(torch.tensor([70]), model.config.anchors)
+    with torch.no_grad():
+        gain, inverse = model.gains(anchors)
+        y = model.analyse(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()) * gain
+        z = model.hyper_latent(y)
+        found = packed.analyse(pixels, 70)
+        assert np.allclose(found.y, y[0].numpy(), atol=0.02)  # float halves are stored in float16
+        assert np.allclose(found.z, z[0].numpy(), atol=0.02)
+        latents = unpack(bifocal.encode(pixels, 70, model=packed), packed.entropy, packed.backend)
+        decoded = torch.from_numpy(latents.y)[None].float() / 2**model.plan.fraction
+        expected = model.synthesise(decoded * inverse)[0].clamp(0, 255).permute(1, 2, 0).numpy()
+    assert np.abs(packed.synthesise(latents) - expected).max() < 1

@@ -23,10 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bifocal.stream.exact import ExactNet
+from bifocal.stream.exact import EXACT_LIMIT, ExactNet
 
-#: Partial sums of integers up to this are exact in float32, in any order.
-EXACT_LIMIT = 2**24
 WEIGHT_MAX = 127
 
 
@@ -154,8 +152,9 @@ def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Te
 class TorchBackend:
     """Packed exact networks in torch, float32, on any device: the protocol of ``stream.exact.Backend``.
 
-    Convolutions run as unfold and one matrix product, with TF32 and reduced-precision products off, so that
-    no Winograd or FFT kernel can be chosen. ``layers_run`` counts what was executed.
+    Convolutions run as unfold and one matrix product, so that no Winograd or FFT kernel can be chosen. TF32,
+    reduced-precision products and autocast are off while it runs, whatever the caller has set.
+    ``layers_run`` counts what was executed.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -163,25 +162,28 @@ class TorchBackend:
         self.layers_run: Counter[str] = Counter()
         self.device = torch.device(device)
 
-    @torch.no_grad()
     def __call__(self, net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
-        tf32 = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
         try:
-            maps = torch.from_numpy(x.astype(np.float32)).to(self.device)
-            limit = torch.from_numpy(net.input_max.astype(np.float32))[:, None, None].to(self.device)
-            maps = torch.minimum(torch.maximum(maps, -limit), limit)
-            for number, layer in enumerate(net.layers):
-                k, (_, h, w) = layer.kernel, maps.shape
-                columns = F.unfold(maps[None], k, padding=k // 2)[0] if k > 1 else maps.flatten(1)
-                acc = torch.from_numpy(layer.weight_float32).to(self.device) @ columns
-                acc += torch.from_numpy(layer.bias_row(quality).astype(np.float32))[:, None].to(self.device)
-                scale = torch.from_numpy(np.ldexp(np.float32(1), -layer.shift).astype(np.float32))
-                acc = torch.floor(acc * scale[:, None].to(self.device))
-                acc = acc.clamp(max(layer.lo, 0) if layer.relu else layer.lo, layer.hi)
-                maps = acc.reshape(-1, h, w)
-                maps = F.pixel_shuffle(maps, 2) if layer.shuffle else maps
-                self.layers_run[f"{net.name}.{number}"] += 1
-            return maps.cpu().numpy().astype(np.int32)
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                return self._run(net, x, quality)
         finally:
-            torch.backends.cuda.matmul.allow_tf32 = tf32
+            torch.set_float32_matmul_precision(precision)
+
+    def _run(self, net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
+        maps = torch.from_numpy(x.astype(np.float32)).to(self.device)
+        limit = torch.from_numpy(net.input_max.astype(np.float32))[:, None, None].to(self.device)
+        maps = torch.minimum(torch.maximum(maps, -limit), limit)
+        for number, layer in enumerate(net.layers):
+            k, (_, h, w) = layer.kernel, maps.shape
+            columns = F.unfold(maps[None], k, padding=k // 2)[0] if k > 1 else maps.flatten(1)
+            acc = torch.from_numpy(layer.weight_float32).to(self.device) @ columns
+            acc += torch.from_numpy(layer.bias_row(quality).astype(np.float32))[:, None].to(self.device)
+            scale = torch.from_numpy(np.ldexp(np.float32(1), -layer.shift).astype(np.float32))
+            acc = torch.floor(acc * scale[:, None].to(self.device))
+            acc = acc.clamp(max(layer.lo, 0) if layer.relu else layer.lo, layer.hi)
+            maps = acc.reshape(-1, h, w)
+            maps = F.pixel_shuffle(maps, 2) if layer.shuffle else maps
+            self.layers_run[f"{net.name}.{number}"] += 1
+        return maps.cpu().numpy().astype(np.int32)

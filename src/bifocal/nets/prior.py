@@ -24,11 +24,6 @@ UNIT_INDEX = -math.log(SCALE_MIN) / LOG_RATIO
 MAX_BITS = 24.0
 
 
-def table_scales() -> list[float]:
-    """Standard deviations of the tables, in quantiser steps: 64, log-spaced from 0.11 to 128."""
-    return [SCALE_MIN * math.exp(LOG_RATIO * t) for t in range(TABLES)]
-
-
 def logistic_bits(residual: Tensor, index: Tensor) -> Tensor:
     """Bits of ``residual`` (steps) under table ``index`` (real-valued in training), elementwise.
 

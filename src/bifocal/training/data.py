@@ -98,7 +98,7 @@ def load_corpus(
     if not train or not valid:
         raise TrainingError(
             f"{folder} holds {len(train)} usable training and {len(valid)} validation pictures "
-            f"(at least {smallest} pixels on the shorter side). Add pictures or lower [data] validation."
+            f"(at least {smallest} pixels on the shorter side). Add some, or lower validation in the recipe."
         )
     return Corpus(tuple(train), tuple(valid), tuple(names))
 
@@ -114,7 +114,7 @@ def crops(
     """
     usable = [p for p in corpus.train if min(p.shape[:2]) >= size]
     if not usable:
-        raise TrainingError(f"No training picture is {size} pixels wide and high. Lower [data] crop.")
+        raise TrainingError(f"No training picture is {size} pixels wide and high. Lower crop in the recipe.")
     pixels = torch.cat([torch.from_numpy(np.array(p)).reshape(-1, 3) for p in usable]).to(device)
     height, width = (torch.tensor([p.shape[axis] for p in usable]) for axis in (0, 1))
     area = height * width

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from bifocal.errors import ModelError
 from bifocal.nets.exact import ExactConv, integer_layer
-from bifocal.nets.prior import TABLES, table_scales
+from bifocal.nets.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.runtime.doctor import Trial, examine
+from bifocal.runtime.model import GAIN_UNIT
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound, run_int64
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.model import EntropyModel
-from bifocal.stream.tables import Tables, fitted_tables, logistic_tables
+from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_ladder
 from bifocal.systems.lowfirst import ACTIVATION, HYPER, QUALITIES, LowFirst, quality_anchors
 from bifocal.training.checkpoint import Checkpoint
 from bifocal.training.data import Pixels, load_corpus
 from bifocal.training.export import analysis_graph, exact_graph, synthesis_graph
 
-GAIN_BITS = 16
 LICENCE = "Apache-2.0"
 FIT_SIDE = 512
 FIT_QUALITIES = (5, 25, 50, 75, 95)
@@ -155,14 +155,14 @@ def pack(
         plan=model.plan,
         hyper=nets.pop("hyper"),
         predictors=tuple(nets.values()),
-        tables=logistic_tables(table_scales()),
+        tables=logistic_tables(scale_ladder(TABLES, SCALE_MIN, SCALE_MAX)),
         z_index=z_index,
     )
     if pictures:
         entropy = dataclasses.replace(entropy, tables=fit_tables(model, entropy, pictures))
     arrays: dict[str, NDArray[Any]] = {
-        "gain": np.round(gain * 2**GAIN_BITS).astype(np.int32),
-        "inverse_gain": np.round(inverse * 2**GAIN_BITS).astype(np.int32),
+        "gain": np.round(gain / GAIN_UNIT).astype(np.int32),
+        "inverse_gain": np.round(inverse / GAIN_UNIT).astype(np.int32),
     }
     graphs: dict[str, bytes] = {}
     for key, (graph, weights) in (("analysis", analysis_graph(model)), ("synthesis", synthesis_graph(model))):
