@@ -16,6 +16,7 @@ Its ideas and where they are from; the assembly is ours:
             each: exact 1×1, 3×3, 1×1 of (features, decoded so far) ─► mean, table index
     ŷ/gain ── Haar⁻¹ ─► [b,64,H/8,W/8] ─┬─ 3×3 linear ───────────────┬─(+)─ packet⁻¹ ─► pixels
                                         └─ 3×3, residual blocks, 3×3 ┘
+    ŷ/gain, LL only ─► [b,64,H/16,W/16] ── the same shape of transform, smaller ─► pixels of half the size
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class LowFirstConfig:
     analysis_blocks: int = 4
     synthesis_width: int = 128
     synthesis_blocks: int = 5
+    preview_width: int = 96
+    preview_blocks: int = 3
     latent: int = 64
     hyper: int = 64
     features: int = 96
@@ -119,6 +122,10 @@ class LowFirst(nn.Module):
         self.synthesis = Transform(
             c.latent, 192, c.synthesis_width, c.synthesis_blocks, _packet_scale(c.latent)
         )
+        self.preview = Transform(
+            c.latent, 192, c.preview_width, c.preview_blocks, _packet_scale(c.latent) / 2
+        )
+        self.preview.linear.weight.data /= 2  # LL sums four places in a step of norm one: twice their mean
         self.hyper_analysis = nn.Sequential(
             nn.Conv2d(p.y_channels, c.features, 1),
             nn.ReLU(),
@@ -191,7 +198,14 @@ class LowFirst(nn.Module):
 
     def synthesise(self, y: Tensor) -> Tensor:
         """y ``[b, c, H/16, W/16]`` after inverse gains to pixels ``[b, 3, H, W]``, unclipped."""
-        x = F.conv2d(self.synthesis(haar_merge(y)), self.packet.transpose(0, 1))
+        return self._to_pixels(self.synthesis(haar_merge(y)))
+
+    def synthesise_half(self, y: Tensor) -> Tensor:
+        """Pixels ``[b, 3, H/2, W/2]``, unclipped, from the low band of y after inverse gains alone."""
+        return self._to_pixels(self.preview(y[:, : self.config.latent]))
+
+    def _to_pixels(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.packet.transpose(0, 1))
         return F.pixel_shuffle(x.contiguous(), 8) * PIXEL_UNIT + 127.5
 
     def hyper_latent(self, y: Tensor) -> Tensor:
@@ -219,11 +233,14 @@ class LowFirst(nn.Module):
 
     # -- training ------------------------------------------------------------------------------------------
 
-    def forward(self, pixels: Tensor, quality: Tensor, *, exact: bool, noise: bool) -> tuple[Tensor, Tensor]:
-        """Reconstruction ``[b, 3, H, W]`` (0..255, unclipped) and bits per picture ``[b]``.
+    def forward(
+        self, pixels: Tensor, quality: Tensor, *, exact: bool, noise: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction ``[b, 3, H, W]`` (0..255, unclipped), bits per picture ``[b]``, half-size preview.
 
         ``exact`` runs the entropy networks on their integers (never under autocast); ``noise`` estimates
-        the rate with uniform noise, as training does, instead of rounding.
+        the rate with uniform noise, as training does, instead of rounding. The preview ``[b, 3, H/2, W/2]``
+        learns from the latents without changing them: no gradient passes to anything but its own network.
         """
         anchors = quality_anchors(quality, self.config.anchors)
         gain, inverse = self.gains(anchors)
@@ -239,4 +256,5 @@ class LowFirst(nn.Module):
             driver = Estimate(self.plan, lambda k, x: self.predict(k, x, anchors, exact), features, y, exact)
             decoded = code_groups(self.plan, driver)
         bits = driver.bits(decoded, noise).sum((1, 2, 3)) + z_bits.sum((1, 2, 3))
-        return self.synthesise(decoded * inverse).float(), bits
+        y_hat = decoded * inverse
+        return self.synthesise(y_hat).float(), bits, self.synthesise_half(y_hat.detach()).float()

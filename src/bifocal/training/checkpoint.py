@@ -30,8 +30,10 @@ class Checkpoint:
 
     def model(self, *, average: bool = True) -> LowFirst:
         model = LowFirst(self.config)
-        model.load_state_dict(self.average if average else self.weights)
-        return model
+        missing, unknown = model.load_state_dict(self.average if average else self.weights, strict=False)
+        if unknown or not all(name.startswith("preview.") for name in missing):
+            raise TrainingError(f"the checkpoint does not fit the system: {unknown or missing}.")
+        return model  # a checkpoint from before there was a preview starts that network afresh
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bifocal.errors import TrainingError
 from bifocal.systems.lowfirst import QUALITIES, LowFirst, quality_lambda
@@ -39,27 +40,31 @@ def _to_tensor(batch: Pixels, device: str) -> Tensor:
 
 
 def objective(model: LowFirst, pixels: Tensor, quality: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, and what is logged: loss, bpp and PSNR.
+    """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, and what is logged: loss, bpp, PSNR
+    and the preview's PSNR, whose error is trained on but not part of the loss that is logged.
 
     The figures stay on the device, so that a GPU is not made to wait at every step.
     """
     h, w = pixels.shape[-2:]
-    output, bits = model(pixels, quality, exact=recipe.exact, noise=True)
+    output, bits, preview = model(pixels, quality, exact=recipe.exact, noise=True)
     bpp = bits / (h * w)
     mse = ((output - pixels) ** 2).mean((1, 2, 3))
+    half = ((preview - F.avg_pool2d(pixels, 2)) ** 2).mean((1, 2, 3))  # teaches the preview network alone
     lam = quality_lambda(recipe.system, quality)
     weight = (recipe.system.lambda_min / lam) ** recipe.balance
     loss = ((bpp + lam * mse) * weight).mean()
     with torch.no_grad():
-        psnr = 10 * torch.log10(255**2 / mse).mean()
-        return loss, torch.stack([loss, bpp.mean(), psnr])
+        psnr, half_psnr = (10 * torch.log10(255**2 / x).mean() for x in (mse, half))
+        figure = torch.stack([loss, bpp.mean(), psnr, half_psnr])
+    return loss + (lam * half * weight).mean(), figure
 
 
 @torch.no_grad()
 def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -> list[dict[str, float]]:
     """Rounded rate and distortion on the middle of each validation picture, a row a quality, in float32.
 
-    Rows hold quality, mean bpp, mean PSNR (per picture first) and mean loss ``bpp + lambda·MSE``.
+    Rows hold quality, mean bpp, mean PSNR (per picture first), mean loss ``bpp + lambda·MSE``, and the mean
+    PSNR of the half-size preview against 2×2 averages.
     """
     device = next(model.parameters()).device
     middles = []
@@ -73,12 +78,14 @@ def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -
         lam = float(quality_lambda(model.config, quality))
         figures = []
         for pixels in middles:
-            output, bits = model(pixels, quality, exact=exact, noise=False)
+            output, bits, half = model(pixels, quality, exact=exact, noise=False)
             mse = float(((output.clamp(0, 255).round() - pixels) ** 2).mean())
+            small = float(((half.clamp(0, 255).round() - F.avg_pool2d(pixels, 2)) ** 2).mean())
             bpp = float(bits) / (pixels.shape[2] * pixels.shape[3])
-            figures.append((bpp, 10 * np.log10(255**2 / max(mse, 1e-3)), bpp + lam * mse))
-        bpp, psnr, loss = np.mean(figures, 0)
-        rows.append({"quality": q, "bpp": float(bpp), "psnr": float(psnr), "loss": float(loss)})
+            psnr, half_psnr = (10 * np.log10(255**2 / max(x, 1e-3)) for x in (mse, small))
+            figures.append((bpp, psnr, bpp + lam * mse, half_psnr))
+        keys = ("quality", "bpp", "psnr", "loss", "half_psnr")
+        rows.append(dict(zip(keys, (q, *np.mean(figures, 0).tolist()), strict=True)))
     return rows
 
 
@@ -183,7 +190,7 @@ class _Run:
         torch._foreach_lerp_(mean, list[Tensor](model.parameters()), 1 - decay)
 
     def _log(self, elapsed: float, rate: float, figures: list[Tensor]) -> None:
-        mean = dict(zip(("loss", "bpp", "psnr"), torch.stack(figures).mean(0).tolist(), strict=True))
+        mean = dict(zip(("loss", "bpp", "psnr", "half_psnr"), torch.stack(figures).mean(0).tolist(), strict=True))
         self.losses.append(mean["loss"])
         speed = self.step * self.recipe.batch / max(elapsed, 1e-9)
         row = {

@@ -32,7 +32,7 @@ def write_report(model: LowFirst, corpus: Corpus, out: Path, *, exact: bool) -> 
         row = [tile]
         for q in SAMPLE_QUALITIES:
             with torch.no_grad():
-                output, _ = model(pixels, torch.tensor([q], device=device), exact=exact, noise=False)
+                output, _, _ = model(pixels, torch.tensor([q], device=device), exact=exact, noise=False)
             row.append(output[0].clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy())
         rows.append(np.concatenate(row, 1))
     if rows:
