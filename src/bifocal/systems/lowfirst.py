@@ -16,7 +16,8 @@ Its ideas and where they are from; the assembly is ours:
             each: exact 1×1, 3×3, 1×1 of (features, decoded so far) ─► mean, table index
     ŷ/gain ── Haar⁻¹ ─► [b,64,H/8,W/8] ─┬─ 3×3 linear ───────────────┬─(+)─ packet⁻¹ ─► pixels
                                         └─ 3×3, residual blocks, 3×3 ┘
-    ŷ/gain, LL only ─► [b,64,H/16,W/16] ── the same shape of transform, smaller ─► pixels of half the size
+    half:  ŷ/gain ── Haar⁻¹ ─► [b,64,H/8,W/8] ── a small transform ─► [b,3,H/2,W/2]
+    thumb: LL of ŷ/gain ─► [b,64,H/16,W/16] ── a tiny transform ─► [b,3,H/16,W/16]
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ class LowFirstConfig:
     analysis_blocks: int = 4
     synthesis_width: int = 128
     synthesis_blocks: int = 5
-    preview_width: int = 96
-    preview_blocks: int = 3
+    half_width: int = 64
+    half_blocks: int = 2
+    thumb_width: int = 32
+    thumb_blocks: int = 1
     latent: int = 64
     hyper: int = 64
     features: int = 96
@@ -122,10 +125,14 @@ class LowFirst(nn.Module):
         self.synthesis = Transform(
             c.latent, 192, c.synthesis_width, c.synthesis_blocks, _packet_scale(c.latent)
         )
-        self.preview = Transform(
-            c.latent, 192, c.preview_width, c.preview_blocks, _packet_scale(c.latent) / 2
+        scale = _packet_scale(c.latent)
+        self.to_half = Transform(c.latent, 48, c.half_width, c.half_blocks, scale)
+        self.to_thumb = Transform(c.latent, 3, c.thumb_width, c.thumb_blocks, scale / 2)
+        inverse = packet_matrix().T.reshape(3, 8, 8, 192)[..., : c.latent]  # start as averages of the picture
+        self.to_half.linear.weight.data[:, :, 1, 1] = (
+            inverse.reshape(3, 4, 2, 4, 2, -1).mean((2, 4)).flatten(0, 2)
         )
-        self.preview.linear.weight.data /= 2  # LL sums four places in a step of norm one: twice their mean
+        self.to_thumb.linear.weight.data[:, :, 1, 1] = inverse.mean((1, 2)) / 2  # LL: twice the mean of four
         self.hyper_analysis = nn.Sequential(
             nn.Conv2d(p.y_channels, c.features, 1),
             nn.ReLU(),
@@ -198,15 +205,16 @@ class LowFirst(nn.Module):
 
     def synthesise(self, y: Tensor) -> Tensor:
         """y ``[b, c, H/16, W/16]`` after inverse gains to pixels ``[b, 3, H, W]``, unclipped."""
-        return self._to_pixels(self.synthesis(haar_merge(y)))
+        x = F.conv2d(self.synthesis(haar_merge(y)), self.packet.transpose(0, 1))
+        return F.pixel_shuffle(x.contiguous(), 8) * PIXEL_UNIT + 127.5
 
     def synthesise_half(self, y: Tensor) -> Tensor:
-        """Pixels ``[b, 3, H/2, W/2]``, unclipped, from the low band of y after inverse gains alone."""
-        return self._to_pixels(self.preview(y[:, : self.config.latent]))
+        """Pixels of 2×2 averages ``[b, 3, H/2, W/2]``, unclipped, from y after inverse gains."""
+        return F.pixel_shuffle(self.to_half(haar_merge(y)), 4) * PIXEL_UNIT + 127.5
 
-    def _to_pixels(self, x: Tensor) -> Tensor:
-        x = F.conv2d(x, self.packet.transpose(0, 1))
-        return F.pixel_shuffle(x.contiguous(), 8) * PIXEL_UNIT + 127.5
+    def synthesise_thumb(self, y: Tensor) -> Tensor:
+        """Pixels of 16×16 averages ``[b, 3, H/16, W/16]``, unclipped, from the low band of y alone."""
+        return self.to_thumb(y[:, : self.config.latent]) * PIXEL_UNIT + 127.5
 
     def hyper_latent(self, y: Tensor) -> Tensor:
         """Hyper-latent z of the gained y, before rounding; large values enter by their logarithm."""
@@ -235,12 +243,12 @@ class LowFirst(nn.Module):
 
     def forward(
         self, pixels: Tensor, quality: Tensor, *, exact: bool, noise: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction ``[b, 3, H, W]`` (0..255, unclipped), bits per picture ``[b]``, half-size preview.
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Reconstruction ``[b, 3, H, W]`` (0..255, unclipped), bits per picture ``[b]``, half and thumb.
 
         ``exact`` runs the entropy networks on their integers (never under autocast); ``noise`` estimates
-        the rate with uniform noise, as training does, instead of rounding. The preview ``[b, 3, H/2, W/2]``
-        learns from the latents without changing them: no gradient passes to anything but its own network.
+        the rate with uniform noise, as training does, instead of rounding. Half and thumb learn from
+        the latents without changing them: no gradient passes to anything but their own networks.
         """
         anchors = quality_anchors(quality, self.config.anchors)
         gain, inverse = self.gains(anchors)
@@ -257,4 +265,6 @@ class LowFirst(nn.Module):
             decoded = code_groups(self.plan, driver)
         bits = driver.bits(decoded, noise).sum((1, 2, 3)) + z_bits.sum((1, 2, 3))
         y_hat = decoded * inverse
-        return self.synthesise(y_hat).float(), bits, self.synthesise_half(y_hat.detach()).float()
+        fixed = y_hat.detach()
+        small = self.synthesise_half(fixed).float(), self.synthesise_thumb(fixed).float()
+        return self.synthesise(y_hat).float(), bits, small

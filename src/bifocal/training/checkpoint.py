@@ -31,9 +31,9 @@ class Checkpoint:
     def model(self, *, average: bool = True) -> LowFirst:
         model = LowFirst(self.config)
         missing, unknown = model.load_state_dict(self.average if average else self.weights, strict=False)
-        if unknown or not all(name.startswith("preview.") for name in missing):
+        if unknown or not all(name.startswith(("to_half.", "to_thumb.")) for name in missing):
             raise TrainingError(f"the checkpoint does not fit the system: {unknown or missing}.")
-        return model  # a checkpoint from before there was a preview starts that network afresh
+        return model  # a checkpoint from before these two existed starts them afresh
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:

@@ -31,6 +31,7 @@ from bifocal.training.report import write_report
 
 SAVE_EVERY = 120.0  # seconds
 VALIDATE_EVERY = 600.0
+FIGURES = ("loss", "bpp", "psnr", "half_psnr", "thumb_psnr")
 VALIDATION_QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
 
 
@@ -40,23 +41,24 @@ def _to_tensor(batch: Pixels, device: str) -> Tensor:
 
 
 def objective(model: LowFirst, pixels: Tensor, quality: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, and what is logged: loss, bpp, PSNR
-    and the preview's PSNR, whose error is trained on but not part of the loss that is logged.
+    """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, and what is logged: loss, bpp and the
+    PSNR of the picture, its half and its thumb; the errors of these two are trained on but not in that loss.
 
     The figures stay on the device, so that a GPU is not made to wait at every step.
     """
     h, w = pixels.shape[-2:]
-    output, bits, preview = model(pixels, quality, exact=recipe.exact, noise=True)
+    output, bits, (half, thumb) = model(pixels, quality, exact=recipe.exact, noise=True)
     bpp = bits / (h * w)
     mse = ((output - pixels) ** 2).mean((1, 2, 3))
-    half = ((preview - F.avg_pool2d(pixels, 2)) ** 2).mean((1, 2, 3))  # teaches the preview network alone
+    half_mse = ((half - F.avg_pool2d(pixels, 2)) ** 2).mean((1, 2, 3))  # these teach their own networks alone
+    thumb_mse = ((thumb - F.avg_pool2d(pixels, 16)) ** 2).mean((1, 2, 3))
     lam = quality_lambda(recipe.system, quality)
     weight = (recipe.system.lambda_min / lam) ** recipe.balance
     loss = ((bpp + lam * mse) * weight).mean()
     with torch.no_grad():
-        psnr, half_psnr = (10 * torch.log10(255**2 / x).mean() for x in (mse, half))
-        figure = torch.stack([loss, bpp.mean(), psnr, half_psnr])
-    return loss + (lam * half * weight).mean(), figure
+        psnr = [10 * torch.log10(255**2 / x).mean() for x in (mse, half_mse, thumb_mse)]
+        figure = torch.stack([loss, bpp.mean(), *psnr])
+    return loss + (lam * (half_mse + thumb_mse) * weight).mean(), figure
 
 
 @torch.no_grad()
@@ -64,7 +66,7 @@ def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -
     """Rounded rate and distortion on the middle of each validation picture, a row a quality, in float32.
 
     Rows hold quality, mean bpp, mean PSNR (per picture first), mean loss ``bpp + lambda·MSE``, and the mean
-    PSNR of the half-size preview against 2×2 averages.
+    PSNR of half and thumb against averages of the picture.
     """
     device = next(model.parameters()).device
     middles = []
@@ -78,14 +80,16 @@ def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -
         lam = float(quality_lambda(model.config, quality))
         figures = []
         for pixels in middles:
-            output, bits, half = model(pixels, quality, exact=exact, noise=False)
+            output, bits, small = model(pixels, quality, exact=exact, noise=False)
             mse = float(((output.clamp(0, 255).round() - pixels) ** 2).mean())
-            small = float(((half.clamp(0, 255).round() - F.avg_pool2d(pixels, 2)) ** 2).mean())
             bpp = float(bits) / (pixels.shape[2] * pixels.shape[3])
-            psnr, half_psnr = (10 * np.log10(255**2 / max(x, 1e-3)) for x in (mse, small))
-            figures.append((bpp, psnr, bpp + lam * mse, half_psnr))
-        keys = ("quality", "bpp", "psnr", "loss", "half_psnr")
-        rows.append(dict(zip(keys, (q, *np.mean(figures, 0).tolist()), strict=True)))
+            psnr = [10 * np.log10(255**2 / max(mse, 1e-3))]
+            for x in small:
+                target = F.avg_pool2d(pixels, pixels.shape[3] // x.shape[3])
+                error = float(((x.clamp(0, 255).round() - target) ** 2).mean())
+                psnr.append(10 * np.log10(255**2 / max(error, 1e-3)))
+            figures.append((bpp + lam * mse, bpp, *psnr))
+        rows.append({"quality": q, **dict(zip(FIGURES, np.mean(figures, 0).tolist(), strict=True))})
     return rows
 
 
@@ -190,7 +194,7 @@ class _Run:
         torch._foreach_lerp_(mean, list[Tensor](model.parameters()), 1 - decay)
 
     def _log(self, elapsed: float, rate: float, figures: list[Tensor]) -> None:
-        mean = dict(zip(("loss", "bpp", "psnr", "half_psnr"), torch.stack(figures).mean(0).tolist(), strict=True))
+        mean = dict(zip(FIGURES, torch.stack(figures).mean(0).tolist(), strict=True))
         self.losses.append(mean["loss"])
         speed = self.step * self.recipe.batch / max(elapsed, 1e-9)
         row = {
