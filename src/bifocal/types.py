@@ -14,10 +14,11 @@ from bifocal.errors import LatentsError, PictureError
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture: ``pixels`` uint8, ``[h, w, 3]`` RGB or ``[h, w]`` gray, and its metadata chunks.
+    """A picture, upright: ``pixels`` uint8, ``[h, w, 3]`` RGB or ``[h, w]`` gray, its alpha and metadata.
 
     ``metadata`` maps a lower-case key of at most four letters or digits (``icc``, ``exif``, ``xmp``) to bytes
-    that Bifocal stores and gives back without looking inside.
+    that Bifocal stores and gives back without looking inside. ``alpha`` is uint8 ``[h, w]``, 0 transparent to
+    255 opaque, not multiplied into the pixels; None says that every pixel is opaque.
 
     >>> Picture(np.zeros((2, 3), np.uint8)).gray
     True
@@ -25,6 +26,7 @@ class Picture:
 
     pixels: NDArray[np.uint8]
     metadata: Mapping[str, bytes] = field(default_factory=dict)
+    alpha: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -37,6 +39,14 @@ class Picture:
             )
         if 0 in pixels.shape:
             raise PictureError(f"a picture has at least one pixel; this one has shape {list(pixels.shape)}.")
+        alpha = self.alpha
+        if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]):
+            raise PictureError(
+                f"alpha is {alpha.dtype} {list(alpha.shape)}; it must be uint8 {list(pixels.shape[:2])}, one "
+                "value for each pixel. Convert it first."
+            )
+        if "alph" in self.metadata:
+            raise PictureError("metadata key 'alph' is taken: give transparency as Picture(alpha=...).")
 
     @property
     def width(self) -> int:
@@ -52,13 +62,16 @@ class Picture:
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        """NumPy's array protocol: ``np.asarray`` and Pillow's ``Image.fromarray`` take a Picture as it is."""
+        """NumPy's array protocol, of the pixels alone: ``np.asarray`` takes a Picture as it is."""
         return self.pixels.__array_interface__
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Picture):
             return NotImplemented
-        return np.array_equal(self.pixels, other.pixels) and dict(self.metadata) == dict(other.metadata)
+        same = np.array_equal(self.pixels, other.pixels) and dict(self.metadata) == dict(other.metadata)
+        if self.alpha is None or other.alpha is None:
+            return same and self.alpha is other.alpha
+        return same and np.array_equal(self.alpha, other.alpha)
 
     __hash__ = None  # type: ignore[assignment]
 

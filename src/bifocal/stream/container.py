@@ -32,12 +32,15 @@ from bifocal.stream.limits import (
     TILE_UNIT,
     Limits,
     Reader,
+    largest_alpha_chunk,
     varint,
 )
 
 #: The high bit catches seven-bit channels; no text begins so.
 MAGIC = b"\x89BFC"
 VERSION = 1
+#: The chunk of transparency, which is part of the picture and not of its metadata: see stream/alpha.py.
+ALPHA = "alph"
 _GRAY, _CHUNKS = 1, 2
 _KEY = re.compile("[a-z][a-z0-9]{0,3}")
 
@@ -164,6 +167,12 @@ def write(header: Header, metadata: Mapping[str, bytes], tiles: Sequence[tuple[b
 def _write_chunks(metadata: Mapping[str, bytes]) -> bytes:
     if len(metadata) > MAX_CHUNKS:
         raise OptionError(f"{len(metadata)} metadata chunks are too many: at most {MAX_CHUNKS} are written.")
+    total = sum(len(value) for key, value in metadata.items() if key != ALPHA)
+    if total > DEFAULT_LIMITS.metadata_bytes:
+        raise OptionError(
+            f"the picture carries {total} bytes of metadata ({', '.join(sorted(metadata))}); streams hold "
+            f"{DEFAULT_LIMITS.metadata_bytes}. Leave some out: Picture(pixels, metadata={{}}, alpha=alpha)."
+        )
     out = bytearray(varint(len(metadata)))
     for key in sorted(metadata):
         if not _KEY.fullmatch(key):
@@ -201,7 +210,7 @@ def read(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Container
         )
     header, flags = _read_header(reader, limits)
     before = reader.position
-    metadata = _read_chunks(reader, limits) if flags & _CHUNKS else {}
+    metadata = _read_chunks(reader, header, limits) if flags & _CHUNKS else {}
     chunk_bytes = reader.position - before
     tiles = _read_index(reader, header)
     overhead = reader.position - chunk_bytes
@@ -245,7 +254,7 @@ def _read_header(reader: Reader, limits: Limits) -> tuple[Header, int]:
     ), flags
 
 
-def _read_chunks(reader: Reader, limits: Limits) -> dict[str, bytes]:
+def _read_chunks(reader: Reader, header: Header, limits: Limits) -> dict[str, bytes]:
     """Ancillary chunks by key, known or not; an unknown critical one (capital first letter) is refused."""
     metadata: dict[str, bytes] = {}
     room, last = limits.metadata_bytes, ""
@@ -255,11 +264,16 @@ def _read_chunks(reader: Reader, limits: Limits) -> dict[str, bytes]:
     for _ in range(count):
         start = reader.position
         name = bytes(reader.take(4, "name of a metadata chunk"))
-        size = reader.varint(room, "size of a metadata chunk")
+        key = name.decode("latin-1").rstrip(" ")
+        if key == ALPHA:
+            size = reader.varint(
+                largest_alpha_chunk(header.width, header.height, header.tile), "size of alpha"
+            )
+        else:
+            size = reader.varint(room, "size of a metadata chunk")
+            room -= size
         value = reader.take(size, "metadata")
         _check_crc(reader, start, "metadata chunk")
-        room -= size
-        key = name.decode("latin-1").rstrip(" ")
         if name[:1].isupper():
             raise UnsupportedStream(
                 f"the stream needs chunk {key!r}, which this release does not know. Update Bifocal."

@@ -32,7 +32,8 @@ class Limits:
     """What this reader agrees to open.
 
     ``pixels`` bounds the area of the picture padded to multiples of 64, and with it all work and memory;
-    ``metadata_bytes`` bounds all chunks together; ``stream_bytes`` bounds the whole stream.
+    ``metadata_bytes`` bounds all chunks together, except alpha, which the picture's size bounds;
+    ``stream_bytes`` bounds the whole stream.
 
     >>> Limits(pixels=1_000_000).pixels
     1000000
@@ -45,6 +46,17 @@ class Limits:
 
 #: 134 megapixels, 16 MiB of metadata, 1 GiB of stream.
 DEFAULT_LIMITS = Limits()
+
+
+def largest_alpha_png(h: int, w: int) -> int:
+    """Most bytes of the alpha of a tile of ``h × w`` visible pixels: twice what storing it takes."""
+    return 2 * h * (w + 1) + 128
+
+
+def largest_alpha_chunk(width: int, height: int, tile: int) -> int:
+    """Most bytes of all alpha of a picture: the above and a size of at most five bytes, for every tile."""
+    rows, columns = -(-height // tile), -(-width // tile)
+    return 2 * height * (width + columns) + (128 + 5) * rows * columns
 
 
 class Reader:
