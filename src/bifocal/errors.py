@@ -7,7 +7,12 @@ Everything that Bifocal refuses is a :class:`BifocalError`; a caller who handles
     ├── OptionError          an argument out of range: quality 0, a tile side that is no multiple of 64
     ├── PictureError         a picture that cannot be read, is empty, or has an unsupported kind of pixel
     ├── OutputError          a file that cannot be written
+    ├── RemoteError          a URL that cannot be read or written
+    ├── BatchError           a run over many files that cannot start or go on; a worker process that died
     ├── TrainingError        a recipe, data folder or checkpoint that training cannot start from
+    ├── CircuitError         a netlist, stimulus or fault that cannot be simulated
+    ├── CampaignError        a fault campaign that cannot run or be resumed
+    ├── ToolError            a program that we call is missing, too old, or refuses its input
     ├── LatentsError         latents that do not belong to the model that should pack them
     ├── ModelError           a packed model that is incomplete or contradicts itself
     │   ├── BoundError       an exact network whose sums could leave the range where float32 is exact
@@ -39,8 +44,28 @@ class OutputError(BifocalError):
     """A result cannot be written."""
 
 
+class RemoteError(BifocalError):
+    """What a URL names cannot be read or written."""
+
+
+class BatchError(BifocalError):
+    """A run over many files cannot start or go on, or one of its worker processes died."""
+
+
 class TrainingError(BifocalError):
     """A recipe, a data folder or a checkpoint from which training cannot start."""
+
+
+class CircuitError(BifocalError):
+    """A netlist, a stimulus or a fault that cannot be simulated."""
+
+
+class CampaignError(BifocalError):
+    """A fault campaign that cannot run, or a journal or result that is not its own."""
+
+
+class ToolError(BifocalError):
+    """A program that Bifocal calls (Yosys, a compiler, a simulator) is missing or refuses its input."""
 
 
 class LatentsError(BifocalError, ValueError):

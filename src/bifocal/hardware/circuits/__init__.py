@@ -1,0 +1,1 @@
+"""Circuits: a netlist of look-up tables and flip-flops, and the stimulus that drives it."""

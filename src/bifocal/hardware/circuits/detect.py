@@ -1,0 +1,133 @@
+"""Which port is the clock, which the reset, which outputs count: found in the netlist, or given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bifocal.errors import CircuitError
+from bifocal.hardware.circuits.cells import Cell
+from bifocal.hardware.circuits.netlist import FlipFlop, Gate, Port, Reset
+
+_RESET = re.compile(
+    r"(.*_)?(?P<low>n)?[aspm]?_?(rst|reset|nrst|nreset)(?P<after>_?[nbl]|_?n_?i|_?i)?", re.IGNORECASE
+)
+
+
+def find_clock(
+    name: str, nets: Sequence[str], inputs: Sequence[Port], clocked: Sequence[Cell], given: str | None
+) -> int | None:
+    """The net of the one clock, an input port; None for a circuit without flip-flops.
+
+    :raises CircuitError: if there are several clocks, or one that logic makes, with the flip-flops of each.
+    """
+    ports = {bit: net for port in inputs for bit, net in zip(port.bit_names(), port.nets, strict=True)}
+    if given is not None and given not in ports:
+        raise CircuitError(f"{name} has no input {given}; the inputs are {', '.join(ports)}.")
+    domains: dict[int, list[str]] = {}
+    for cell in clocked:
+        domains.setdefault(cell.pin("C", 0), []).append(cell.name)
+    if not domains:
+        return None if given is None else ports[given]
+    if len(domains) > 1:
+        listed = "\n".join(
+            f"  {nets[net]}, {len(cells)}: {', '.join(cells)}" for net, cells in domains.items()
+        )
+        raise CircuitError(
+            f"{name} has {len(domains)} clocks; one is simulated. Analyse each domain as a design of its "
+            "own, or"
+            f" replace gated clocks by enables. Flip-flops by clock:\n{listed}"
+        )
+    (net,) = domains
+    if net not in ports.values():
+        raise CircuitError(
+            f"{name}: the clock {nets[net]} of {len(clocked)} flip-flops is no input port, so no cycle can "
+            "be told from"
+            " another. Bring the clock in by a port; clock managers (MMCM, PLL) belong outside."
+        )
+    if given is not None and ports[given] != net:
+        raise CircuitError(f"{name}: {given} clocks nothing; the flip-flops are clocked by {nets[net]}.")
+    return net
+
+
+def find_reset(
+    name: str,
+    inputs: Sequence[Port],
+    gates: Sequence[Gate],
+    flipflops: Sequence[FlipFlop],
+    clock: int | None,
+    given: str | None,
+) -> tuple[Reset | None, list[str]]:
+    """The reset, and notes on what else might be one.
+
+    A reset is the input that drives the asynchronous controls of most flip-flops, directly or inverted; else
+    an input of one bit with a reset's name (``rst``, ``reset``, ``aresetn``, ``i_rst_n`` …).
+    """
+    bits = {bit: net for port in inputs for bit, net in zip(port.bit_names(), port.nets, strict=True)}
+    bits = {bit: net for bit, net in bits.items() if net != clock}
+    controls = _count_controls(bits, gates, flipflops)
+    if given is not None:
+        if given == "none":
+            return None, []
+        bit, _, level = given.partition(":")
+        if bit not in bits or level not in ("", "0", "1"):
+            raise CircuitError(
+                f"{name}: the reset '{given}' is not PORT, PORT:0 or none; the inputs are {', '.join(bits)}."
+            )
+        return Reset(bits[bit], int(level or "1")), []
+    asynchronous = {bit: controls[net, True] for bit, net in bits.items() if (net, True) in controls}
+    if asynchronous:
+        bit = max(asynchronous, key=lambda b: (sum(asynchronous[b]), bool(_RESET.fullmatch(b))))
+        others = [other for other in asynchronous if other != bit]
+        note = f"asynchronous set or clear by {', '.join(others)} is driven as data; the reset is {bit}"
+        low, high = asynchronous[bit]
+        return Reset(bits[bit], int(high >= low)), [note] if others else []
+    for bit, net in bits.items():
+        match = _RESET.fullmatch(bit)
+        if match:
+            after = (match["after"] or "").lower().strip("_i")
+            low_by_name = (
+                bool(match["low"]) or bool(re.search("n(rst|reset)", bit.lower())) or after in ("n", "b", "l")
+            )
+            low, high = controls.get((net, False), (int(low_by_name), int(not low_by_name)))
+            return Reset(net, int(high >= low)), []
+    return None, [
+        "no reset was found: the circuit starts from the INIT values of its flip-flops"
+    ] if flipflops else []
+
+
+def _count_controls(
+    bits: dict[str, int], gates: Sequence[Gate], flipflops: Sequence[FlipFlop]
+) -> dict[tuple[int, bool], tuple[int, int]]:
+    """For an input net and whether the control is asynchronous: flip-flops forced by its 0, and by its 1."""
+    single = {gate.output: gate for gate in gates if len(gate.inputs) == 1 and gate.table in (0b01, 0b10)}
+    wanted = set(bits.values())
+    counts: dict[tuple[int, bool], tuple[int, int]] = {}
+    for flipflop in flipflops:
+        net, level = flipflop.control, 1
+        while net in single:
+            level ^= single[net].table == 0b01
+            net = single[net].inputs[0]
+        if net in wanted:
+            low, high = counts.get((net, flipflop.asynchronous), (0, 0))
+            counts[net, flipflop.asynchronous] = (low + (not level), high + level)
+    return counts
+
+
+def pick_outputs(
+    name: str, outputs: Sequence[Port], clock: int | None, given: Sequence[str] | None
+) -> list[tuple[str, int]]:
+    """The output bits to compare: all but a forwarded clock, or those of the named ports and bits."""
+    every = {
+        bit: (port.name, net)
+        for port in outputs
+        for bit, net in zip(port.bit_names(), port.nets, strict=True)
+    }
+    if given is None:
+        return [(bit, net) for bit, (_, net) in every.items() if net != clock]
+    chosen = [(bit, net) for bit, (port, net) in every.items() if bit in given or port in given]
+    missing = set(given) - {bit for bit, _ in chosen} - {every[bit][0] for bit, _ in chosen}
+    if missing:
+        known = ", ".join(port.name for port in outputs)
+        raise CircuitError(f"{name} has no output {', '.join(sorted(missing))}; the outputs are {known}.")
+    return chosen

@@ -1,0 +1,296 @@
+"""A netlist: look-up tables and flip-flops of one clock domain, small enough to read and to check.
+
+Every combinational cell is a :class:`Gate`, a truth table of at most six inputs: LUT1–LUT6 are, and INV,
+MUXF7, MUXF8 and the bits of a CARRY4 become ones. Only LUTs have INIT bits that a fault may flip. Nets are
+numbers; net 0 is constant 0 and net 1 constant 1. Build one with :meth:`Netlist.from_yosys_json`, or from
+parts with
+:func:`build_netlist`, which checks it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from bifocal.errors import CircuitError
+from bifocal.hardware.circuits.order import find_loops, schedule_nodes
+
+ZERO, ONE = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port of the design: its name and its nets, bit 0 first."""
+
+    name: str
+    nets: tuple[int, ...]
+
+    def bit_names(self) -> list[str]:
+        """``name`` for a port of one bit, else ``name[0]``, ``name[1]``, …"""
+        if len(self.nets) == 1:
+            return [self.name]
+        return [f"{self.name}[{bit}]" for bit in range(len(self.nets))]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A truth table: bit ``a`` of ``table`` is the output for address ``a``; input ``i`` is bit ``i`` of it.
+
+    ``kind`` is the cell (``LUT5``, ``INV``, ``MUXF7``, ``CARRY4.CO2``); ``sources`` are the lines of HDL that
+    the synthesis tool knows for it, ``file:line`` first, often none.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[int, ...]
+    output: int
+    table: int
+    sources: tuple[str, ...] = ()
+
+    @property
+    def is_lut(self) -> bool:
+        return self.kind.startswith("LUT")
+
+    @property
+    def bits(self) -> int:
+        """How many entries the table has: 2 to the power of its inputs."""
+        return 1 << len(self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class FlipFlop:
+    """A flip-flop: at the edge, ``output`` takes ``data`` if ``enable``; ``control`` forces it to ``value``.
+
+    An asynchronous control (FDCE, FDPE) acts as soon as it is 1, a synchronous one (FDRE, FDSE) at the edge,
+    whatever ``enable`` says. ``initial`` is the state at the start: INIT, or ``value`` where INIT is x.
+    """
+
+    name: str
+    kind: str
+    data: int
+    output: int
+    enable: int = ONE
+    control: int = ZERO
+    asynchronous: bool = False
+    value: int = 0
+    initial: int = 0
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The input net that resets the design, and the value that does."""
+
+    net: int
+    active: int
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """A checked circuit.
+
+    ``nets`` holds a name for every net; ``inputs`` and ``outputs`` every port, the clock's among them;
+    ``compared`` the output nets by bit name that a fault is judged by; ``schedule`` an order in which the
+    circuit can be computed: gate ``i`` is node ``i``, and a flip-flop ``j`` whose asynchronous control must
+    be known before its output is node ``len(gates) + j``. ``notes`` tell what was assumed while reading.
+    """
+
+    name: str
+    nets: tuple[str, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    gates: tuple[Gate, ...]
+    flipflops: tuple[FlipFlop, ...]
+    clock: int | None
+    reset: Reset | None
+    compared: tuple[tuple[str, int], ...]
+    schedule: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_yosys_json(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        top: str | None = None,
+        clock: str | None = None,
+        reset: str | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> Netlist:
+        """Read what Yosys' ``write_json`` wrote of a design that is mapped to Xilinx 7-series and flattened.
+
+        ``top`` names the module if several could be it. ``clock`` is a port; ``reset`` a port, ``port:0`` if
+        it is active low, or ``none``; ``outputs`` the ports or bits to compare. All are found where not
+        given.
+
+        :raises CircuitError: if it cannot be simulated; every instance that stands in the way is listed.
+        """
+        from bifocal.hardware.circuits.yosys_json import read_yosys_json
+
+        return read_yosys_json(path, top=top, clock=clock, reset=reset, outputs=outputs)
+
+    @property
+    def luts(self) -> tuple[int, ...]:
+        """The gates that are LUTs, as indices into ``gates``."""
+        return tuple(i for i, gate in enumerate(self.gates) if gate.is_lut)
+
+    @property
+    def init_bits(self) -> int:
+        """How many INIT bits the LUTs have: 2^k for a LUT of k inputs (a physical LUT6 has 64)."""
+        return sum(gate.bits for gate in self.gates if gate.is_lut)
+
+    @property
+    def driven(self) -> tuple[tuple[str, int], ...]:
+        """The input bits that a stimulus drives, by name: all but the clock, the reset among them."""
+        return tuple(
+            (name, net)
+            for port in self.inputs
+            for name, net in zip(port.bit_names(), port.nets, strict=True)
+            if net != self.clock
+        )
+
+    def digest(self) -> str:
+        """A hash of everything that a campaign's result depends on: no names of nets, no source lines."""
+        gates = [(g.kind, g.inputs, g.output, g.table) for g in self.gates]
+        flipflops = [
+            (f.data, f.output, f.enable, f.control, f.asynchronous, f.value, f.initial)
+            for f in self.flipflops
+        ]
+        reset = None if self.reset is None else (self.reset.net, self.reset.active)
+        parts = (self.driven, self.compared, gates, flipflops, self.clock, reset)
+        return sha256(repr(parts).encode()).hexdigest()
+
+
+def build_netlist(
+    name: str,
+    *,
+    nets: Sequence[str],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    gates: Sequence[Gate],
+    flipflops: Sequence[FlipFlop] = (),
+    clock: int | None = None,
+    reset: Reset | None = None,
+    compared: Sequence[tuple[str, int]] | None = None,
+    notes: Sequence[str] = (),
+) -> Netlist:
+    """Check the parts of a circuit, order them, and return the :class:`Netlist`.
+
+    ``compared`` defaults to every output bit.
+
+    :raises CircuitError: for a net with two drivers or none, a combinational loop, a clock that is used as
+        data, or a design without outputs; with every instance concerned.
+
+    >>> toggle = build_netlist(
+    ...     "toggle", nets=["0", "1", "clk", "q", "d"],
+    ...     inputs=[Port("clk", (2,))], outputs=[Port("q", (3,))], clock=2,
+    ...     gates=[Gate("inv", "LUT1", (3,), 4, 0b01)], flipflops=[FlipFlop("ff", "FDRE", 4, 3)],
+    ... )
+    >>> toggle.init_bits, toggle.compared
+    (2, (('q', 3),))
+    """
+    if compared is None:
+        compared = [
+            pair
+            for port in outputs
+            for pair in zip(port.bit_names(), port.nets, strict=True)
+            if pair[1] != clock
+        ]
+    if not compared:
+        raise CircuitError(
+            f"{name} has no outputs to compare, so no fault could be seen. Give the design an output port, "
+            "or "
+            "name outputs that exist."
+        )
+    _check_tables(name, gates)
+    _check_drivers(name, nets, inputs, outputs, gates, flipflops)
+    _check_clock(name, clock, nets, gates, flipflops)
+    schedule, stuck = schedule_nodes(
+        {gate.output: gate.inputs for gate in gates},
+        {f.output: f.control for f in flipflops if f.asynchronous and f.control > ONE},
+        [net for f in flipflops for net in (f.data, f.enable, f.control)] + [net for _, net in compared],
+    )
+    if stuck:
+        by_net = {gate.output: gate.name for gate in gates} | {f.output: f.name for f in flipflops}
+        loops = ["{" + ", ".join(by_net[net] for net in loop) + "}" for loop in find_loops(stuck)]
+        raise CircuitError(
+            f"{name} has {len(loops)} combinational loop(s), which have no value of their own:"
+            f" {'; '.join(loops)}. Put a flip-flop into each loop, or drive the asynchronous control"
+            " from a port."
+        )
+    place = {gate.output: i for i, gate in enumerate(gates)}
+    place |= {f.output: len(gates) + j for j, f in enumerate(flipflops)}
+    return Netlist(
+        name=name,
+        nets=tuple(nets),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        gates=tuple(gates),
+        flipflops=tuple(flipflops),
+        clock=clock,
+        reset=reset,
+        compared=tuple(compared),
+        schedule=tuple(place[net] for net in schedule),
+        notes=tuple(notes),
+    )
+
+
+def _check_tables(name: str, gates: Sequence[Gate]) -> None:
+    for gate in gates:
+        if len(gate.inputs) > 6 or not 0 <= gate.table < 1 << gate.bits:
+            raise CircuitError(
+                f"{name}: {gate.name} has {len(gate.inputs)} inputs and table {gate.table:#x}; a gate has "
+                "at most six"
+                " inputs and a table of 2^inputs bits."
+            )
+
+
+def _check_drivers(
+    name: str,
+    nets: Sequence[str],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    gates: Sequence[Gate],
+    flipflops: Sequence[FlipFlop],
+) -> None:
+    drivers: dict[int, list[str]] = {ZERO: ["constant 0"], ONE: ["constant 1"]}
+    for port in inputs:
+        for bit, net in zip(port.bit_names(), port.nets, strict=True):
+            drivers.setdefault(net, []).append(f"port {bit}")
+    for output, driver in [(g.output, g.name) for g in gates] + [(f.output, f.name) for f in flipflops]:
+        drivers.setdefault(output, []).append(driver)
+    double = [f"{nets[net]} ({', '.join(names)})" for net, names in drivers.items() if len(names) > 1]
+    if double:
+        raise CircuitError(
+            f"{name}: {len(double)} net(s) have more than one driver: {'; '.join(double)}. Remove all but "
+            "one."
+        )
+    read = {net: gate.name for gate in gates for net in gate.inputs}
+    read |= {net: f.name for f in flipflops for net in (f.data, f.enable, f.control)}
+    read |= {net: f"port {port.name}" for port in outputs for net in port.nets}
+    undriven = [f"{nets[net]} (read by {reader})" for net, reader in read.items() if net not in drivers]
+    if undriven:
+        raise CircuitError(
+            f"{name}: {len(undriven)} net(s) have no driver: {'; '.join(undriven)}. Drive them, or tie "
+            "them with"
+            " Yosys' `setundef -zero`."
+        )
+
+
+def _check_clock(
+    name: str, clock: int | None, nets: Sequence[str], gates: Sequence[Gate], flipflops: Sequence[FlipFlop]
+) -> None:
+    if flipflops and clock is None:
+        raise CircuitError(
+            f"{name} has {len(flipflops)} flip-flops but no clock was found. Name it with clock=PORT."
+        )
+    readers = [gate.name for gate in gates if clock in gate.inputs]
+    readers += [f.name for f in flipflops if clock in (f.data, f.enable, f.control)]
+    if clock is not None and readers:
+        raise CircuitError(
+            f"{name}: the clock {nets[clock]} is also used as data by {len(readers)} cell(s):"
+            f" {', '.join(readers)}. A cycle has one value of every net; replace the gated clock by an "
+            "enable."
+        )

@@ -1,0 +1,250 @@
+"""Yosys' JSON netlist of a flattened Xilinx 7-series design → :class:`Netlist`.
+
+Every bit of a net is a number there, constants are the strings 0, 1, x and z, INIT is a binary string, and
+`src` attributes carry the lines of HDL. Pads and clock buffers are passed through. An x or z that is read
+counts as 0, said in the notes; a flip-flop whose INIT is x starts in the state that its set or reset gives
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bifocal.errors import CircuitError
+from bifocal.hardware.circuits.cells import (
+    BUFFERS,
+    CONSTANTS,
+    Cell,
+    flipflop_match,
+    flipflop_of,
+    gates_of,
+    is_falling,
+    is_supported,
+)
+from bifocal.hardware.circuits.detect import find_clock, find_reset, pick_outputs
+from bifocal.hardware.circuits.netlist import ONE, ZERO, FlipFlop, Gate, Netlist, Port, build_netlist
+
+_ADVICE = {
+    "SRL": "synthesise with -nosrl",
+    "RAM": "synthesise with -nobram -nolutram, or cut the memory out into ports",
+    "FIFO": "synthesise with -nobram, or cut the memory out into ports",
+    "DSP": "synthesise with -nodsp",
+    "LD": "replace the latch by a flip-flop",
+    "LUT6_2": "split it into a LUT5 and a LUT6",
+    "$": "map the design first: yosys -p 'synth_xilinx -family xc7 -flatten …'",
+}
+
+
+def read_yosys_json(
+    path: str | os.PathLike[str],
+    *,
+    top: str | None = None,
+    clock: str | None = None,
+    reset: str | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Netlist:
+    """Read a file that `write_json` made; see :meth:`Netlist.from_yosys_json`."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        modules: dict[str, Any] = document["modules"]
+        name, module = _pick_top(modules, top)
+        reader = _Reader(name, module)
+    except OSError as error:
+        raise CircuitError(f"{path} cannot be read: {error.strerror or error}. Check the path.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CircuitError(
+            f"{path} is not a netlist that Yosys' write_json made ({type(error).__name__}: {error}). Make "
+            "one with"
+            " yosys -p 'read_verilog design.v; synth_xilinx -family xc7 -flatten -top TOP; write_json "
+            "design.json'."
+        ) from error
+    return reader.build(clock, reset, outputs)
+
+
+def _pick_top(modules: Mapping[str, Any], top: str | None) -> tuple[str, Any]:
+    designs = [
+        name
+        for name, module in modules.items()
+        if not {"blackbox", "whitebox"} & set(module.get("attributes", {})) and module.get("cells")
+    ]
+    if top is not None:
+        if top not in modules:
+            raise CircuitError(f"there is no module {top} here; there are {', '.join(designs) or 'none'}.")
+        return top, modules[top]
+    marked = [name for name in designs if "1" in modules[name].get("attributes", {}).get("top", "0")]
+    found = marked or designs
+    if len(found) != 1:
+        raise CircuitError(
+            f"the netlist has {len(found)} modules that could be the design ("
+            f"{', '.join(found) or 'none'}). Name one as top."
+        )
+    return found[0], modules[found[0]]
+
+
+class _Reader:
+    """Numbers the nets of one module and turns its cells into gates and flip-flops."""
+
+    def __init__(self, name: str, module: Mapping[str, Any]) -> None:
+        self.name, self.module = name, module
+        self.nets = ["0", "1"]
+        self.numbers: dict[Any, int] = {"0": ZERO, "1": ONE}
+        self.unknown = 0
+        self.aliases = self._aliases()
+        self.sources = self._name_nets()
+        directions = {
+            port: (entry["direction"], tuple(self.net(bit) for bit in entry["bits"]))
+            for port, entry in module["ports"].items()
+        }
+        if both := [port for port, (direction, _) in directions.items() if direction == "inout"]:
+            raise CircuitError(
+                f"{name} has inout ports: {', '.join(both)}. Split each into an input and an output."
+            )
+        self.inputs = [Port(p, nets) for p, (direction, nets) in directions.items() if direction == "input"]
+        self.outputs = [Port(p, nets) for p, (direction, nets) in directions.items() if direction == "output"]
+        self.cells = [self._cell(cell, entry) for cell, entry in module["cells"].items()]
+
+    def build(self, clock: str | None, reset: str | None, outputs: Sequence[str] | None) -> Netlist:
+        gates: list[Gate] = []
+        flipflops: list[FlipFlop] = []
+        logic = [cell for cell in self.cells if cell.kind not in BUFFERS and cell.kind not in CONSTANTS]
+        self._refuse_unsupported(logic)
+        clocked = [cell for cell in logic if flipflop_match(cell.kind)]
+        found = find_clock(self.name, self.nets, self.inputs, clocked, clock)
+        falling = [cell.name for cell in clocked if is_falling(cell)]
+        if falling and len(falling) < len(clocked):
+            raise CircuitError(
+                f"{self.name} uses both edges of its clock: {len(falling)} of {len(clocked)} flip-flops "
+                "take their data"
+                f" at the falling edge: {', '.join(falling)}. Use one edge."
+            )
+        for cell in logic:
+            if flipflop_match(cell.kind):
+                flipflop, inverters = flipflop_of(cell, self._new_net)
+                flipflops.append(flipflop)
+                gates += inverters
+            else:
+                gates += gates_of(cell, self._new_net)
+        notes = [f"{self.unknown} unconnected or x bits that are read count as 0"] if self.unknown else []
+        if unset := sum(cell.parameters.get("INIT", "x")[-1:] not in ("0", "1") for cell in clocked):
+            notes.append(f"{unset} flip-flops without INIT start in the state that their set or reset gives")
+        chosen, more = find_reset(self.name, self.inputs, gates, flipflops, found, reset)
+        return build_netlist(
+            self.name,
+            nets=self.nets,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            gates=gates,
+            flipflops=flipflops,
+            clock=found,
+            reset=chosen,
+            compared=pick_outputs(self.name, self.outputs, found, outputs),
+            notes=[*notes, *more],
+        )
+
+    def net(self, bit: Any) -> int:
+        """The number of a bit of the file, made when it is first seen."""
+        bit = self.aliases.get(bit, bit)
+        if bit in ("x", "z"):
+            self.unknown += 1
+            return ZERO
+        if bit not in self.numbers:
+            if not isinstance(bit, int):
+                raise CircuitError(
+                    f"{self.name}: a net is called {bit!r}; Yosys writes numbers, 0, 1, x or z."
+                )
+            self.numbers[bit] = self._new_net(f"n{bit}")
+        return self.numbers[bit]
+
+    def _new_net(self, name: str) -> int:
+        self.nets.append(name)
+        return len(self.nets) - 1
+
+    def _aliases(self) -> dict[Any, Any]:
+        """Each bit behind a buffer or constant cell, and the bit that it stands for."""
+        near: dict[Any, Any] = {}
+        for entry in self.module["cells"].values():
+            pins = entry["connections"]
+            if entry["type"] in BUFFERS:
+                source, target = BUFFERS[entry["type"]]
+                if pins.get(target) and pins.get(source):
+                    near[pins[target][0]] = pins[source][0]
+            elif entry["type"] in CONSTANTS:
+                pin, value = CONSTANTS[entry["type"]]
+                near |= {bit: str(value) for bit in pins.get(pin, [])}
+        far = {}
+        for bit, source in near.items():
+            seen = {bit}
+            while source in near and source not in seen:
+                seen.add(source)
+                source = near[source]
+            far[bit] = source
+        return far
+
+    def _name_nets(self) -> dict[int, tuple[str, ...]]:
+        """Give nets their names, the design's own before the tool's, and return the source lines of each."""
+        sources: dict[int, tuple[str, ...]] = {}
+        entries = self.module.get("netnames", {}).items()
+        for name, entry in sorted(
+            entries, key=lambda item: (item[1].get("hide_name", 0), len(item[0]), item[0])
+        ):
+            lines = source_lines(entry.get("attributes", {}))
+            for place, bit in enumerate(entry["bits"]):
+                if not isinstance(bit, int):
+                    continue
+                known = self.aliases.get(bit, bit) in self.numbers
+                net = self.net(bit)
+                if not known:
+                    self.nets[net] = f"{name}[{place}]" if len(entry["bits"]) > 1 else name
+                if lines:
+                    sources.setdefault(net, lines)
+        self.unknown = 0
+        return sources
+
+    def _cell(self, name: str, entry: Mapping[str, Any]) -> Cell:
+        directions = entry.get("port_directions", {})
+        pins = {
+            pin: tuple(self._new_net(f"{name}.{pin}") if bit in ("x", "z") else self.net(bit) for bit in bits)
+            if directions.get(pin) == "output"
+            else tuple(self.net(bit) for bit in bits)
+            for pin, bits in entry["connections"].items()
+        }
+        parameters = {key: str(value) for key, value in entry.get("parameters", {}).items()}
+        lines = source_lines(entry.get("attributes", {}))
+        driven = [net for pin, nets in pins.items() if directions.get(pin) == "output" for net in nets]
+        lines = lines or next((self.sources[net] for net in driven if net in self.sources), ())
+        return Cell(name, entry["type"], pins, parameters, lines)
+
+    def _refuse_unsupported(self, cells: Iterable[Cell]) -> None:
+        refused: dict[str, list[str]] = {}
+        for cell in cells:
+            if not is_supported(cell.kind):
+                refused.setdefault(cell.kind, []).append(cell.name)
+        if not refused:
+            return
+        lines = []
+        for kind, names in sorted(refused.items()):
+            advice = next(
+                (a for key, a in _ADVICE.items() if key in kind), "flatten the design, or replace the cell"
+            )
+            lines.append(f"  {kind}, {len(names)} ({advice}): {', '.join(names)}")
+        raise CircuitError(
+            f"{self.name} has cells that cannot be simulated; LUTs, flip-flops, INV, MUXF7, MUXF8 and "
+            "CARRY4 can:\n" + "\n".join(lines)
+        )
+
+
+def source_lines(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """The `file:line` places of a `src` attribute that lie in the design, not in the tool's own library.
+
+    >>> source_lines({"src": "uart.v:12.3-14.5|/usr/bin/../share/yosys/xilinx/lut_map.v:56.26-58.30"})
+    ('uart.v:12.3-14.5',)
+    """
+    places = str(attributes.get("src", "")).split("|")
+    library = ("share/yosys/", "/techmap.v", "share/xilinx/", "/cells_map.v")
+    return tuple(
+        p for p in places if p and not p.endswith(":0.0-0.0") and not any(part in p for part in library)
+    )
