@@ -22,7 +22,8 @@ def folder(tmp_path: Path) -> Path:
 
 def pairs(inputs: list[Path], output: Path | None = None, *, replace: bool = False) -> dict[str, Path]:
     found = pair_paths(inputs, output, wanted=is_picture_name, suffix=".bfc", replace=replace)
-    return {pair.source.name: pair.target for pair in found}
+    assert len(found) == len(list(found))
+    return {Path(pair.source).name: Path(pair.target) for pair in found}
 
 
 def test_one_file_to_a_file_or_a_folder_or_beside_itself(folder: Path) -> None:

@@ -24,7 +24,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), {"numpy"}),
     "types": ({"errors"}, {"numpy"}),
     "stream": ({"types", "errors"}, {"numpy", "constriction", "safetensors"}),
-    "pictures": ({"types", "errors"}, {"numpy", "PIL"}),
+    "pictures": ({"types", "errors"}, {"numpy", "PIL", "fsspec"}),
     "runtime": (BELOW_API - {"runtime"}, {"numpy", "onnxruntime", "safetensors"}),
     "api": (BELOW_API, {"numpy"}),
     "hardware": ({"types", "errors"}, {"numpy", "numba"}),
@@ -35,7 +35,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "torch", "onnx", "safetensors", "PIL", "matplotlib"},
     ),
     "measure": (EVERYTHING_BELOW, {"numpy", "PIL", "matplotlib", "imagecodecs", "torch", "onnxruntime"}),
-    "cli": (EVERYTHING_BELOW, {"typer", "rich", "torch"}),
+    "batch": (BELOW_API | {"api"}, set()),
+    "cli": (EVERYTHING_BELOW | {"batch"}, {"typer", "rich", "torch"}),
     "__main__": ({"cli"}, set()),
     "__init__": (BELOW_API | {"api"}, set()),
 }

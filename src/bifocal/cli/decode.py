@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def decode(
-    inputs: Annotated[list[Path], typer.Argument(help="Streams, or folders of them.", show_default=False)],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Streams, or folders of them; URLs too.", show_default=False)
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The picture to write, or a folder for several.")
+        str | None,
+        typer.Option("--out", "--output", "-o", help="The picture to write, or a folder for several."),
     ] = None,
     suffix: Annotated[
-        str, typer.Option("--format", help="Format where -o names none: png, webp, ppm …")
+        str, typer.Option("--format", help="Format where --out names none: png, webp, ppm …")
     ] = "png",
     model: Annotated[
         str | None,
@@ -25,17 +27,9 @@ def decode(
     force: Annotated[bool, typer.Option("--force", help="Replace pictures that exist already.")] = False,
 ) -> None:
     """Decode .bfc streams to pictures."""
-    from bifocal.api import decode_file
-    from bifocal.cli.many import run_all
-    from bifocal.pictures.paths import Pair, is_stream_name, pair_paths
-    from bifocal.runtime.model import Model
+    from bifocal.batch import Worker
+    from bifocal.cli.many import run_many
 
-    pairs = pair_paths(inputs, output, wanted=is_stream_name, suffix=f".{suffix.lstrip('.')}", replace=force)
-    loaded = None if model is None else Model.load(model)
-
-    def action(pair: Pair) -> str:
-        picture = decode_file(pair.source, pair.target, model=loaded)
-        kind = " gray" if picture.gray else ""
-        return f"{pair.source} → {pair.target}  {picture.width}×{picture.height}{kind}"
-
-    run_all(pairs, action, verb="decoding")
+    options: dict[str, Any] = {}  # keyword arguments of bifocal.decode_file
+    worker = Worker("decode", options, model=model)
+    run_many(worker, inputs, output, replace=force, suffix=f".{suffix.lstrip('.')}")

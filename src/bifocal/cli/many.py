@@ -1,48 +1,61 @@
-"""One action on many files: a progress bar, a line for each result, and no file stops the others."""
+"""What ``encode`` and ``decode`` share: a progress bar, a line for a result, and an exit status that tells.
+
+0: all done. 1: files failed. 2: nothing was tried, since the command line or its files contradict each other.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bifocal.cli.launch import complain
 from bifocal.errors import BifocalError
-from bifocal.pictures.paths import Pair
+
+if TYPE_CHECKING:
+    from bifocal.batch import Outcome, Worker
 
 
-def run_all(pairs: Sequence[Pair], action: Callable[[Pair], str], *, verb: str) -> None:
-    """Do ``action`` for every pair and print the line it returns; exit with status 1 if any failed."""
-    if len(pairs) > 1 and sys.stderr.isatty():
-        failed = _with_progress(pairs, action, verb)
-    else:
-        failed = sum(not _one(pair, action) for pair in pairs)
-    if failed:
-        if len(pairs) > 1:
-            print(f"bifocal: {failed} of {len(pairs)} files failed.", file=sys.stderr)
+def run_many(
+    worker: Worker, inputs: Sequence[str], output: str | None, *, replace: bool, suffix: str = ""
+) -> None:
+    """Run a worker over files and print what became of them; leave with status 1 or 2 if not all is well."""
+    from bifocal import batch
+
+    started = False
+
+    def start(total: int) -> None:
+        nonlocal started
+        started = True
+        bar.__enter__()
+
+    bar: AbstractContextManager[Any] = nullcontext()
+    try:
+        report = batch.run(
+            worker, inputs, output, suffix=suffix, replace=replace, on_start=start, on_outcome=_show
+        )
+    except BifocalError as error:
+        complain(error)
+        raise typer.Exit(1 if started else 2) from error
+    if report.failed:
+        total = report.done + report.kept + len(report.failed)
+        if total > 1:
+            print(f"bifocal: {len(report.failed)} of {total} files failed.", file=sys.stderr)
         raise typer.Exit(1)
 
 
-def _one(pair: Pair, action: Callable[[Pair], str]) -> bool:
-    try:
-        pair.target.parent.mkdir(parents=True, exist_ok=True)
-        print(action(pair), flush=True)
-    except (BifocalError, OSError) as error:
-        complain(error)
-        return False
-    return True
-
-
-def _with_progress(pairs: Sequence[Pair], action: Callable[[Pair], str], verb: str) -> int:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    failed = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(verb, total=len(pairs))
-        for pair in pairs:
-            failed += not _one(pair, action)
-            progress.advance(task)
-    return failed
+def _show(outcome: Outcome) -> None:
+    pair = outcome.pair
+    for note in outcome.notes:
+        print(f"bifocal: {note}", file=sys.stderr)
+    if outcome.state == "failed":
+        print(f"bifocal: {outcome.error}", file=sys.stderr)
+    elif pair.target.endswith(".bfc"):
+        bpp = 8 * outcome.bytes_out / (outcome.width * outcome.height)
+        print(f"{pair.source} → {pair.target}  {outcome.bytes_out:,} bytes  {bpp:.3f} bpp", flush=True)
+    else:
+        kind = " gray" if outcome.gray else ""
+        print(f"{pair.source} → {pair.target}  {outcome.width}×{outcome.height}{kind}", flush=True)

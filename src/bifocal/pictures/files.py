@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from bifocal.errors import OutputError, PictureError
@@ -42,7 +42,7 @@ MAX_PIXELS = 1 << 27
 _MANY_FRAMES_ARE_ONE_PICTURE = ("MPO", "ICO", "ICNS")  # further frames are previews or gain maps
 
 
-def is_picture_name(path: Path) -> bool:
+def is_picture_name(path: PurePath) -> bool:
     """Whether a file's name says that it is a picture that we read."""
     return path.suffix.lower() in READ_SUFFIXES
 

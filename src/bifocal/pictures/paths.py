@@ -1,96 +1,189 @@
-"""Which file becomes which: inputs, folders and ``-o`` to pairs of paths, before any work begins."""
+"""Which file becomes which: inputs, folders and ``--out`` to pairs of paths, before any work begins.
+
+A path is a string here, since it may be a URL. Names are kept, not paths: a million files take about 200 MB.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import PurePath, PurePosixPath
 
 from bifocal.errors import OptionError
+from bifocal.pictures import remote
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One input file and the file it becomes; ``name`` is what the input is called within its folder."""
+
+    name: str
+    source: str
+    target: str
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One input file and the file it becomes."""
+class Found:
+    """What one input stands for: ``names`` with slashes under ``root``, results under ``place``."""
 
-    source: Path
-    target: Path
+    root: str
+    place: str
+    names: Sequence[str]
 
 
-def is_stream_name(path: Path) -> bool:
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of a run, made one by one while it goes.
+
+    ``output`` is the folder of the results, or None where they stand beside their sources or one has a name
+    of its own, ``target``.
+    """
+
+    found: tuple[Found, ...]
+    suffix: str
+    output: str | None = None
+    target: str | None = None
+    shard: tuple[int, int] = (1, 1)
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = sum(self._mine(name) for found in self.found for name in found.names)
+        object.__setattr__(self, "count", count)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Pair]:
+        for found in self.found:
+            for name in found.names:
+                if self._mine(name):
+                    target = self.target or remote.join(found.place, with_suffix(name, self.suffix))
+                    yield Pair(name, remote.join(found.root, name), target)
+
+    def _mine(self, name: str) -> bool:
+        part, parts = self.shard
+        return parts == 1 or shard_of(name, parts) == part
+
+
+def is_stream_name(path: PurePath) -> bool:
     """Whether a file's name says that it is a stream."""
     return path.suffix.lower() == ".bfc"
 
 
+def with_suffix(name: str, suffix: str) -> str:
+    """A name with slashes, its last suffix replaced.
+
+    >>> with_suffix("holiday/a.b.jpg", ".bfc")
+    'holiday/a.b.bfc'
+    """
+    return str(PurePosixPath(name).with_suffix(suffix))
+
+
+def shard_of(name: str, parts: int) -> int:
+    """Which of ``parts`` shards, counted from 1, works on a name: a hash of the name alone, so that every
+    machine agrees and a file stays where it is when others come or go.
+
+    >>> shard_of("holiday/a.jpg", 4)
+    4
+    """
+    digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % parts + 1
+
+
 def pair_paths(
-    inputs: Sequence[Path],
-    output: Path | None,
+    inputs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | None,
     *,
-    wanted: Callable[[Path], bool],
+    wanted: Callable[[PurePath], bool],
     suffix: str,
     replace: bool = False,
-) -> list[Pair]:
+    shard: tuple[int, int] = (1, 1),
+) -> Pairs:
     """Pair every input with its output.
 
     A folder stands for the files under it for which ``wanted`` says yes. Without ``output`` a result stands
     beside its source with ``suffix``. One file may name its ``output`` file, and then replaces what is there;
     for several, or for a folder, ``output`` is a folder, made if need be, where subfolders are kept. A name
     that we derive never replaces an existing file unless ``replace``; no output ever replaces an input.
+    Inputs and ``output`` may be URLs (``s3://bucket/photos``, with the ``remote`` extra). ``shard`` (i, n)
+    keeps the i-th of n parts, and is applied last.
 
     :raises OptionError: if an input does not exist, nothing is found, or two results would share a name.
     """
-    for path in inputs:
-        if not path.exists():
+    sources = [remote.plain(path) for path in inputs]
+    place = None if output is None else remote.plain(output)
+    for path in sources:
+        if not remote.exists(path):
             raise OptionError(f"{path} does not exist. Check the spelling.")
-    single = len(inputs) == 1 and not inputs[0].is_dir()
-    if single and output is not None and not _is_folder(output):
-        pairs, named = [Pair(inputs[0], output)], True
+    folders = [remote.is_folder(path) for path in sources]
+    if folders == [False] and place is not None and not remote.is_folder(place):
+        found = _found(sources[0], False, None, wanted)
+        pairs, replace = Pairs((found,), suffix, target=place), True
     else:
-        if output is not None and output.exists() and not output.is_dir():
-            raise OptionError(f"{output} is a file; several results need a folder after -o.")
-        pairs, named = list(_pair_all(inputs, output, wanted, suffix)), False
+        if place is not None and remote.exists(place) and not remote.is_folder(place):
+            raise OptionError(f"{place} is a file; several results need a folder after --out.")
+        each = (
+            _found(path, is_folder, place, wanted) for path, is_folder in zip(sources, folders, strict=True)
+        )
+        pairs = Pairs(tuple(each), suffix, output=place)
     if not pairs:
-        raise OptionError(f"no files to work on under {', '.join(map(str, inputs))}.")
-    _refuse_collisions(pairs, named or replace)
-    return pairs
+        raise OptionError(f"no files to work on under {', '.join(sources)}.")
+    _refuse_collisions(pairs, replace)
+    return pairs if shard == (1, 1) else Pairs(pairs.found, suffix, pairs.output, pairs.target, shard)
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() or str(path).endswith(os.sep)
+def _found(path: str, is_folder: bool, place: str | None, wanted: Callable[[PurePath], bool]) -> Found:
+    if is_folder:
+        names = [name for name in remote.find(path) if wanted(PurePosixPath(name))]
+        return Found(path, place or path, names)
+    root, name = remote.split(path)
+    return Found(root, place or root, [name])
 
 
-def _pair_all(
-    inputs: Sequence[Path], output: Path | None, wanted: Callable[[Path], bool], suffix: str
-) -> Iterable[Pair]:
-    for path in inputs:
-        if path.is_dir():
-            for source in sorted(p for p in path.rglob("*") if p.is_file() and wanted(p)):
-                place = source if output is None else output / source.relative_to(path)
-                yield Pair(source, place.with_suffix(suffix))
-        else:
-            place = path if output is None else output / path.name
-            yield Pair(path, place.with_suffix(suffix))
-
-
-def _refuse_collisions(pairs: Sequence[Pair], replace: bool) -> None:
-    sources = {pair.source.resolve(): pair.source for pair in pairs}
-    targets: dict[Path, Path] = {}
+def _refuse_collisions(pairs: Pairs, replace: bool) -> None:
+    """No result takes the place of an input, of another result or, without ``replace``, of anything else."""
+    sources = {hash(_true_path(pair.source)) for pair in pairs}
+    targets: set[int] = set()
+    there = None if pairs.output is None else remote.known(pairs.output)
     for pair in pairs:
-        target = pair.target.resolve()
-        if target in sources:
+        path = _true_path(pair.target)
+        key = hash(path)  # numbers, not paths: they are many. A match is looked at again.
+        if key in sources and any(_true_path(other.source) == path for other in pairs):
             raise OptionError(
-                f"{pair.target} is an input and would be overwritten. Name another output with -o."
+                f"{pair.target} is an input and would be overwritten. Name another output with --out."
             )
-        if target in targets:
+        if key in targets:
+            for other in pairs:
+                if other.source != pair.source and _true_path(other.target) == path:
+                    raise OptionError(
+                        f"{other.source} and {pair.source} would both become {pair.target}. Rename one, or "
+                        "encode them apart."
+                    )
+        targets.add(key)
+        if there is not None and not there(pair.target):
+            continue
+        if remote.is_folder(pair.target):
+            raise OptionError(f"{pair.target} is a folder. Name another output with --out.")
+        if not replace and remote.exists(pair.target):
             raise OptionError(
-                f"{targets[target]} and {pair.source} would both become {pair.target}. Rename one, or "
-                "encode them apart."
+                f"{pair.target} exists already. Say --force to replace it, --resume to go on with a run that "
+                "was stopped, or name another output with --out."
             )
-        if pair.target.is_dir():
-            raise OptionError(f"{pair.target} is a folder. Name another output with -o.")
-        if pair.target.exists() and not replace:
-            raise OptionError(
-                f"{pair.target} exists already. Say --force to replace it, or name an output with -o."
-            )
-        targets[target] = pair.source
+
+
+def _true_path(path: str) -> str:
+    """A path with its links followed; a URL as it is."""
+    if remote.is_url(path):
+        return path
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    folder, name = os.path.split(path)
+    return os.path.join(_true_folder(folder), os.path.normpath(name))
+
+
+@lru_cache(maxsize=1024)
+def _true_folder(folder: str) -> str:
+    return os.path.realpath(folder)

@@ -1,0 +1,155 @@
+"""The one worker: plain options in, one file done, what became of it out.
+
+Every engine (this process, spawned processes, Ray) runs this class. It pickles to a few hundred bytes, and
+loads its model when the first file needs it, in the process where that happens.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bifocal.errors import BifocalError, OptionError
+from bifocal.pictures import remote
+from bifocal.pictures.paths import Pair
+
+if TYPE_CHECKING:
+    from bifocal.runtime.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One file to work on. ``replace`` says whether what stands at its target may go."""
+
+    pair: Pair
+    replace: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a file: ``state`` is done, kept (it was finished already) or failed.
+
+    ``width`` and ``height`` in pixels and ``gray`` are those of the result; ``notes`` are words to the user
+    that are no errors; ``error`` says what happened, why, and what to do next.
+    """
+
+    pair: Pair
+    state: Literal["done", "kept", "failed"]
+    width: int = 0
+    height: int = 0
+    gray: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Encodes or decodes files, one at a time.
+
+    ``options`` are keyword arguments of :func:`bifocal.encode_file` or :func:`bifocal.decode_file`, plain
+    values all; a ``Path`` among them is a file that is read. ``model`` is an installed name or a folder, by
+    default the one that is shipped or that a stream names. ``threads`` is how many processors one network
+    may use.
+
+    >>> Worker("encode", {"quality": 40}).verb
+    'encode'
+    """
+
+    verb: Literal["encode", "decode"]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.verb not in ("encode", "decode"):
+            raise OptionError(f"a worker cannot '{self.verb}'. Choose encode or decode.")
+
+    def do(self, task: Task) -> Outcome:
+        """Work on one file. Whatever is wrong with it becomes its outcome, never an exception."""
+        begun = time.perf_counter()
+        try:
+            with warnings.catch_warnings(record=True) as words:
+                warnings.simplefilter("always", UserWarning)
+                result = self._result(task)
+        except Exception as error:  # the next file is not to suffer for this one
+            return Outcome(task.pair, "failed", error=reason(error, task.pair))
+        notes = tuple(str(word.message) for word in words)
+        seconds = time.perf_counter() - begun
+        return Outcome(task.pair, "done", **result, seconds=seconds, notes=notes)
+
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
+        """Columns in, columns out: what ``map_batches`` of Ray and its like call.
+
+        ``batch`` holds columns ``source`` and ``target``; the answer has ``source``, ``target``, ``state``,
+        ``bytes_in``, ``bytes_out`` and ``error``.
+        """
+        rows = zip(batch["source"], batch["target"], strict=True)
+        outcomes = [self.do(Task(Pair(str(s), str(s), str(t)))) for s, t in rows]
+        columns = ("state", "bytes_in", "bytes_out", "error")
+        return {
+            "source": [outcome.pair.source for outcome in outcomes],
+            "target": [outcome.pair.target for outcome in outcomes],
+            **{name: [getattr(outcome, name) for outcome in outcomes] for name in columns},
+        }
+
+    def _result(self, task: Task) -> dict[str, Any]:
+        from bifocal import api
+
+        pair = task.pair
+        if not task.replace and remote.exists(pair.target):
+            raise OptionError(
+                f"{pair.target} exists already and is not of this run. Say --force to replace it."
+            )
+        remote.make_folder(pair.target)
+        with remote.fetched(pair.source) as source, remote.sent(pair.target) as target:
+            act: Callable[..., Any] = api.encode_file if self.verb == "encode" else api.decode_file
+            made = act(source, target, model=self._model(source), **self.options)
+            sizes = source.stat().st_size, target.stat().st_size
+        return {
+            "width": made.width,
+            "height": made.height,
+            "gray": made.gray,
+            "bytes_in": sizes[0],
+            "bytes_out": sizes[1],
+        }
+
+    def _model(self, source: Path) -> Model:
+        """The model for a file, with our number of threads; the same object for the next file."""
+        from bifocal import api
+        from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
+        from bifocal.stream import container
+
+        if self.model is None and self.verb == "decode":
+            header = container.read(api.read_stream(source)).header
+            folder = find_card(header.wire_id, header.fingerprint, header.release).folder
+        else:
+            folder = model_folder(self.model or DEFAULT_MODEL)
+        return _loaded(folder.resolve(), self.threads)
+
+
+@lru_cache(maxsize=4)
+def _loaded(folder: Path, threads: int | None) -> Model:
+    from bifocal.runtime.model import Model
+
+    return Model.load(folder, threads=threads)
+
+
+def reason(error: Exception, pair: Pair) -> str:
+    """An error as one line that names its file."""
+    if isinstance(error, MemoryError):
+        return f"{pair.source}: not enough memory. Use fewer jobs, or a machine with more."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or pair.source}: {error.strerror}."
+    text = " ".join(str(error).split())
+    if not isinstance(error, BifocalError | OSError):
+        text = f"{type(error).__name__}: {text} (unexpected: please report it, with the file)"
+    return text if os.path.basename(pair.source) in text else f"{pair.source}: {text}"

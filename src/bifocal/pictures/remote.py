@@ -1,0 +1,247 @@
+"""Paths that may be URLs: on this machine as ever, elsewhere through fsspec (the ``remote`` extra).
+
+What is elsewhere is copied here, worked on here, and put back whole: reading and writing stay those of local
+files, with their memory bounds. ``file://`` is this machine. fsspec is imported when a URL is first met.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+from bifocal.errors import BifocalError, OptionError, RemoteError
+
+#: Stores in which a file appears only when it is complete; elsewhere we write beside its place and move it.
+WHOLE_PUTS = frozenset("s3 s3a gs gcs abfs abfss az adl oss oci memory".split())
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:://|::)")
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether this names something on another machine.
+
+    >>> is_url("s3://bucket/a.png"), is_url("photos/a.png")
+    (True, False)
+    """
+    return isinstance(path, str) and _SCHEME.match(path) is not None and not path.startswith("file://")
+
+
+def plain(path: str | os.PathLike[str]) -> str:
+    """A path as a string; ``file:///a/b`` is ``/a/b``. A URL's closing slashes are dropped."""
+    text = os.fspath(path)
+    if text.startswith("file://"):
+        text = unquote(text.removeprefix("file://"))
+        return text[1:] if re.match(r"/[A-Za-z]:", text) else text
+    return text.rstrip("/") if is_url(text) else text
+
+
+def join(root: str, name: str) -> str:
+    """A name with slashes under a folder."""
+    if is_url(root):
+        return f"{root}/{name}"
+    return os.path.join(root, *name.split("/")) if root else name
+
+
+def split(path: str) -> tuple[str, str]:
+    """Folder and name of a file."""
+    if is_url(path):
+        folder, _, name = path.rpartition("/")
+        return folder, name
+    return os.path.split(path)
+
+
+def exists(path: str) -> bool:
+    if not is_url(path):
+        return os.path.lexists(path)
+    store, place = _open(path)
+    with _told(path, "looked for"):
+        return bool(store.exists(place))
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder; so is a local name that ends in a separator, or a URL without a suffix."""
+    if not is_url(path):
+        return os.path.isdir(path) or path.endswith((os.sep, "/"))
+    store, place = _open(path)
+    with _told(path, "looked for"):
+        if store.exists(place):
+            return bool(store.isdir(place))
+    return not os.path.splitext(path)[1]
+
+
+def find(folder: str) -> list[str]:
+    """Names of all files under a folder, with slashes, sorted."""
+    if not is_url(folder):
+        return sorted(_walk(folder, ""))
+    store, place = _open(folder)
+    with _told(folder, "listed"):
+        paths = store.find(place)
+    prefix = place.rstrip("/") + "/" if place else ""
+    return sorted(path.removeprefix(prefix).lstrip("/") for path in paths)
+
+
+def _walk(folder: str, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        inside = list(entries)
+    for entry in inside:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, f"{prefix}{entry.name}/")
+        elif entry.is_file():
+            yield prefix + entry.name
+
+
+def known(folder: str) -> Callable[[str], bool] | None:
+    """A quick answer to what may exist under a folder, from one listing; None where asking is as quick."""
+    if not is_url(folder):
+        return None if os.path.isdir(folder) else lambda path: False
+    store, place = _open(folder)
+    with _told(folder, "listed"):
+        there = {join(folder, name) for name in find(folder)} if store.isdir(place) else set()
+    return there.__contains__
+
+
+def make_folder(path: str) -> None:
+    """Make the folder that a file stands in, where the place has folders."""
+    folder, _ = split(path)
+    if is_url(path):
+        store, place = _open(folder)
+        with _told(folder, "made"):
+            store.makedirs(place, exist_ok=True)
+    elif folder:
+        os.makedirs(folder, exist_ok=True)
+
+
+def state(path: str) -> str:
+    """What changes when a remote file does: the store's own mark (ETag, time, size).
+
+    :raises RemoteError: if the store tells none, so that a change could go unseen.
+    """
+    store, place = _open(path)
+    with _told(path, "looked for"):
+        info = store.info(place)
+    marks = ("ETag", "etag", "md5Hash", "content_md5", "checksum", "Last-Modified", "LastModified", "mtime",
+             "modified", "updated", "created", "last_modified")  # fmt: skip
+    told = [f"{key}={info[key]}" for key in marks if info.get(key)]
+    return " ".join([f"size={info.get('size')}", *told]) if told else ""
+
+
+def read(path: str) -> bytes:
+    """A small remote file; nothing if there is none."""
+    store, place = _open(path)
+    with _told(path, "read"):
+        return bytes(store.cat_file(place)) if store.exists(place) else b""
+
+
+def remove(path: str) -> None:
+    store, place = _open(path)
+    with _told(path, "removed"):
+        store.rm_file(place)
+
+
+@contextmanager
+def fetched(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A local file with what is at ``path``; the file itself where it is local. Errors name the path.
+
+    :raises RemoteError: if it cannot be read.
+    """
+    path = plain(path)
+    if not is_url(path):
+        yield Path(path)
+        return
+    store, place = _open(path)
+    with tempfile.TemporaryDirectory(prefix="bifocal-") as folder:
+        copy = Path(folder, _local_name(path))
+        with _told(path, "read"):
+            store.get_file(place, os.fspath(copy))
+        with _renamed(copy, path):
+            yield copy
+
+
+@contextmanager
+def sent(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A local place for what will be at ``path``; it goes there, whole, when the block ends without an error.
+
+    :raises RemoteError: if it cannot be written.
+    """
+    path = plain(path)
+    if not is_url(path):
+        yield Path(path)
+        return
+    store, place = _open(path)
+    with tempfile.TemporaryDirectory(prefix="bifocal-") as folder:
+        copy = Path(folder, _local_name(path))
+        with _renamed(copy, path):
+            yield copy
+        with _told(path, "written"):
+            put(store, copy, place)
+
+
+def put(store: Any, copy: Path, place: str) -> None:
+    """Send a file to a store so that nobody sees half of it."""
+    names = (store.protocol,) if isinstance(store.protocol, str) else store.protocol
+    if WHOLE_PUTS.intersection(names):
+        store.put_file(os.fspath(copy), place)
+        return
+    beside = f"{place}.{uuid4().hex[:8]}.part"
+    try:
+        store.put_file(os.fspath(copy), beside)
+        store.mv(beside, place)
+    except Exception:
+        if store.exists(beside):
+            store.rm_file(beside)
+        raise
+
+
+def _local_name(path: str) -> str:
+    """The last part of a URL's path: its suffix says the format."""
+    return re.sub(r"[^\w.-]", "_", path.split("?")[0].rpartition("/")[2])[-100:] or "file"
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """The store of a URL and the place in it."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise OptionError(
+            f"{url} is a URL, and reading those needs fsspec: pip install 'bifocal[remote]'."
+        ) from error
+    try:
+        store, place = url_to_fs(url)
+    except ImportError as error:  # fsspec says which package the store needs
+        raise OptionError(f"{url} cannot be opened: {error}.") from error
+    except ValueError as error:
+        raise OptionError(f"{url} cannot be opened: {error}. Check the part before '://'.") from error
+    return store, place
+
+
+@contextmanager
+def _told(url: str, done: str) -> Iterator[None]:
+    """Every store raises errors of its own kinds; callers get one kind of ours."""
+    try:
+        yield
+    except BifocalError:
+        raise
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise RemoteError(
+            f"{url} cannot be {done} ({why}). Check the address, your rights there and the connection."
+        ) from error
+
+
+@contextmanager
+def _renamed(copy: Path, url: str) -> Iterator[None]:
+    """Errors inside name the URL, not our copy."""
+    try:
+        yield
+    except (BifocalError, OSError) as error:
+        error.args = tuple(
+            part.replace(os.fspath(copy), url) if isinstance(part, str) else part for part in error.args
+        )
+        raise
