@@ -1,4 +1,4 @@
-"""Wavelets by lifting: Haar, 5/3 and 9/7 along any axes of a tensor, any number of levels, any size from 1 up.
+"""Wavelets by lifting: Haar, 5/3 and 9/7 along any axes of a tensor, in levels, for any size from 1 up.
 
 A wavelet here is a list of lifting steps and nothing else: the inverse runs the same list backwards, so it
 cannot disagree with the forward transform (Sweldens 1996; 5/3 and 9/7 as in JPEG 2000, ISO 15444-1 annex F).
@@ -30,7 +30,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Wavelet:
-    """Lifting ``steps``; even samples times ``low`` are then the low band, odd ones by −``low`` the high band."""
+    """Lifting ``steps``; then even samples times ``low`` are the low band, odd by −``low`` the high band."""
 
     name: str
     steps: tuple[Step, ...]
@@ -172,7 +172,8 @@ def synthesis_gains(wavelet: Wavelet, *, levels: int = 1, axes: int = 2) -> list
     [1.038, 1.038, 1.438]
     """
     n = 64 << levels
-    lows, highs = [1.0], []
+    lows: list[float] = [1.0]
+    highs: list[float] = []
     zero = decompose(torch.zeros(n, dtype=torch.float64), wavelet, levels=levels, axes=(0,))
     for level in range(levels):
         for is_high in (False, True):
