@@ -49,8 +49,15 @@ def build_tiny_model(folder: Path, *, seed: int = 0, name: str = "tiny") -> Path
     )
     for net in (entropy.hyper, *entropy.predictors):
         (folder / graph_file(net.name)).write_bytes(exact_graph(net))
-    (folder / "analysis.onnx").write_bytes(_analysis().SerializeToString())
-    (folder / "synthesis.onnx").write_bytes(_synthesis().SerializeToString())
+    graphs = {
+        "analysis": _analysis(),
+        "hyper_analysis": _hyper_analysis(),
+        "synthesis": _synthesis(),
+        "half": _half(),
+        "thumb": _thumb(),
+    }
+    for key, graph in graphs.items():
+        (folder / f"{key}.onnx").write_bytes(graph.SerializeToString())
     return folder
 
 
@@ -95,9 +102,12 @@ def _float_weights() -> dict[str, NDArray[np.float64]]:
     return {
         "analysis.smooth": smooth,
         "analysis.blocks": blocks / 64,
-        "analysis.hyper": hyper,
+        "hyper_analysis.hyper": hyper,
         "synthesis.blocks": blocks,
         "synthesis.smooth": smooth,
+        "half.blocks": blocks[:, :, ::2, ::2],
+        "half.smooth": smooth,
+        "thumb.mean": blocks[:4, :, :1, :1].transpose(1, 0, 2, 3) / 4,
     }
 
 
@@ -105,12 +115,14 @@ def _analysis() -> onnx.ModelProto:
     nodes = [
         helper.make_node("Sub", ["pixels", "middle"], ["centred"]),
         helper.make_node("Conv", ["centred", "analysis.smooth"], ["smooth"], pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["smooth", "analysis.blocks"], ["raw"], strides=[16, 16]),
-        helper.make_node("Mul", ["raw", "gain"], ["y"]),
-        helper.make_node("Conv", ["y", "analysis.hyper"], ["z"], strides=[4, 4]),
+        helper.make_node("Conv", ["smooth", "analysis.blocks"], ["y"], strides=[16, 16]),
     ]
-    inputs = {"pixels": [1, 3, "h", "w"], "gain": [1, Y, 1, 1]}
-    return _model("analysis", nodes, inputs, {"y": [1, Y, None, None], "z": [1, Z, None, None]})
+    return _model("analysis", nodes, {"pixels": [1, 3, "h", "w"]}, {"y": [1, Y, None, None]})
+
+
+def _hyper_analysis() -> onnx.ModelProto:
+    nodes = [helper.make_node("Conv", ["y", "hyper_analysis.hyper"], ["z"], strides=[4, 4])]
+    return _model("hyper_analysis", nodes, {"y": [1, Y, "h", "w"]}, {"z": [1, Z, None, None]})
 
 
 def _synthesis() -> onnx.ModelProto:
@@ -122,10 +134,27 @@ def _synthesis() -> onnx.ModelProto:
     return _model("synthesis", nodes, {"y": [1, Y, "h", "w"]}, {"pixels": [1, 3, None, None]})
 
 
+def _half() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("ConvTranspose", ["y", "half.blocks"], ["raw"], strides=[8, 8]),
+        helper.make_node("Conv", ["raw", "half.smooth"], ["smooth"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["smooth", "middle"], ["pixels"]),
+    ]
+    return _model("half", nodes, {"y": [1, Y, "h", "w"]}, {"pixels": [1, 3, None, None]})
+
+
+def _thumb() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Conv", ["y", "thumb.mean"], ["raw"]),
+        helper.make_node("Add", ["raw", "middle"], ["pixels"]),
+    ]
+    return _model("thumb", nodes, {"y": [1, GROUPS[0].stop, "h", "w"]}, {"pixels": [1, 3, "h", "w"]})
+
+
 def _model(name: str, nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> onnx.ModelProto:
     initialisers = [helper.make_tensor("middle", TensorProto.FLOAT, [], [127.5])]
     for key, value in _float_weights().items():
-        if key.startswith(name):
+        if key.startswith(f"{name}."):
             tensor = TensorProto(name=key, data_type=TensorProto.FLOAT, dims=value.shape, raw_data=b"")
             external_data_helper.set_external_data(tensor, "weights.safetensors")
             tensor.data_location = TensorProto.EXTERNAL

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from operator import index
 from pathlib import Path
@@ -13,15 +14,20 @@ from typing import SupportsIndex
 from bifocal.errors import ModelMissing, OptionError, OutputError
 from bifocal.pictures.convert import PictureLike, as_picture
 from bifocal.pictures.files import is_picture_name, read_picture, write_atomically, write_picture
+from bifocal.runtime.decoding import check_box, check_scale, decode_pixels
+from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.model import Model
 from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
 from bifocal.stream import container
-from bifocal.stream.latents import encode_latents, unpack
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
+from bifocal.stream.source import FileBytes, SeekableFile, Source
 from bifocal.types import Picture
 
 #: A model: an installed name, the folder of a packed one, or one already loaded.
 ModelLike = str | os.PathLike[str] | Model
+
+#: A stream: its bytes, or a file open for reading in binary that can seek.
+StreamLike = bytes | bytearray | memoryview | SeekableFile
 
 #: Side of a tile in pixels: pictures of up to four megapixels are one tile.
 TILE = 2048
@@ -71,54 +77,50 @@ def encode(
     taken = as_picture(picture)
     quality = _whole(quality)
     container.check_options(taken.width, taken.height, quality, tile)
-    loaded = _load(model)
-    y, z = loaded.analyse(taken.pixels, quality)
-    data, _ = encode_latents(
-        y,
-        z,
-        width=taken.width,
-        height=taken.height,
-        gray=taken.gray,
-        quality=quality,
-        tile=tile,
-        model=loaded.entropy,
-        backend=loaded.backend,
-        metadata=taken.metadata,
-    )
-    return data
+    encoder = Encoder(taken.pixels, _load(model), tile=tile)
+    return encoder.encode(quality, metadata=taken.metadata)
 
 
-def decode(data: bytes, *, model: ModelLike | None = None, limits: Limits = DEFAULT_LIMITS) -> Picture:
-    """Decode a Bifocal stream.
+def decode(
+    data: StreamLike,
+    *,
+    model: ModelLike | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    box: Sequence[int] | None = None,
+    scale: float | Fraction = 1,
+) -> Picture:
+    """Decode a Bifocal stream, a part of it, or a smaller picture.
 
     Pixels of the result are uint8, ``[h, w, 3]`` (RGB) or ``[h, w]`` (gray); NumPy takes the picture itself
     for that array, and :func:`bifocal.to_pillow` makes a Pillow image of it, colour profile included.
 
+    :param data: the bytes of a stream, or a seekable binary file, of which only what is needed is read.
     :param model: the model that made the stream; found among the installed ones by default.
     :param limits: what to refuse before any work is done.
+    :param box: (left, top, right, bottom) in pixels of the full picture. The result holds the very pixels
+        that decoding everything gives there; tiles that do not matter to them are neither read nor decoded.
+    :param scale: 1, or 1/2, 1/4, 1/8 or 1/16 of the full size, rounded up; a box is then rounded outwards.
+    :raises OptionError: if ``box`` is not inside the picture or there is no such ``scale``.
     :raises StreamError: if the stream is damaged, cut short, beyond ``limits`` or not Bifocal's.
     :raises ModelMissing: if its model is not installed; the message says which release has it.
+    :raises ModelError: if its model cannot decode at ``scale``.
 
     >>> import numpy
-    >>> picture = decode(encode(numpy.full((30, 50, 3), 90, numpy.uint8)))
-    >>> picture.pixels.shape
-    (30, 50, 3)
+    >>> data = encode(numpy.full((30, 50, 3), 90, numpy.uint8))
+    >>> decode(data).pixels.shape, decode(data, box=(10, 0, 26, 8)).pixels.shape
+    ((30, 50, 3), (8, 16, 3))
     """
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise OptionError(
-            f"decode takes the bytes of a stream, not a {type(data).__name__}. For a file: decode_file(path)."
-        )
-    parsed = container.read(data, limits)
+    parsed = container.read(_source(data), limits)
     header = parsed.header
+    box, reduction = check_box(box, header.width, header.height), check_scale(scale)
     if model is None:
         model = find_card(header.wire_id, header.fingerprint, header.release).folder
-    loaded = _load(model)
-    latents = unpack(data, loaded.entropy, loaded.backend, limits)
-    return Picture(loaded.synthesise(latents), parsed.metadata)
+    pixels = decode_pixels(parsed, _load(model), box=box, reduction=reduction)
+    return Picture(pixels, parsed.metadata)
 
 
-def info(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
-    """Say what is in a stream, from its header and index alone: no network runs.
+def info(data: StreamLike, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
+    """Say what is in a stream or a seekable binary file, from its header and index alone: no network runs.
 
     :raises StreamError: if the header or index is damaged or the stream is not Bifocal's.
 
@@ -126,15 +128,16 @@ def info(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
     >>> info(encode(numpy.zeros((30, 50), numpy.uint8), quality=7)).quality
     7
     """
-    parsed = container.read(data, limits)
+    source = _source(data)
+    parsed = container.read(source, limits)
     header = parsed.header
     return StreamInfo(
         width=header.width,
         height=header.height,
         gray=header.gray,
         quality=header.quality,
-        bytes=len(data),
-        bpp=8 * len(data) / (header.width * header.height),
+        bytes=len(source),
+        bpp=8 * len(source) / (header.width * header.height),
         tile=header.tile,
         tiles=len(parsed.tiles),
         metadata={key: len(value) for key, value in parsed.metadata.items()},
@@ -173,14 +176,19 @@ def decode_file(
     *,
     model: ModelLike | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    box: Sequence[int] | None = None,
+    scale: float | Fraction = 1,
 ) -> Picture:
     """Decode a stream file; with ``target``, write the picture too, in the format that its suffix names.
+
+    ``box`` and ``scale`` as in :func:`decode`; only the ranges of the file that they need are read.
 
     :raises OutputError: if ``target`` cannot be written, or is ``source``.
     """
     if target is not None:
         _refuse_same(source, target)
-    picture = decode(read_stream(source, limits), model=model, limits=limits)
+    with open(source, "rb") as file:
+        picture = decode(file, model=model, limits=limits, box=box, scale=scale)
     if target is not None:
         write_picture(picture, target)
     return picture
@@ -190,6 +198,17 @@ def read_stream(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -
     """The bytes of a stream file; never more than ``limits`` allow, plus one that :func:`decode` refuses."""
     with open(path, "rb") as file:
         return file.read(limits.stream_bytes + 1)
+
+
+def _source(data: StreamLike) -> Source:
+    if isinstance(data, bytes | bytearray | memoryview):
+        return memoryview(data)
+    if isinstance(data, SeekableFile):
+        return FileBytes(data)
+    raise OptionError(
+        f"a stream is given as bytes or as a seekable binary file, not as a {type(data).__name__}. For a "
+        "path: decode_file(path)."
+    )
 
 
 def _whole(quality: SupportsIndex) -> int:

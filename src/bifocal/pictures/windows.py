@@ -3,7 +3,8 @@
 Float networks see a picture window by window. A window is a core, which is kept, and a halo around it, which
 is computed and thrown away: with a halo as wide as the receptive field reaches, cores meet without a seam.
 Which windows are used is not part of the format: they change no decoded latent, and pixels only by float
-rounding.
+rounding. They depend on the size of the picture alone, so a part of it is decoded to the very pixels of the
+whole.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: Left, top, right and bottom in pixels, right and bottom exclusive: as Pillow counts.
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -46,37 +50,61 @@ def padded_size(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def pad(pixels: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
-    """Repeat the last row and column of ``[h, w, ...]`` until both sides are multiples of ``multiple``."""
-    h, w = pixels.shape[:2]
-    below, right = padded_size(h, multiple) - h, padded_size(w, multiple) - w
+def cut_padded(pixels: NDArray[np.uint8], rows: slice, columns: slice) -> NDArray[np.uint8]:
+    """``pixels[rows, columns]`` of ``[h, w, ...]``, where the last row and column go on beyond the edge.
+
+    The slices start inside the picture. Only what lies beyond costs a copy.
+
+    >>> cut_padded(np.array([[1, 2], [3, 4]], np.uint8), slice(0, 2), slice(1, 4))
+    array([[2, 2, 2],
+           [4, 4, 4]], dtype=uint8)
+    """
+    part = pixels[rows, columns]
+    below = rows.stop - rows.start - part.shape[0]
+    right = columns.stop - columns.start - part.shape[1]
     if not below and not right:
-        return pixels
-    return np.pad(pixels, [(0, below), (0, right)] + [(0, 0)] * (pixels.ndim - 2), mode="edge")
+        return part
+    return np.pad(part, [(0, below), (0, right)] + [(0, 0)] * (pixels.ndim - 2), mode="edge")
 
 
-def spans(size: int, *, core: int, halo: int, multiple: int) -> list[Span]:
-    """Cut ``size`` pixels (a multiple of ``multiple``) into cores of at most ``core``, about equally long.
+def spans(
+    size: int, *, core: int, halo: int, multiple: int, start: int = 0, stop: int | None = None
+) -> list[Span]:
+    """Cut ``start..stop`` of ``size`` pixels into cores of at most ``core``, about equally long.
 
-    ``core`` and ``halo`` are multiples of ``multiple`` too. A size not larger than ``core + 2·halo`` stays in
-    one piece, since its windows would overlap by more than they save.
+    All are multiples of ``multiple``; ``halo`` need not be. Halos end at the edges of the picture. A stretch
+    not longer than ``core + 2·halo`` stays in one piece, since its windows would overlap by more than they
+    save.
 
     >>> [(s.start, s.stop) for s in spans(384, core=128, halo=64, multiple=64)]
     [(0, 128), (128, 256), (256, 384)]
     """
-    if size <= core + 2 * halo:
-        return [Span(0, size, 0, size)]
-    count = -(-size // core)
-    length = padded_size(-(-size // count), multiple)
-    starts = range(0, size, length)
+    stop = size if stop is None else stop
+    length = stop - start
+    if length > core + 2 * halo:
+        length = padded_size(-(-length // -(-length // core)), multiple)
     return [
-        Span(start, min(start + length, size), max(start - halo, 0), min(start + length + halo, size))
-        for start in starts
+        Span(first, last := min(first + length, stop), max(first - halo, 0), min(last + halo, size))
+        for first in range(start, stop, length)
     ]
 
 
-def windows(height: int, width: int, *, core: int, halo: int, multiple: int) -> Iterator[tuple[Span, Span]]:
-    """Rows and columns of every window of a padded picture, row by row."""
-    for rows in spans(height, core=core, halo=halo, multiple=multiple):
-        for columns in spans(width, core=core, halo=halo, multiple=multiple):
+def windows(
+    height: int, width: int, *, core: int, halo: int, multiple: int, box: Box | None = None
+) -> Iterator[tuple[Span, Span]]:
+    """Rows and columns of every window of a padded picture, or of a ``box`` of it, row by row."""
+    left, top, right, bottom = box or (0, 0, width, height)
+    for rows in spans(height, core=core, halo=halo, multiple=multiple, start=top, stop=bottom):
+        for columns in spans(width, core=core, halo=halo, multiple=multiple, start=left, stop=right):
             yield rows, columns
+
+
+def boxes(width: int, height: int, side: int) -> Iterator[Box]:
+    """Boxes of at most ``side × side`` pixels that cover a picture, row by row.
+
+    >>> list(boxes(130, 64, 64))
+    [(0, 0, 64, 64), (64, 0, 128, 64), (128, 0, 130, 64)]
+    """
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield left, top, min(left + side, width), min(top + side, height)

@@ -1,9 +1,9 @@
 """A packed model in use: its entropy model, gains, and the float halves on ONNX Runtime.
 
-Left of the waist, :meth:`Model.analyse` turns pixels into gained float latents; right of it,
-:meth:`Model.synthesise` turns decoded integer latents into pixels. Both run window by window, so memory stays
-bounded for pictures of any size. Between them, :mod:`bifocal.stream.latents` works with
-:attr:`Model.entropy`.
+Left of the waist, :meth:`Model.transform` and :meth:`Model.at_quality` turn pixels into gained float latents,
+a box at a time; right of it, :meth:`Model.render` turns decoded integer latents into pixels, fetching them as
+it goes. Both run window by window, so memory stays bounded for pictures of any size. Between them,
+:mod:`bifocal.stream.latents` works with :attr:`Model.entropy`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError, ModelError, OptionError
-from bifocal.pictures.windows import pad, padded_size, windows
+from bifocal.pictures.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.runtime.exact_ort import OrtBackend
 from bifocal.runtime.registry import model_folder
 from bifocal.runtime.session import open_session
 from bifocal.stream.latents import EntropyModel
+from bifocal.stream.limits import TILE_UNIT
 from bifocal.types import Latents
 
 if TYPE_CHECKING:
@@ -29,13 +30,27 @@ if TYPE_CHECKING:
 
     from bifocal.stream.exact import Backend
 
-#: Pixels that a window computes beyond its core: as far as the receptive fields of the shipped systems reach.
-HALO = 128
-#: Side of a window's core in pixels. 1024 keeps peak memory near 400 MiB; smaller windows recompute more
-#: halo.
-CORE = 1024
+#: Side of a window's core in pixels: larger ones take more memory, smaller ones recompute more halo.
+CORE = 1088
+#: Pixels that a window computes beyond its core: as far as the receptive field of each network reaches.
+HALO = {"analysis": 80, "synthesis": 96, "half": 48, "thumb": 64}
+#: Pixels of y beyond a box that the hyper-latent of the box depends on.
+MARGIN = 64
+#: Side of the boxes in which :meth:`Model.analyse` works.
+BLOCK = 2048
 #: Gains are stored as integers in this unit.
 GAIN_UNIT = 2.0**-16
+
+
+#: For each reduction: the network, the pixels it gives for one place of y, and the side of their averages.
+_REDUCED = {
+    1: ("synthesis", 16, 1),
+    2: ("half", 8, 1),
+    4: ("half", 8, 2),
+    8: ("half", 8, 4),
+    16: ("thumb", 1, 1),
+}
+REDUCTIONS = tuple(_REDUCED)
 
 
 class FloatLatents(NamedTuple):
@@ -43,6 +58,23 @@ class FloatLatents(NamedTuple):
 
     y: NDArray[np.float32]
     z: NDArray[np.float32]
+
+
+class Transformed(NamedTuple):
+    """A box of a picture after the costly half of analysis, which no quality enters.
+
+    ``y`` float32 ``[c, h, w]``, before gains, with a margin around the box; ``box`` (left, top, right,
+    bottom) is the box inside it, in pixels of the picture counted from the corner of ``y``.
+    """
+
+    y: NDArray[np.float32]
+    box: Box
+
+
+class Fetch(Protocol):
+    """Gives decoded y, int32 ``[c, h, w]``, for rows and columns of y; asked for from top to bottom."""
+
+    def __call__(self, rows: slice, columns: slice) -> NDArray[np.int32]: ...
 
 
 class Model:
@@ -55,6 +87,7 @@ class Model:
     def __init__(self, folder: Path, entropy: EntropyModel, *, threads: int | None = None) -> None:
         self.folder, self.entropy, self._threads = folder, entropy, threads
         self.name = entropy.name
+        self._halves: dict[str, onnxruntime.InferenceSession] = {}
 
     @classmethod
     def load(cls, name: str | os.PathLike[str], *, threads: int | None = None) -> Model:
@@ -76,26 +109,57 @@ class Model:
 
         :raises OptionError: if ``quality`` is not 1 to 100.
         """
-        if not 1 <= quality <= 100:
-            raise OptionError(f"quality is {quality}; choose 1 (smallest file) to 100 (best picture).")
-        plan, gain = self.entropy.plan, self._gain("gain", quality)[None]
-        pixels = pad(pixels, plan.z_stride)
-        h, w = pixels.shape[:2]
+        plan = self.entropy.plan
+        h, w = (padded_size(side, TILE_UNIT) for side in pixels.shape[:2])
         y = np.empty((plan.y_channels, h // plan.y_stride, w // plan.y_stride), np.float32)
         z = np.empty((plan.z_channels, h // plan.z_stride, w // plan.z_stride), np.float32)
-        for rows, columns in windows(h, w, core=CORE, halo=HALO, multiple=plan.z_stride):
-            window = pixels[rows.outer(1), columns.outer(1)]
+        for box in boxes(w, h, BLOCK):
+            parts = self.at_quality(self.transform(pixels, box), quality)
+            for whole, part, stride in zip((y, z), parts, (plan.y_stride, plan.z_stride), strict=True):
+                whole[:, box[1] // stride : box[3] // stride, box[0] // stride : box[2] // stride] = part
+        return FloatLatents(y, z)
+
+    def transform(self, pixels: NDArray[np.uint8], box: Box) -> Transformed:
+        """The part of analysis that no quality enters, for a ``box`` of the padded picture.
+
+        :param pixels: uint8 ``[h, w, 3]`` or ``[h, w]``, the whole picture, not padded.
+        :param box: left, top, right, bottom in pixels, multiples of 64 inside the padded picture.
+        """
+        plan = self.entropy.plan
+        h, w = (padded_size(side, TILE_UNIT) for side in pixels.shape[:2])
+        left, top, right, bottom = box
+        outer = max(left - MARGIN, 0), max(top - MARGIN, 0), min(right + MARGIN, w), min(bottom + MARGIN, h)
+        shape = ((outer[3] - outer[1]) // plan.y_stride, (outer[2] - outer[0]) // plan.y_stride)
+        y = np.empty((plan.y_channels, *shape), np.float32)
+        halo = HALO["analysis"]
+        for rows, columns in windows(h, w, core=CORE, halo=halo, multiple=TILE_UNIT, box=outer):
+            window = cut_padded(pixels, rows.outer(1), columns.outer(1))
             if window.ndim == 2:  # gray is coded as a picture without colour
                 window = np.broadcast_to(window[:, :, None], (*window.shape, 3))
-            feeds = {
-                "pixels": np.ascontiguousarray(window.transpose(2, 0, 1)[None], np.float32),
-                "gain": gain,
-            }
-            outputs = self._analysis.run(["y", "z"], feeds)
-            for whole, part, stride in zip((y, z), outputs, (plan.y_stride, plan.z_stride), strict=True):
-                whole[:, rows.core(stride), columns.core(stride)] = part[
-                    0, :, rows.inner(stride), columns.inner(stride)
-                ]
+            feeds = {"pixels": np.ascontiguousarray(window.transpose(2, 0, 1)[None], np.float32)}
+            part = self._run("analysis", ["y"], feeds)[0][0]
+            into = (
+                slice((span.start - start) // plan.y_stride, (span.stop - start) // plan.y_stride)
+                for span, start in ((rows, outer[1]), (columns, outer[0]))
+            )
+            y[:, *into] = part[:, rows.inner(plan.y_stride), columns.inner(plan.y_stride)]
+        return Transformed(y, (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1]))
+
+    def at_quality(self, transformed: Transformed, quality: int) -> FloatLatents:
+        """The latents of the box of ``transformed`` at a quality: cheap beside :meth:`transform`.
+
+        :raises OptionError: if ``quality`` is not 1 to 100.
+        """
+        if not 1 <= quality <= 100:
+            raise OptionError(f"quality is {quality}; choose 1 (smallest file) to 100 (best picture).")
+        plan = self.entropy.plan
+        y = transformed.y * self._gain("gain", quality)
+        z = self._run("hyper_analysis", ["z"], {"y": y[None]})[0][0]
+        left, top, right, bottom = transformed.box
+        y, z = (
+            whole[:, top // stride : bottom // stride, left // stride : right // stride]
+            for whole, stride in ((y, plan.y_stride), (z, plan.z_stride))
+        )
         return FloatLatents(y, z)
 
     def synthesise(self, latents: Latents) -> NDArray[np.uint8]:
@@ -109,22 +173,59 @@ class Model:
                 f"{self.name} "
                 f"({self.entropy.fingerprint.hex()}). Synthesise them with the model that made them."
             )
-        plan = self.entropy.plan
-        scale = self._gain("inverse_gain", latents.quality) * np.float32(2.0**-plan.fraction)
-        h, w = padded_size(latents.height, plan.z_stride), padded_size(latents.width, plan.z_stride)
-        pixels = np.empty((h, w) if latents.gray else (h, w, 3), np.uint8)
-        for rows, columns in windows(h, w, core=CORE, halo=HALO, multiple=plan.z_stride):
-            part = latents.y[:, rows.outer(plan.y_stride), columns.outer(plan.y_stride)]
-            image = self._synthesis.run(["pixels"], {"y": np.multiply(part, scale, dtype=np.float32)[None]})[
-                0
-            ][0]
-            image = image[:, rows.inner(1), columns.inner(1)]
-            if latents.gray:
+        return self.render(
+            lambda rows, columns: latents.y[:, rows, columns],
+            width=latents.width,
+            height=latents.height,
+            quality=latents.quality,
+            gray=latents.gray,
+        )
+
+    def render(
+        self,
+        fetch: Fetch,
+        *,
+        width: int,
+        height: int,
+        quality: int,
+        gray: bool,
+        box: Box | None = None,
+        reduction: int = 1,
+    ) -> NDArray[np.uint8]:
+        """Pixels of a picture, or of a ``box`` of it, from latents that ``fetch`` gives window by window.
+
+        A window depends on the size of the picture and never on the box, so the pixels of a box are those of
+        the whole. With ``reduction`` (one of ``REDUCTIONS``) both sides are divided by it, rounded up, and
+        the box outwards. For 16, ``fetch`` gives the channels of the first band alone.
+
+        :raises ModelError: if the model lacks the network of this reduction.
+        """
+        name, given, average = _REDUCED[reduction]
+        plan, halo = self.entropy.plan, HALO[name]
+        left, top, right, bottom = reduce_box(box or (0, 0, width, height), reduction)
+        pixels = np.empty((bottom - top, right - left) if gray else (bottom - top, right - left, 3), np.uint8)
+        scale = self._gain("inverse_gain", quality) * np.float32(2.0**-plan.fraction)
+        h, w = padded_size(height, TILE_UNIT), padded_size(width, TILE_UNIT)
+        for rows, columns in windows(h, w, core=CORE, halo=halo, multiple=TILE_UNIT):
+            of_rows, into_rows = _overlap(rows.core(reduction), top, bottom)
+            of_columns, into_columns = _overlap(columns.core(reduction), left, right)
+            if of_rows.start >= of_rows.stop or of_columns.start >= of_columns.stop:
+                continue
+            part = fetch(rows.outer(plan.y_stride), columns.outer(plan.y_stride))
+            feeds = {"y": np.multiply(part, scale[: len(part)], dtype=np.float32)[None]}
+            image = self._run(name, ["pixels"], feeds)[0][0]
+            stride = plan.y_stride // given
+            image = image[:, rows.inner(stride), columns.inner(stride)]
+            if average > 1:
+                _, h1, w1 = image.shape
+                image = image.reshape(3, h1 // average, average, w1 // average, average).mean(axis=(2, 4))
+            image = image[:, of_rows, of_columns]
+            if gray:
                 image = image.mean(axis=0)
             np.rint(image, out=image)
             np.clip(image, 0, 255, out=image)
-            pixels[rows.core(1), columns.core(1)] = image if latents.gray else image.transpose(1, 2, 0)
-        return np.ascontiguousarray(pixels[: latents.height, : latents.width])
+            pixels[into_rows, into_columns] = image if gray else image.transpose(1, 2, 0)
+        return pixels
 
     def _gain(self, name: str, quality: int) -> NDArray[np.float32]:
         row: NDArray[np.float32] = self._gains[name][quality - 1].astype(np.float32)
@@ -140,17 +241,23 @@ class Model:
                 )
         return gains
 
-    @cached_property
-    def _analysis(self) -> onnxruntime.InferenceSession:
-        return self._float_half("analysis")
-
-    @cached_property
-    def _synthesis(self) -> onnxruntime.InferenceSession:
-        return self._float_half("synthesis")
+    def _run(
+        self, name: str, outputs: list[str], feeds: dict[str, NDArray[np.float32]]
+    ) -> list[NDArray[np.float32]]:
+        if name not in self._halves:
+            self._halves[name] = self._float_half(name)
+        result: list[NDArray[np.float32]] = self._halves[name].run(outputs, feeds)
+        return result
 
     def _float_half(self, name: str) -> onnxruntime.InferenceSession:
+        path = self.folder / f"{name}.onnx"
+        if name in ("half", "thumb") and not path.exists():
+            raise ModelError(
+                f"model {self.name} has no {name} network and cannot decode at this scale. Decode at scale 1 "
+                "and resize, or pack it again from a checkpoint that has one."
+            )
         weights = {key: value.astype(np.float32) for key, value in self._tensors(f"{name}.").items()}
-        return open_session(self.folder / f"{name}.onnx", weights, threads=self._threads)
+        return open_session(path, weights, threads=self._threads)
 
     def _tensors(self, *prefixes: str) -> dict[str, NDArray[Any]]:
         """Tensors of the packed weights whose names begin so; safetensors holds numbers, nothing to run."""
@@ -162,3 +269,19 @@ class Model:
                 return {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefixes)}
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path} cannot be read ({error}). Install or pack the model again.") from error
+
+
+def reduce_box(box: Box, reduction: int) -> Box:
+    """A box in pixels of the reduced picture, rounded outwards.
+
+    >>> reduce_box((3, 0, 9, 5), 2)
+    (1, 0, 5, 3)
+    """
+    left, top, right, bottom = box
+    return left // reduction, top // reduction, -(-right // reduction), -(-bottom // reduction)
+
+
+def _overlap(core: slice, start: int, stop: int) -> tuple[slice, slice]:
+    """Where a core meets ``start..stop``: counted from the core's start, and from ``start``."""
+    first, last = max(core.start, start), min(core.stop, stop)
+    return slice(first - core.start, last - core.start), slice(first - start, last - start)

@@ -35,6 +35,7 @@ from bifocal.stream.limits import (
     largest_alpha_chunk,
     varint,
 )
+from bifocal.stream.source import Source
 
 #: The high bit catches seven-bit channels; no text begins so.
 MAGIC = b"\x89BFC"
@@ -85,10 +86,10 @@ class Container:
     header: Header
     metadata: Mapping[str, bytes]
     tiles: tuple[Tile, ...]
-    data: memoryview
+    data: Source
     overhead: int
 
-    def payload(self, number: int) -> memoryview:
+    def payload(self, number: int) -> bytes | memoryview:
         """The bytes of tile ``number``. Raises :class:`DamagedStream` if they are not those written."""
         tile = self.tiles[number]
         payload = self.data[tile.offset : tile.offset + tile.length]
@@ -188,8 +189,10 @@ def _crc(data: bytes | bytearray) -> bytes:
     return zlib.crc32(data).to_bytes(4, "little")
 
 
-def read(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Container:
+def read(data: Source, limits: Limits = DEFAULT_LIMITS) -> Container:
     """Parse and check everything but the payloads; nothing of a declared size is allocated.
+
+    Of a :class:`~bifocal.stream.source.FileBytes`, payloads are not even read until they are asked for.
 
     Raises a :class:`StreamError` that says what is wrong. Time and memory are bounded by the bytes present.
     """
@@ -198,7 +201,7 @@ def read(data: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) -> Container
             f"the stream has {len(data)} bytes; this reader opens {limits.stream_bytes}: Limits.stream_bytes."
         )
     reader = Reader(data)
-    if bytes(reader.data[:4]) != MAGIC[: len(reader.data)] or not data:
+    if bytes(reader.data[:4]) != MAGIC[: len(reader.data)] or not len(data):
         raise NotAStream(
             "this is not a Bifocal stream: it does not begin with 89 'BFC'. Is it another format?"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bifocal.errors import DamagedStream, LimitExceeded, TruncatedStream
+from bifocal.stream.source import Source
 
 #: Largest width or height that the format can express.
 MAX_SIDE = (1 << 24) - 1
@@ -62,15 +63,15 @@ def largest_alpha_chunk(width: int, height: int, tile: int) -> int:
 class Reader:
     """Takes fields from bytes in order; it never reads past their end and says which field was missing."""
 
-    def __init__(self, data: bytes | memoryview) -> None:
-        self.data = memoryview(data)
+    def __init__(self, data: Source) -> None:
+        self.data: Source = memoryview(data) if isinstance(data, bytes | bytearray) else data
         self.position = 0
 
     @property
     def remaining(self) -> int:
         return len(self.data) - self.position
 
-    def take(self, count: int, what: str) -> memoryview:
+    def take(self, count: int, what: str) -> bytes | memoryview:
         if count > self.remaining:
             raise TruncatedStream(
                 f"the stream ends inside its {what}: {count} bytes are declared, {self.remaining} are left. "

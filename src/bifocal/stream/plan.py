@@ -95,13 +95,27 @@ class Driver(Protocol):
         """Code the group's symbols; return the canvas with ``q·2^fraction + mu`` at its positions."""
 
 
-def code_groups(plan: Plan, driver: Driver) -> Any:
+def low_groups(plan: Plan) -> int:
+    """How many groups, from the first, make up the first band: all that a thumbnail needs.
+
+    >>> low_groups(Plan(16, 4, (Group(0, 4, 2, 0), Group(0, 4, 2, 1), Group(4, 16, 1, 0))))
+    2
+    """
+    first = plan.groups[0]
+    other = (
+        k for k, group in enumerate(plan.groups) if (group.start, group.stop) != (first.start, first.stop)
+    )
+    return next(other, len(plan.groups))
+
+
+def code_groups(plan: Plan, driver: Driver, count: int | None = None) -> Any:
     """Code every group in order, each given the ones before it; return the decoded latents.
 
-    This is the only group loop of the project: training, encoding and decoding differ in their driver.
+    This is the only group loop of the project: training, encoding and decoding differ in their driver. With
+    ``count`` it stops after so many groups.
     """
     decoded = driver.start()
-    for k, group in enumerate(plan.groups):
+    for k, group in enumerate(plan.groups[:count]):
         mu, index = driver.predict(k, group, decoded)
         decoded = driver.code(group, mu, index, decoded)
     return decoded

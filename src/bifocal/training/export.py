@@ -7,6 +7,7 @@ unfold (Pad, Slice, Concat) and 1×1 convolutions, so that no engine can choose 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,26 +117,30 @@ def _haar_kernel(channels: int) -> NDArray[np.float32]:
 
 
 def analysis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
-    """pixels ``[1,3,h,w]``, gain ``[1,c,1,1]`` → y (gained) and z; and the weights the graph asks for."""
+    """pixels ``[1,3,h,w]`` → y before gains ``[1,c,h/16,w/16]``; and the weights the graph asks for."""
     graph = _Graph("analysis")
     packet = _array(model.packet).reshape(192, 3, 8, 8) / PIXEL_UNIT
     x = graph.conv("pixels", "packet", packet, -127.5 * packet.sum((1, 2, 3)), strides=[8, 8])
     x = _transform(graph, model.analysis, x)
     y = graph.conv(x, "haar", _haar_kernel(model.config.latent), strides=[2, 2])
-    y = graph.add("Mul", y, "gain")
+    c = model.plan.y_channels
+    return graph.model({"pixels": [1, 3, "h", "w"]}, {"y": (y, [1, c, "yh", "yw"])}), graph.weights
+
+
+def hyper_analysis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
+    """y with gains ``[1,c,h,w]`` → z ``[1,cz,h/4,w/4]``, not rounded; and weights."""
+    graph = _Graph("hyper_analysis")
     magnitude = graph.add(
-        "Log", graph.add("Add", graph.add("Abs", y), graph.constant(np.ones(1, np.float32)))
+        "Log", graph.add("Add", graph.add("Abs", "y"), graph.constant(np.ones(1, np.float32)))
     )
-    z = graph.add("Mul", graph.add("Sign", y), magnitude)
+    z = graph.add("Mul", graph.add("Sign", "y"), magnitude)
     convs = [m for m in model.hyper_analysis if isinstance(m, torch.nn.Conv2d)]
     for i, conv in enumerate(convs):
         pads, stride = [conv.kernel_size[0] // 2] * 4, list(conv.stride)
-        z = graph.conv(z, f"hyper.{i}", _array(conv.weight), _array(conv.bias), pads=pads, strides=stride)
+        z = graph.conv(z, f"{i}", _array(conv.weight), _array(conv.bias), pads=pads, strides=stride)
         z = graph.add("Relu", z) if i + 1 < len(convs) else z
-    c, cz = model.plan.y_channels, model.plan.z_channels
-    inputs: dict[str, list[Any]] = {"pixels": [1, 3, "h", "w"], "gain": [1, c, 1, 1]}
-    outputs = {"y": (y, [1, c, "yh", "yw"]), "z": (z, [1, cz, "zh", "zw"])}
-    return graph.model(inputs, outputs), graph.weights
+    inputs: dict[str, list[Any]] = {"y": [1, model.plan.y_channels, "h", "w"]}
+    return graph.model(inputs, {"z": (z, [1, model.plan.z_channels, "zh", "zw"])}), graph.weights
 
 
 def synthesis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
@@ -148,6 +153,29 @@ def synthesis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
     x = graph.conv(x, "packet", packet, bias, strides=[8, 8], transpose=True)
     inputs: dict[str, list[Any]] = {"y": [1, model.plan.y_channels, "h", "w"]}
     return graph.model(inputs, {"pixels": (x, [1, 3, "ph", "pw"])}), graph.weights
+
+
+def half_graph(model: LowFirst) -> tuple[bytes, Arrays]:
+    """y ``[1,c,h,w]`` after inverse gains → pixels of 2×2 averages ``[1,3,8h,8w]``, unclipped."""
+    graph = _Graph("half")
+    x = graph.conv("y", "haar", _haar_kernel(model.config.latent), strides=[2, 2], transpose=True)
+    x = _transform(graph, model.to_half, x)
+    x = _to_pixels(graph, graph.add("DepthToSpace", x, blocksize=4, mode="CRD"))
+    inputs: dict[str, list[Any]] = {"y": [1, model.plan.y_channels, "h", "w"]}
+    return graph.model(inputs, {"pixels": (x, [1, 3, "ph", "pw"])}), graph.weights
+
+
+def thumb_graph(model: LowFirst) -> tuple[bytes, Arrays]:
+    """The low band of y ``[1,64,h,w]`` after inverse gains → pixels of 16×16 averages ``[1,3,h,w]``."""
+    graph = _Graph("thumb")
+    x = _to_pixels(graph, _transform(graph, model.to_thumb, "y"))
+    inputs: dict[str, list[Any]] = {"y": [1, model.config.latent, "h", "w"]}
+    return graph.model(inputs, {"pixels": (x, [1, 3, "ph", "pw"])}), graph.weights
+
+
+def _to_pixels(graph: _Graph, x: str) -> str:
+    unit, middle = (graph.constant(np.array(value, np.float32)) for value in (PIXEL_UNIT, 127.5))
+    return graph.add("Add", graph.add("Mul", x, unit), middle)
 
 
 def exact_graph(net: ExactNet) -> bytes:
@@ -193,3 +221,13 @@ def _exact_layer(graph: _Graph, layer: ExactLayer, number: int, x: str, inputs: 
     lo, hi = (np.array(v, np.float32) for v in (max(layer.lo, 0) if layer.relu else layer.lo, layer.hi))
     y = graph.add("Clip", acc, graph.constant(lo), graph.constant(hi))
     return graph.add("DepthToSpace", y, blocksize=2, mode="CRD") if layer.shuffle else y
+
+
+#: The float networks of a packed model, by the names of their files.
+FLOAT_GRAPHS: dict[str, Callable[[LowFirst], tuple[bytes, Arrays]]] = {
+    "analysis": analysis_graph,
+    "hyper_analysis": hyper_analysis_graph,
+    "synthesis": synthesis_graph,
+    "half": half_graph,
+    "thumb": thumb_graph,
+}

@@ -30,7 +30,7 @@ from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_
 from bifocal.systems.lowfirst import ACTIVATION, HYPER, QUALITIES, LowFirst, quality_anchors
 from bifocal.training.checkpoint import Checkpoint
 from bifocal.training.data import Pixels, load_corpus
-from bifocal.training.export import analysis_graph, exact_graph, synthesis_graph
+from bifocal.training.export import FLOAT_GRAPHS, exact_graph
 
 LICENCE = "Apache-2.0"
 FIT_SIDE = 512
@@ -165,8 +165,8 @@ def pack(
         "inverse_gain": np.round(inverse / GAIN_UNIT).astype(np.int32),
     }
     graphs: dict[str, bytes] = {}
-    for key, (graph, weights) in (("analysis", analysis_graph(model)), ("synthesis", synthesis_graph(model))):
-        graphs[key] = graph
+    for key, write in FLOAT_GRAPHS.items():
+        graphs[key], weights = write(model)
         arrays |= {k: v.astype(np.float32 if ".packet." in k else np.float16) for k, v in weights.items()}
     proof = {}
     for net in (entropy.hyper, *entropy.predictors):

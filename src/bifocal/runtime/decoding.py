@@ -1,0 +1,74 @@
+"""Decoding a stream, a box of it, or a smaller picture: only tiles that are needed are read and decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from operator import index
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal.errors import OptionError
+from bifocal.pictures.windows import Box
+from bifocal.runtime.model import REDUCTIONS, Model
+from bifocal.stream.container import Container
+from bifocal.stream.plan import low_groups
+from bifocal.stream.tiles import TileReader
+
+
+def decode_pixels(
+    stream: Container, model: Model, *, box: Box | None = None, reduction: int = 1
+) -> NDArray[np.uint8]:
+    """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a stream; see :func:`bifocal.decode`."""
+    header, plan = stream.header, model.entropy.plan
+    low = low_groups(plan) if reduction == REDUCTIONS[-1] else None
+    channels = None if low is None else plan.groups[0].stop
+    return model.render(
+        TileReader(stream, model.entropy, model.backend, groups=low, channels=channels),
+        width=header.width,
+        height=header.height,
+        quality=header.quality,
+        gray=header.gray,
+        box=box,
+        reduction=reduction,
+    )
+
+
+def check_box(box: Sequence[int] | None, width: int, height: int) -> Box | None:
+    """``box`` as four whole numbers inside a picture of ``width × height`` pixels.
+
+    :raises OptionError: if it is not inside, or empty.
+
+    >>> check_box([0, 0, 10, 5], 10, 5)
+    (0, 0, 10, 5)
+    """
+    if box is None:
+        return None
+    try:
+        left, top, right, bottom = (index(side) for side in box)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"box is {box!r}; give left, top, right and bottom as whole numbers of pixels."
+        ) from error
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise OptionError(
+            f"box {left},{top},{right},{bottom} is not inside the picture of {width}×{height} pixels, or is "
+            f"empty. Left and top begin at 0; right is at most {width}, bottom at most {height}."
+        )
+    return left, top, right, bottom
+
+
+def check_scale(scale: float | Fraction) -> int:
+    """By how much a ``scale`` divides both sides of the picture.
+
+    :raises OptionError: if there is no such scale.
+
+    >>> check_scale(1), check_scale(0.5), check_scale(Fraction(1, 16))
+    (1, 2, 16)
+    """
+    for reduction in REDUCTIONS:
+        if scale == Fraction(1, reduction):
+            return reduction
+    known = ", ".join(f"1/{reduction}" for reduction in REDUCTIONS[1:])
+    raise OptionError(f"scale is {scale!r}; choose 1 or one of {known}. Resize the result for other sizes.")

@@ -1,0 +1,85 @@
+"""Encoding a picture block by block: its latents are never in memory as a whole, unless kept on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal.pictures.windows import Box, boxes, padded_size
+from bifocal.runtime.model import BLOCK, Model, Transformed
+from bifocal.stream import container
+from bifocal.stream.container import Header
+from bifocal.stream.drivers import Quantise, nearest
+from bifocal.stream.latents import CodedTile, encode_tile
+from bifocal.stream.limits import TILE_UNIT
+
+
+class Encoder:
+    """A picture that can be encoded at any quality, again and again.
+
+    ``pixels`` uint8 ``[h, w, 3]`` or ``[h, w]``; ``tile`` is the side of a tile in pixels. With ``keep``,
+    what the analysis network makes of the pixels (about 4.5 bytes a pixel) stays in memory, so that every
+    quality after the first costs half the time.
+
+    :raises OptionError: if a picture of this size cannot be written, or not in such tiles.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], model: Model, *, tile: int, keep: bool = False) -> None:
+        self._height, self._width = pixels.shape[:2]
+        container.check_options(self._width, self._height, 1, tile)
+        self._pixels, self._model, self._tile, self._keep = pixels, model, tile, keep
+        self._kept: dict[Box, Transformed] = {}
+
+    def encode(
+        self,
+        quality: int,
+        *,
+        metadata: Mapping[str, bytes] | None = None,
+        quantise: Quantise = nearest,
+    ) -> bytes:
+        """The stream at ``quality`` (1 to 100).
+
+        :raises OptionError: if ``quality`` does not exist or the metadata cannot be written.
+        """
+        width, height, tile, entropy = self._width, self._height, self._tile, self._model.entropy
+        container.check_options(width, height, quality, tile)
+        in_row = -(-width // tile)
+        coded = {
+            top // tile * in_row + left // tile: (made.payload, made.latent_crc)
+            for (left, top), made in self._tiles(quality, quantise)
+        }
+        header = Header(
+            entropy.wire_id,
+            entropy.fingerprint,
+            entropy.release,
+            width,
+            height,
+            self._pixels.ndim == 2,
+            quality,
+            tile,
+        )
+        return container.write(header, metadata or {}, [coded[number] for number in range(len(coded))])
+
+    def _tiles(self, quality: int, quantise: Quantise) -> Iterator[tuple[tuple[int, int], CodedTile]]:
+        """The left and top of every tile, and the tile, coded: block by block, not in stream order."""
+        w, h = padded_size(self._width, TILE_UNIT), padded_size(self._height, TILE_UNIT)
+        model, plan = self._model, self._model.entropy.plan
+        for block in boxes(w, h, self._tile * max(1, BLOCK // self._tile)):
+            latents = model.at_quality(self._transformed(block), quality)
+            for left, top, right, bottom in boxes(block[2] - block[0], block[3] - block[1], self._tile):
+                y, z = (
+                    part[:, top // stride : bottom // stride, left // stride : right // stride]
+                    for part, stride in zip(latents, (plan.y_stride, plan.z_stride), strict=True)
+                )
+                made = encode_tile(
+                    y, z, quality=quality, model=model.entropy, backend=model.backend, quantise=quantise
+                )
+                yield (block[0] + left, block[1] + top), made
+
+    def _transformed(self, block: Box) -> Transformed:
+        made = self._kept.get(block) or self._model.transform(self._pixels, block)
+        if self._keep:
+            self._kept[block] = made
+        return made

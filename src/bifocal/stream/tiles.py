@@ -1,0 +1,70 @@
+"""Latents of any part of a stream, decoded tile by tile as they are asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal.stream.container import Container
+from bifocal.stream.exact import Backend
+from bifocal.stream.latents import check_model, decode_tile, tile_cuts
+from bifocal.stream.model import EntropyModel
+
+
+class TileReader:
+    """Calling it with rows and columns of y gives y there, int32 ``[c, h, w]``; only tiles that lie there are
+    read and decoded.
+
+    Ask from top to bottom: tiles above the rows asked for last are forgotten, so memory holds a few rows of
+    tiles whatever the height of the picture. With ``groups``, only so many groups from the first are decoded,
+    and of y only the ``channels`` that these fill are kept.
+    """
+
+    def __init__(
+        self,
+        box: Container,
+        model: EntropyModel,
+        backend: Backend,
+        *,
+        groups: int | None = None,
+        channels: int | None = None,
+    ) -> None:
+        check_model(box, model)
+        self._box, self._model, self._backend = box, model, backend
+        self._groups, self._channels = groups, channels
+        header = box.header
+        self._places = [cut[:2] for cut in tile_cuts(header.width, header.height, header.tile, model)]
+        self._side, self._in_row = header.tile // model.plan.y_stride, -(-header.width // header.tile)
+        self._kept: dict[int, NDArray[np.int32]] = {}
+
+    def __call__(self, rows: slice, columns: slice) -> NDArray[np.int32]:
+        """Raises a :class:`StreamError` if a tile that is needed is damaged."""
+        self._kept = {k: y for k, y in self._kept.items() if self._places[k][0].stop > rows.start}
+        channels = self._channels or self._model.plan.y_channels
+        out = np.empty((channels, rows.stop - rows.start, columns.stop - columns.start), dtype=np.int32)
+        for row in _reach(rows, self._side):
+            for column in _reach(columns, self._side):
+                number = row * self._in_row + column
+                (into_rows, of_rows), (into_columns, of_columns) = (
+                    _meet(tile, wanted)
+                    for tile, wanted in zip(self._places[number], (rows, columns), strict=True)
+                )
+                out[:, into_rows, into_columns] = self._tile(number)[:, of_rows, of_columns]
+        return out
+
+    def _tile(self, number: int) -> NDArray[np.int32]:
+        if number not in self._kept:
+            y, _ = decode_tile(self._box, number, self._model, self._backend, groups=self._groups)
+            self._kept[number] = y if self._channels is None else y[: self._channels].copy()
+        return self._kept[number]
+
+
+def _reach(wanted: slice, side: int) -> range:
+    """The rows, or columns, of tiles that a stretch touches."""
+    return range(wanted.start // side, (wanted.stop - 1) // side + 1)
+
+
+def _meet(tile: slice, wanted: slice) -> tuple[slice, slice]:
+    """Where two stretches meet, counted from the start of the wanted one and from that of the tile."""
+    start, stop = max(tile.start, wanted.start), min(tile.stop, wanted.stop)
+    return slice(start - wanted.start, stop - wanted.start), slice(start - tile.start, stop - tile.start)
