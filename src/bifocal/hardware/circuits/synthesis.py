@@ -241,7 +241,7 @@ def only_top(text: str, top: str | None) -> tuple[str, str]:
     found = tops[0] if tops else top
     if found not in modules:
         raise ToolError(f"there is no module {found} in the netlist. Name one with --top.")
-    return json.dumps({"creator": design["creator"], "modules": {found: modules[found]}}, indent=1), found
+    return json.dumps({"creator": design["creator"], "modules": {found: modules[found]}}), found
 
 
 def _reading(names: Sequence[str], sources: Sequence[Source], structural: bool) -> list[str]:
