@@ -78,9 +78,7 @@ class Faults:
         for name, dtype in (("kind", "uint8"), ("target", "int32"), ("detail", "int32")):
             array = getattr(self, name)
             if array.ndim != 1 or array.dtype != dtype or len(array) != len(self.kind):
-                raise CircuitError(
-                    f"faults.{name} is {array.dtype} {list(array.shape)}, not {dtype.__name__} [n]."
-                )
+                raise CircuitError(f"faults.{name} is {array.dtype} {list(array.shape)}, not {dtype} [n].")
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -130,7 +128,7 @@ class Faults:
 
     @classmethod
     def ff_upsets(cls, netlist: Netlist, cycles: int, *, count: int | None = None, seed: int = 1) -> Faults:
-        """``count`` different (flip-flop, cycle) pairs, drawn with ``seed``; all of them if ``count`` is None.
+        """``count`` different (flip-flop, cycle) pairs, drawn with ``seed``; all of them if None.
 
         :param cycles: the counted cycles of the stimulus.
         """
