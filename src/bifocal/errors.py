@@ -40,6 +40,13 @@ class PictureError(BifocalError):
     """A picture cannot be read, or is not one that can be encoded."""
 
 
+class PictureWarning(UserWarning):
+    """A picture is coded or written, but not all of it: it had 16 bits a channel, or metadata had no place.
+
+    Whoever asks for ``strict=True`` gets a :class:`PictureError` instead of the first kind.
+    """
+
+
 class OutputError(BifocalError):
     """A result cannot be written."""
 

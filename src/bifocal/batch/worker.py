@@ -6,15 +6,19 @@ loads its model when the first file needs it, in the process where that happens.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bifocal import __version__
+from bifocal.batch.manifest import Record, stamp
 from bifocal.errors import BifocalError, OptionError
 from bifocal.pictures import remote
 from bifocal.pictures.paths import Pair
@@ -25,10 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One file to work on. ``replace`` says whether what stands at its target may go."""
+    """One file to work on. ``replace`` says whether what stands at its target may go.
+
+    With a ``key`` (of :meth:`Worker.about`) the outcome carries a record for the manifest; a file whose last
+    record is ``before`` is kept if nothing about it has changed.
+    """
 
     pair: Pair
     replace: bool = True
+    key: str = ""
+    before: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,7 @@ class Outcome:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     error: str = ""
+    record: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -79,12 +90,39 @@ class Worker:
         try:
             with warnings.catch_warnings(record=True) as words:
                 warnings.simplefilter("always", UserWarning)
-                result = self._result(task)
+                outcome = self._result(task)
         except Exception as error:  # the next file is not to suffer for this one
-            return Outcome(task.pair, "failed", error=reason(error, task.pair))
+            outcome = Outcome(task.pair, "failed", error=reason(error, task.pair))
         notes = tuple(str(word.message) for word in words)
-        seconds = time.perf_counter() - begun
-        return Outcome(task.pair, "done", **result, seconds=seconds, notes=notes)
+        return replace(outcome, seconds=time.perf_counter() - begun, notes=notes)
+
+    def model_folders(self) -> list[Path]:
+        """The models that results may depend on.
+
+        :raises ModelError: if there is no such model.
+        """
+        from bifocal.runtime.registry import DEFAULT_MODEL, installed, model_folder
+
+        if self.model is None and self.verb == "decode":  # whichever a stream names
+            return [card.folder for card in installed()]
+        return [model_folder(self.model or DEFAULT_MODEL)]
+
+    def about(self) -> dict[str, Any]:
+        """What results depend on beside their sources: release, options and the model's bytes; and a ``key``
+        of these, under which results are the same bytes.
+
+        :raises OptionError: if an option is of a kind whose content we cannot tell.
+
+        >>> Worker("encode", {"quality": 40}).about()["options"]
+        {'quality': 40}
+        """
+        about = {
+            "bifocal": __version__,
+            "verb": self.verb,
+            "options": {name: _plain(value) for name, value in sorted(self.options.items())},
+            "models": [_folder_digest(folder) for folder in self.model_folders()],
+        }
+        return {**about, "key": blake2b(json.dumps(about).encode(), digest_size=8).hexdigest()}
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
         """Columns in, columns out: what ``map_batches`` of Ray and its like call.
@@ -101,26 +139,43 @@ class Worker:
             **{name: [getattr(outcome, name) for outcome in outcomes] for name in columns},
         }
 
-    def _result(self, task: Task) -> dict[str, Any]:
-        from bifocal import api
-
+    def _result(self, task: Task) -> Outcome:
         pair = task.pair
+        before = (
+            stamp(pair.source) if task.key else ""
+        )  # ahead of reading: a change meanwhile shows next time
+        called = remote.split(pair.target)[1]
+        if task.before and task.before == Record(pair.name, called, before, task.before.result, task.key):
+            if remote.exists(pair.target) and stamp(pair.target) == task.before.result:
+                return Outcome(pair, "kept")
         if not task.replace and remote.exists(pair.target):
             raise OptionError(
-                f"{pair.target} exists already and is not of this run. Say --force to replace it."
+                f"{pair.target} exists already and is not of this run. Say --force to replace it, or name "
+                "another folder."
             )
         remote.make_folder(pair.target)
         with remote.fetched(pair.source) as source, remote.sent(pair.target) as target:
-            act: Callable[..., Any] = api.encode_file if self.verb == "encode" else api.decode_file
-            made = act(source, target, model=self._model(source), **self.options)
+            made = self._act(source, target)
             sizes = source.stat().st_size, target.stat().st_size
-        return {
-            "width": made.width,
-            "height": made.height,
-            "gray": made.gray,
-            "bytes_in": sizes[0],
-            "bytes_out": sizes[1],
-        }
+        if task.key:
+            record = Record(pair.name, called, before, stamp(pair.target), task.key)
+        return Outcome(
+            pair,
+            "done",
+            width=made.width,
+            height=made.height,
+            gray=made.gray,
+            bytes_in=sizes[0],
+            bytes_out=sizes[1],
+            record=record if task.key else None,
+        )
+
+    def _act(self, source: Path, target: Path) -> Any:
+        """What :func:`bifocal.encode_file` or :func:`bifocal.decode_file` returns."""
+        from bifocal import api
+
+        act: Callable[..., Any] = api.encode_file if self.verb == "encode" else api.decode_file
+        return act(source, target, model=self._model(source), **self.options)
 
     def _model(self, source: Path) -> Model:
         """The model for a file, with our number of threads; the same object for the next file."""
@@ -141,6 +196,30 @@ def _loaded(folder: Path, threads: int | None) -> Model:
     from bifocal.runtime.model import Model
 
     return Model.load(folder, threads=threads)
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON tells it; a file by what is in it.
+
+    :raises OptionError: if the value is of a kind whose content we cannot tell.
+    """
+    if isinstance(value, Path):
+        return f"{value.name}, {stamp(os.fspath(value))}"
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise OptionError(
+        f"a run over many files cannot take {value!r} as an option: give text, numbers or a pathlib.Path."
+    )
+
+
+def _folder_digest(folder: Path) -> str:
+    digest = blake2b(digest_size=8)
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def reason(error: Exception, pair: Pair) -> str:

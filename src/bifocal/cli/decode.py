@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from bifocal.cli.many import Errors, Jobs, Resume, Shard, run_many
+
 
 def decode(
     inputs: Annotated[
@@ -24,12 +26,25 @@ def decode(
             help="The folder of a packed model; by default the installed one that the stream names."
         ),
     ] = None,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    shard: Shard = "1/1",
+    errors: Errors = None,
     force: Annotated[bool, typer.Option("--force", help="Replace pictures that exist already.")] = False,
 ) -> None:
     """Decode .bfc streams to pictures."""
     from bifocal.batch import Worker
-    from bifocal.cli.many import run_many
 
     options: dict[str, Any] = {}  # keyword arguments of bifocal.decode_file
     worker = Worker("decode", options, model=model)
-    run_many(worker, inputs, output, replace=force, suffix=f".{suffix.lstrip('.')}")
+    run_many(
+        worker,
+        inputs,
+        output,
+        replace=force,
+        jobs=jobs,
+        resume=resume,
+        shard=shard,
+        errors=errors,
+        suffix=f".{suffix.lstrip('.')}",
+    )

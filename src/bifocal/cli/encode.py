@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bifocal.cli.many import Errors, Jobs, Resume, Shard, run_many
+
 
 def encode(
     inputs: Annotated[
@@ -22,11 +24,23 @@ def encode(
         str, typer.Option(help="An installed model, or the folder of a packed one.")
     ] = "lowfirst",
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 64.")] = 2048,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    shard: Shard = "1/1",
+    errors: Errors = None,
     force: Annotated[bool, typer.Option("--force", help="Replace streams that exist already.")] = False,
 ) -> None:
     """Encode pictures as .bfc streams."""
     from bifocal.batch import Worker
-    from bifocal.cli.many import run_many
 
     options = {"quality": quality, "tile": tile}  # keyword arguments of bifocal.encode_file
-    run_many(Worker("encode", options, model=model), inputs, output, replace=force)
+    run_many(
+        Worker("encode", options, model=model),
+        inputs,
+        output,
+        replace=force,
+        jobs=jobs,
+        resume=resume,
+        shard=shard,
+        errors=errors,
+    )

@@ -1,61 +1,181 @@
 """What ``encode`` and ``decode`` share: a progress bar, a line for a result, and an exit status that tells.
 
-0: all done. 1: files failed. 2: nothing was tried, since the command line or its files contradict each other.
+0: all is well. 1: files failed. 2: nothing was tried, since the command line or its files contradict each
+other. 130: stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
+import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bifocal.cli.launch import complain
-from bifocal.errors import BifocalError
+from bifocal.errors import BifocalError, OptionError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from bifocal.batch import Outcome, Worker
+
+#: Rows of the table of errors; ``--errors`` writes all.
+ROWS = 50
+
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, help="Processes to work with; they share the processors.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was stopped: finished files are kept.")
+]
+Shard = Annotated[str, typer.Option(help="Work on the i-th of n parts, such as 2/8.", metavar="I/N")]
+Errors = Annotated[
+    Path | None, typer.Option("--errors", help="Write the files that failed, and why, to this JSON file.")
+]
+
+
+@dataclass
+class _Display:
+    """What the user sees of a run while it goes."""
+
+    verb: str
+    total: int = 0
+    begun: float = 0.0
+    counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "kept": 0, "failed": 0})
+    failed: list[Outcome] = field(default_factory=list)
+    bar: Progress | None = None
+
+    def start(self, total: int) -> None:
+        self.total, self.begun = total, time.monotonic()
+        if total > 1 and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                redirect_stdout=sys.stdout.isatty(),  # piped lines stay in the pipe
+            )
+            self.bar.add_task(self.verb.removesuffix("e") + "ing", total=total, rate="")
+            self.bar.start()
+
+    def show(self, outcome: Outcome) -> None:
+        self.counts[outcome.state] += 1
+        for note in outcome.notes:
+            print(f"bifocal: {note}", file=sys.stderr)
+        if outcome.state == "failed":
+            self.failed.append(outcome)
+        elif outcome.state == "done":
+            print(_line(outcome, self.verb), flush=True)
+        if self.bar:
+            rate = sum(self.counts.values()) / max(time.monotonic() - self.begun, 1e-9)
+            self.bar.update(self.bar.task_ids[0], advance=1, rate=f"{rate:.1f} files/s")
+
+    def stop(self) -> None:
+        if self.bar:
+            self.bar.stop()
+        if self.total == 1:
+            for outcome in self.failed:
+                print(f"bifocal: {outcome.error}", file=sys.stderr)
+        elif self.total > 1:
+            self._table()
+            print(f"bifocal: {self._summary()}", file=sys.stderr)
+
+    def _table(self) -> None:
+        rows = self.failed[:ROWS]
+        width = min(60, max((len(outcome.pair.source) for outcome in rows), default=0))
+        for outcome in rows:
+            why = outcome.error.removeprefix(outcome.pair.source).lstrip(": ")
+            print(f"  {outcome.pair.source:<{width}}  {why}", file=sys.stderr)
+        if len(self.failed) > ROWS:
+            print(f"  … and {len(self.failed) - ROWS} more; --errors FILE writes all.", file=sys.stderr)
+
+    def _summary(self) -> str:
+        seconds = time.monotonic() - self.begun
+        told = [f"{self.counts['done']} of {self.total} files {self.verb}d in {seconds:.1f} s"]
+        if self.counts["done"]:
+            told[0] += f" ({self.counts['done'] / max(seconds, 1e-9):.1f} a second)"
+        if self.counts["kept"]:
+            told.append(f"{self.counts['kept']} finished before")
+        if self.failed:
+            told.append(f"{len(self.failed)} of {self.total} files failed")
+        return ", ".join(told) + "."
 
 
 def run_many(
-    worker: Worker, inputs: Sequence[str], output: str | None, *, replace: bool, suffix: str = ""
+    worker: Worker,
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    suffix: str = "",
+    jobs: int,
+    resume: bool,
+    shard: str,
+    replace: bool,
+    errors: Path | None,
 ) -> None:
-    """Run a worker over files and print what became of them; leave with status 1 or 2 if not all is well."""
+    """Run a worker over files, print what became of them, and leave with a status that tells."""
     from bifocal import batch
 
-    started = False
-
-    def start(total: int) -> None:
-        nonlocal started
-        started = True
-        bar.__enter__()
-
-    bar: AbstractContextManager[Any] = nullcontext()
+    display = _Display(worker.verb)
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # what stops jobs on clusters: as clean as Ctrl-C
+    settings: dict[str, Any] = {"suffix": suffix, "jobs": jobs, "resume": resume, "replace": replace}
+    status = 0
     try:
-        report = batch.run(
-            worker, inputs, output, suffix=suffix, replace=replace, on_start=start, on_outcome=_show
+        batch.run(
+            worker,
+            inputs,
+            output,
+            shard=_shard(shard),
+            **settings,
+            on_start=display.start,
+            on_outcome=display.show,
         )
+        status = 1 if display.failed else 0
     except BifocalError as error:
+        status = 1 if display.total else 2
         complain(error)
-        raise typer.Exit(1 if started else 2) from error
-    if report.failed:
-        total = report.done + report.kept + len(report.failed)
-        if total > 1:
-            print(f"bifocal: {len(report.failed)} of {total} files failed.", file=sys.stderr)
-        raise typer.Exit(1)
+    except KeyboardInterrupt:
+        status = 130
+        print("bifocal: stopped. The same command with --resume goes on.", file=sys.stderr)
+    finally:
+        display.stop()
+    if errors is not None and status != 2:
+        _write_errors(errors, display.failed)
+    if status:
+        raise typer.Exit(status)
 
 
-def _show(outcome: Outcome) -> None:
-    pair = outcome.pair
-    for note in outcome.notes:
-        print(f"bifocal: {note}", file=sys.stderr)
-    if outcome.state == "failed":
-        print(f"bifocal: {outcome.error}", file=sys.stderr)
-    elif pair.target.endswith(".bfc"):
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal()):
+        raise OptionError(f"--shard is '{text}'; say 1/4 for the first of four parts.")
+    return int(part), int(parts)
+
+
+def _line(outcome: Outcome, verb: str) -> str:
+    told = f"{outcome.pair.source} → {outcome.pair.target}  "
+    if verb == "encode":
         bpp = 8 * outcome.bytes_out / (outcome.width * outcome.height)
-        print(f"{pair.source} → {pair.target}  {outcome.bytes_out:,} bytes  {bpp:.3f} bpp", flush=True)
-    else:
-        kind = " gray" if outcome.gray else ""
-        print(f"{pair.source} → {pair.target}  {outcome.width}×{outcome.height}{kind}", flush=True)
+        return f"{told}{outcome.bytes_out:,} bytes  {bpp:.3f} bpp"
+    return f"{told}{outcome.width}×{outcome.height}{' gray' if outcome.gray else ''}"
+
+
+def _write_errors(path: Path, failed: Sequence[Outcome]) -> None:
+    rows = [
+        {"file": outcome.pair.source, "target": outcome.pair.target, "error": outcome.error}
+        for outcome in failed
+    ]
+    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

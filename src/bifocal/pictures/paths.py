@@ -6,6 +6,7 @@ A path is a string here, since it may be a URL. Names are kept, not paths: a mil
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -32,6 +33,7 @@ class Found:
     root: str
     place: str
     names: Sequence[str]
+    is_folder: bool
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def many(self) -> bool:
+        """Whether a folder or several files were asked for."""
+        return len(self.found) > 1 or self.found[0].is_folder
 
     def __iter__(self) -> Iterator[Pair]:
         for found in self.found:
@@ -91,6 +98,11 @@ def shard_of(name: str, parts: int) -> int:
     """
     digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % parts + 1
+
+
+def part_prefix(name: str) -> str:
+    """How the names of unfinished files begin that are to become ``name``; they end in ``.part``."""
+    return f".{name[:40]}.{zlib.crc32(os.fsencode(name)):08x}."
 
 
 def pair_paths(
@@ -138,9 +150,9 @@ def pair_paths(
 def _found(path: str, is_folder: bool, place: str | None, wanted: Callable[[PurePath], bool]) -> Found:
     if is_folder:
         names = [name for name in remote.find(path) if wanted(PurePosixPath(name))]
-        return Found(path, place or path, names)
+        return Found(path, place or path, names, True)
     root, name = remote.split(path)
-    return Found(root, place or root, [name])
+    return Found(root, place or root, [name], False)
 
 
 def _refuse_collisions(pairs: Pairs, replace: bool) -> None:

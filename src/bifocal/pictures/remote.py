@@ -139,10 +139,34 @@ def read(path: str) -> bytes:
         return bytes(store.cat_file(place)) if store.exists(place) else b""
 
 
-def remove(path: str) -> None:
+def beside(path: str) -> list[str]:
+    """Names of the files in the remote folder where ``path`` is."""
+    folder, _ = split(path)
+    store, place = _open(folder)
+    with _told(folder, "listed"):
+        there = store.ls(place, detail=False) if store.isdir(place) else []
+    return [name.rstrip("/").rpartition("/")[2] for name in there]
+
+
+def put(copy: Path, path: str) -> None:
+    """Send a file to a remote place so that nobody sees half of it.
+
+    :raises RemoteError: if it cannot be written.
+    """
     store, place = _open(path)
-    with _told(path, "removed"):
-        store.rm_file(place)
+    names = (store.protocol,) if isinstance(store.protocol, str) else store.protocol
+    with _told(path, "written"):
+        if WHOLE_PUTS.intersection(names):
+            store.put_file(os.fspath(copy), place)
+            return
+        unfinished = f"{place}.{uuid4().hex[:8]}.part"
+        try:
+            store.put_file(os.fspath(copy), unfinished)
+            store.mv(unfinished, place)
+        except Exception:
+            if store.exists(unfinished):
+                store.rm_file(unfinished)
+            raise
 
 
 @contextmanager
@@ -174,29 +198,11 @@ def sent(path: str | os.PathLike[str]) -> Iterator[Path]:
     if not is_url(path):
         yield Path(path)
         return
-    store, place = _open(path)
     with tempfile.TemporaryDirectory(prefix="bifocal-") as folder:
         copy = Path(folder, _local_name(path))
         with _renamed(copy, path):
             yield copy
-        with _told(path, "written"):
-            put(store, copy, place)
-
-
-def put(store: Any, copy: Path, place: str) -> None:
-    """Send a file to a store so that nobody sees half of it."""
-    names = (store.protocol,) if isinstance(store.protocol, str) else store.protocol
-    if WHOLE_PUTS.intersection(names):
-        store.put_file(os.fspath(copy), place)
-        return
-    beside = f"{place}.{uuid4().hex[:8]}.part"
-    try:
-        store.put_file(os.fspath(copy), beside)
-        store.mv(beside, place)
-    except Exception:
-        if store.exists(beside):
-            store.rm_file(beside)
-        raise
+        put(copy, path)
 
 
 def _local_name(path: str) -> str:
