@@ -10,7 +10,7 @@ from tests.conformance.spec_decoder import Reader, parse, require
 
 def read_alpha(data: bytes) -> list[list[int]]:
     """Alpha of a stream's picture, the chunk `alph` of section 4; 255 everywhere without one."""
-    reader = Reader(data, 17)  # magic, version, flags, wire id 1 and fingerprint, release: read by `parse`
+    reader = Reader(data, 18)  # magic, version, flags, wire id 1 and fingerprint, release: read by `parse`
     width, height = reader.varint(1, 2**24 - 1), reader.varint(1, 2**24 - 1)
     alpha, stream = [[255] * width for _ in range(height)], parse(data)
     reader = Reader(stream.metadata.get("alph", b"\0" * len(stream.tiles)))

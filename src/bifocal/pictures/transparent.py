@@ -59,7 +59,8 @@ def _pull(
     wide = weight if colours.ndim == 2 else weight[:, :, None]
     sums = _halve(colours * wide)
     share = np.maximum(count, 1)
-    coarse = _pull(sums / (share if colours.ndim == 2 else share[:, :, None]), np.minimum(count, 1), far)
+    means = np.asarray(sums / (share if colours.ndim == 2 else share[:, :, None]), np.float32)
+    coarse = _pull(means, np.minimum(count, 1), far)
     finer = coarse.repeat(2, 0)[:h].repeat(2, 1)[:, :w]
     return np.where(wide > 0, colours, finer)
 

@@ -114,7 +114,7 @@ def _chunk(name: bytes, value: bytes) -> bytes:
     return struct.pack(">I", len(value)) + name + value + struct.pack(">I", zlib.crc32(name + value))
 
 
-def _read_png(png: memoryview, h: int, w: int) -> NDArray[np.uint8]:
+def _read_png(png: bytes | memoryview, h: int, w: int) -> NDArray[np.uint8]:
     data = bytes(png)
     start = _SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 0, 0, 0, 0))
     stop = _chunk(b"IEND", b"")

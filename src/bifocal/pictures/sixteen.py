@@ -1,0 +1,147 @@
+"""Pictures with more than 8 bits a channel: found, read exactly, and rounded to the 8 that Bifocal codes.
+
+Pillow has no 16-bit colour: it drops the low byte of every channel without a word. The bytes are there,
+though: read once as big-endian and once as little-endian numbers, the file gives both, and 16 bits become 8
+by rounding (65535 is 255, so ``v / 257``). What cannot be had in this way is refused rather than cut.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal.errors import PictureError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_COLOUR = re.compile(r"(RGB|RGBA|RGBX|RGBa);16([BLN])")
+_OTHER_END = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_WHITE_IS_ZERO, _SEPARATE_PLANES = 0, 2
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR = 258, 262, 284
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How Pillow will unpack the file's pixels, such as ``RGB;16B``; empty once the image is loaded.
+
+    >>> from PIL import Image
+    >>> raw_mode(Image.new("RGB", (2, 2)))
+    ''
+    """
+    for tile in getattr(image, "tile", ()):
+        arguments = tile[3]
+        first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+        return first if isinstance(first, str) else ""
+    return ""
+
+
+def bits(image: Image.Image, file: IO[bytes] | None = None) -> int:
+    """Bits a channel of a picture that is open and not yet loaded; 8 stands for 8 and fewer.
+
+    AVIF and JPEG 2000 say it in ``file`` only, which is left at its beginning.
+    """
+    if image.format == "TIFF":
+        return max(8, *_sizes(image))
+    if image.mode.startswith("I;16") or ";16" in raw_mode(image).replace("BGR;16", ""):
+        return 16
+    for tile in getattr(image, "tile", ()):
+        if tile[0] == "SGI16" or (tile[0].startswith("ppm") and tile[3][1] > 255):
+            return 16
+    if image.mode == "I" and image.format in ("PPM", "PNG"):
+        return 16
+    if file is not None and image.format in ("AVIF", "JPEG2000"):
+        file.seek(0)
+        head = file.read(1 << 16)
+        file.seek(0)
+        return _bits_of_avif(head) if image.format == "AVIF" else _bits_of_jpeg2000(head)
+    return 8
+
+
+def _sizes(image: Any) -> tuple[int, ...]:
+    """BitsPerSample of a TIFF: what Pillow unpacks as can be less, where planes are separate."""
+    sizes = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))
+    return tuple(int(size) for size in sizes) if isinstance(sizes, tuple) else (int(sizes),)
+
+
+def _bits_of_avif(head: bytes) -> int:
+    """The AV1 configuration box: its third byte flags high bit depth, then twelve bits."""
+    at = head.find(b"av1C")
+    flags = head[at + 6] if 0 <= at < len(head) - 6 else 0
+    return 12 if flags & 0x60 == 0x60 else 10 if flags & 0x40 else 8
+
+
+def _bits_of_jpeg2000(head: bytes) -> int:
+    """The SIZ marker: 38 bytes after the start of the codestream, depth of the first channel less one."""
+    at = head.find(b"\xff\x4f\xff\x51") + 42
+    return max(8, (head[at] & 0x7F) + 1) if 42 <= at < len(head) else 8
+
+
+def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Integers of 0 to 65535, rounded to 0 to 255.
+
+    >>> eight_bits(np.array([0, 128, 129, 32767, 65535], np.uint16)).tolist()
+    [0, 0, 1, 127, 255]
+    """
+    return np.asarray((np.clip(values, 0, 65535).astype(np.uint32) + 128) // 257, np.uint8)
+
+
+def gray_sixteen(image: Image.Image, *, white: int = 65535) -> NDArray[np.uint8]:
+    """A loaded gray picture of 16 bits (modes ``I;16…``, or ``I`` of PGM) as 8 bits ``[h, w]``, or with
+    alpha ``[h, w, 2]`` where one value is declared transparent."""
+    values = np.asarray(image).astype(np.int64)
+    gray = eight_bits(values * 65535 // white)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        gray = 255 - gray  # Pillow turns 8 bits the right way round, and leaves 16 as they are
+    clear = image.info.get("transparency")
+    return gray if clear is None else np.dstack([gray, np.where(values == clear, 0, 255).astype(np.uint8)])
+
+
+def colour_sixteen(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
+    """An open PNG or TIFF of 16 bits as 8 bits ``[h, w, 2]`` (gray, alpha), ``[h, w, 3]`` or ``[h, w, 4]``.
+
+    None if the picture is not one of those; ``file`` is what ``image`` was opened from.
+
+    :raises PictureError: if the low bytes cannot be had.
+    """
+    from PIL import Image as pillow
+
+    raw = raw_mode(image)
+    if raw == "LA;16B":
+        image.tile = [image.tile[0]._replace(args="RGBA")]  # four bytes a pixel, as they are
+        both = np.asarray(image).astype(np.uint16)
+        return eight_bits(both[:, :, ::2] << 8 | both[:, :, 1::2])
+    if getattr(image, "tag_v2", {}).get(_PLANAR) == _SEPARATE_PLANES:
+        raise PictureError(
+            "it has 16 bits a channel in separate planes, of which Pillow reads the upper 8 only. Save it as "
+            "PNG, or as TIFF with interleaved channels."
+        )
+    kind = _COLOUR.fullmatch(raw)
+    if kind is None or image.format not in ("PNG", "TIFF"):
+        return None
+    values = _load(image, raw).astype(np.uint16) << 8
+    file.seek(0)
+    with pillow.open(file, formats=(image.format,)) as other:
+        values |= _load(other, f"{kind[1]};16{_OTHER_END[kind[2]]}")
+    if kind[1] == "RGBa":
+        share = np.maximum(values[:, :, 3:].astype(np.float64), 1) / 65535  # colours are multiplied by alpha
+        values[:, :, :3] = np.rint(np.minimum(values[:, :, :3] / share, 65535))
+    clear = image.info.get("transparency")
+    if clear is not None and values.shape[2] == 3:
+        opaque = (values != np.asarray(clear)).any(2, keepdims=True)
+        values = np.concatenate([values, opaque.astype(np.uint16) * 65535], 2)
+    return eight_bits(values)
+
+
+def _load(image: Any, raw: str) -> NDArray[np.uint8]:
+    """The upper bytes of every channel, where ``raw`` says which end of a number is the upper."""
+    raw = raw.replace("RGBa", "RGBA")  # not divided by alpha: that is done on all 16 bits
+    image.tile = [
+        tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
+        for tile in image.tile
+    ]
+    image.load()
+    return np.asarray(image)
