@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import SupportsIndex
 
 from bifocal.errors import ModelMissing, OptionError, OutputError
+from bifocal.pictures import remote
 from bifocal.pictures.convert import PictureLike, as_picture
 from bifocal.pictures.files import is_picture_name, read_picture, write_atomically, write_picture
 from bifocal.runtime.decoding import check_box, check_scale, decode_pixels
@@ -158,6 +159,8 @@ def encode_file(
 ) -> StreamInfo:
     """Encode a picture file into a stream file, written whole or not at all; say what was written.
 
+    Both may be URLs (``s3://…``, ``https://…``), with the ``remote`` extra.
+
     :raises OutputError: if ``target`` cannot be written, is ``source``, or is named like a picture.
     """
     _refuse_same(source, target)
@@ -165,8 +168,10 @@ def encode_file(
         raise OutputError(
             f"{os.fspath(target)} is named like a picture, but a stream is written. Call it .bfc."
         )
-    data = encode(read_picture(source), quality, model=model, tile=tile)
-    write_atomically(target, data)
+    with remote.fetched(source) as file:
+        data = encode(read_picture(file), quality, model=model, tile=tile)
+    with remote.sent(target) as file:
+        write_atomically(file, data)
     return info(data)
 
 
@@ -181,16 +186,18 @@ def decode_file(
 ) -> Picture:
     """Decode a stream file; with ``target``, write the picture too, in the format that its suffix names.
 
-    ``box`` and ``scale`` as in :func:`decode`; only the ranges of the file that they need are read.
+    ``box`` and ``scale`` as in :func:`decode`; only the ranges of the file that they need are read. Both files
+    may be URLs, with the ``remote`` extra.
 
     :raises OutputError: if ``target`` cannot be written, or is ``source``.
     """
     if target is not None:
         _refuse_same(source, target)
-    with open(source, "rb") as file:
-        picture = decode(file, model=model, limits=limits, box=box, scale=scale)
+    with remote.opened(source) as stream:
+        picture = decode(stream, model=model, limits=limits, box=box, scale=scale)
     if target is not None:
-        write_picture(picture, target)
+        with remote.sent(target) as file:
+            write_picture(picture, file)
     return picture
 
 
@@ -221,7 +228,10 @@ def _whole(quality: SupportsIndex) -> int:
 
 
 def _refuse_same(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    if Path(source).resolve() == Path(target).resolve():
+    one, other = remote.plain(source), remote.plain(target)
+    if one == other or (
+        not remote.is_url(one) and not remote.is_url(other) and Path(one).resolve() == Path(other).resolve()
+    ):
         raise OutputError(f"{os.fspath(target)} is the input; it is never overwritten. Name another output.")
 
 

@@ -154,9 +154,7 @@ class Worker:
                 "another folder."
             )
         remote.make_folder(pair.target)
-        with remote.fetched(pair.source) as source, remote.sent(pair.target) as target:
-            made = self._act(source, target)
-            sizes = source.stat().st_size, target.stat().st_size
+        made = self._act(pair.source, pair.target)
         if task.key:
             record = Record(pair.name, called, before, stamp(pair.target), task.key)
         return Outcome(
@@ -165,26 +163,27 @@ class Worker:
             width=made.width,
             height=made.height,
             gray=made.gray,
-            bytes_in=sizes[0],
-            bytes_out=sizes[1],
+            bytes_in=remote.size(pair.source),
+            bytes_out=remote.size(pair.target),
             record=record if task.key else None,
         )
 
-    def _act(self, source: Path, target: Path) -> Any:
+    def _act(self, source: str, target: str) -> Any:
         """What :func:`bifocal.encode_file` or :func:`bifocal.decode_file` returns."""
         from bifocal import api
 
         act: Callable[..., Any] = api.encode_file if self.verb == "encode" else api.decode_file
         return act(source, target, model=self._model(source), **self.options)
 
-    def _model(self, source: Path) -> Model:
+    def _model(self, source: str) -> Model:
         """The model for a file, with our number of threads; the same object for the next file."""
-        from bifocal import api
         from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
         from bifocal.stream import container
+        from bifocal.stream.source import FileBytes
 
         if self.model is None and self.verb == "decode":
-            header = container.read(api.read_stream(source)).header
+            with remote.opened(source) as file:
+                header = container.read(FileBytes(file)).header
             folder = find_card(header.wire_id, header.fingerprint, header.release).folder
         else:
             folder = model_folder(self.model or DEFAULT_MODEL)

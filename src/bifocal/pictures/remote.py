@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -132,6 +132,15 @@ def state(path: str) -> str:
     return " ".join([f"size={info.get('size')}", *told]) if told else ""
 
 
+def size(path: str) -> int:
+    """Bytes of a file."""
+    if not is_url(path):
+        return os.path.getsize(path)
+    store, place = _open(path)
+    with _told(path, "looked for"):
+        return int(store.size(place) or 0)
+
+
 def read(path: str) -> bytes:
     """A small remote file; nothing if there is none."""
     store, place = _open(path)
@@ -189,6 +198,22 @@ def fetched(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to read and seek in; of a remote one only the ranges are read that are asked for.
+
+    :raises RemoteError: if it cannot be read.
+    """
+    path = plain(path)
+    if not is_url(path):
+        with open(path, "rb") as file:
+            yield file
+        return
+    store, place = _open(path)
+    with _told(path, "read"), store.open(place, "rb") as file:
+        yield file
+
+
+@contextmanager
 def sent(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A local place for what will be at ``path``; it goes there, whole, when the block ends without an error.
 
@@ -232,7 +257,7 @@ def _told(url: str, done: str) -> Iterator[None]:
     """Every store raises errors of its own kinds; callers get one kind of ours."""
     try:
         yield
-    except BifocalError:
+    except (BifocalError, MemoryError):
         raise
     except Exception as error:
         why = str(error) or type(error).__name__
