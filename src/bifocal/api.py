@@ -15,11 +15,13 @@ from bifocal.errors import ModelMissing, OptionError, OutputError
 from bifocal.pictures import remote
 from bifocal.pictures.convert import PictureLike, as_picture
 from bifocal.pictures.files import is_picture_name, read_picture, write_atomically, write_picture
-from bifocal.runtime.decoding import check_box, check_scale, decode_pixels
+from bifocal.pictures.transparent import fill_transparent
+from bifocal.runtime.decoding import check_box, check_scale, decode_pixels, decode_transparency
 from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.model import Model
 from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
 from bifocal.stream import container
+from bifocal.stream.alpha import encode_alpha
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
 from bifocal.stream.source import FileBytes, SeekableFile, Source
 from bifocal.types import Picture
@@ -40,8 +42,8 @@ class StreamInfo:
 
     ``width`` and ``height`` in pixels, ``quality`` 1 to 100, ``tile`` the side of its ``tiles`` in pixels;
     ``bytes`` of the whole stream and ``bpp``, its bits per pixel; ``metadata`` the size of each chunk in
-    bytes; ``model`` the name of the installed model that reads it, or None; ``release`` the Bifocal release
-    that first shipped that model.
+    bytes, ``alpha`` that of its transparency, 0 for an opaque picture; ``model`` the name of the installed
+    model that reads it, or None; ``release`` the Bifocal release that first shipped that model.
     """
 
     width: int
@@ -53,6 +55,7 @@ class StreamInfo:
     tile: int
     tiles: int
     metadata: Mapping[str, int]
+    alpha: int
     model: str | None
     wire_id: int
     fingerprint: str
@@ -60,26 +63,36 @@ class StreamInfo:
 
 
 def encode(
-    picture: PictureLike, quality: int = 60, *, model: ModelLike = DEFAULT_MODEL, tile: int = TILE
+    picture: PictureLike,
+    quality: int = 60,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    tile: int = TILE,
+    strict: bool = False,
 ) -> bytes:
     """Encode a picture as a Bifocal stream.
 
-    :param picture: uint8 array ``[h, w, 3]`` (RGB) or ``[h, w]`` (gray), Pillow image or :class:`Picture`.
+    Transparency is coded without loss; colours under fully transparent pixels are not kept.
+
+    :param picture: uint8 array ``[h, w, 3]`` (RGB), ``[h, w, 4]`` (RGBA) or ``[h, w]`` (gray), Pillow image
+        or :class:`Picture`.
     :param quality: 1 (smallest file) to 100 (best picture).
     :param tile: side of the independently coded tiles in pixels, a multiple of 64; no tile may exceed 4 Mi
         pixels.
-    :raises PictureError: if the picture is of a kind that is not coded (alpha, 16 bits, CMYK).
+    :param strict: refuse a picture of more than 8 bits a channel, which is otherwise rounded to 8 with a
+        :class:`~bifocal.errors.PictureWarning`.
+    :raises PictureError: if the picture is of a kind that is not coded (CMYK, floating point).
     :raises OptionError: if ``quality`` or ``tile`` is out of range.
 
     >>> import numpy
     >>> len(encode(numpy.zeros((64, 64), numpy.uint8), quality=10)) < 200
     True
     """
-    taken = as_picture(picture)
+    taken = as_picture(picture, strict=strict)
     quality = _whole(quality)
     container.check_options(taken.width, taken.height, quality, tile)
-    encoder = Encoder(taken.pixels, _load(model), tile=tile)
-    return encoder.encode(quality, metadata=taken.metadata)
+    encoder = Encoder(fill_transparent(taken.pixels, taken.alpha), _load(model), tile=tile)
+    return encoder.encode(quality, metadata=_chunks(taken, tile))
 
 
 def decode(
@@ -116,8 +129,10 @@ def decode(
     box, reduction = check_box(box, header.width, header.height), check_scale(scale)
     if model is None:
         model = find_card(header.wire_id, header.fingerprint, header.release).folder
+    alpha = decode_transparency(parsed, box=box, reduction=reduction)
     pixels = decode_pixels(parsed, _load(model), box=box, reduction=reduction)
-    return Picture(pixels, parsed.metadata)
+    metadata = {key: value for key, value in parsed.metadata.items() if key != container.ALPHA}
+    return Picture(pixels, metadata, alpha)
 
 
 def info(data: StreamLike, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
@@ -131,7 +146,7 @@ def info(data: StreamLike, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
     """
     source = _source(data)
     parsed = container.read(source, limits)
-    header = parsed.header
+    header, sizes = parsed.header, {key: len(value) for key, value in parsed.metadata.items()}
     return StreamInfo(
         width=header.width,
         height=header.height,
@@ -141,7 +156,8 @@ def info(data: StreamLike, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
         bpp=8 * len(source) / (header.width * header.height),
         tile=header.tile,
         tiles=len(parsed.tiles),
-        metadata={key: len(value) for key, value in parsed.metadata.items()},
+        metadata={key: size for key, size in sizes.items() if key != container.ALPHA},
+        alpha=sizes.get(container.ALPHA, 0),
         model=_name(header),
         wire_id=header.wire_id,
         fingerprint=header.fingerprint.hex(),
@@ -156,6 +172,7 @@ def encode_file(
     *,
     model: ModelLike = DEFAULT_MODEL,
     tile: int = TILE,
+    strict: bool = False,
 ) -> StreamInfo:
     """Encode a picture file into a stream file, written whole or not at all; say what was written.
 
@@ -169,7 +186,7 @@ def encode_file(
             f"{os.fspath(target)} is named like a picture, but a stream is written. Call it .bfc."
         )
     with remote.fetched(source) as file:
-        data = encode(read_picture(file), quality, model=model, tile=tile)
+        data = encode(read_picture(file, strict=strict), quality, model=model, tile=tile)
     with remote.sent(target) as file:
         write_atomically(file, data)
     return info(data)
@@ -186,8 +203,8 @@ def decode_file(
 ) -> Picture:
     """Decode a stream file; with ``target``, write the picture too, in the format that its suffix names.
 
-    ``box`` and ``scale`` as in :func:`decode`; only the ranges of the file that they need are read. Both files
-    may be URLs, with the ``remote`` extra.
+    ``box`` and ``scale`` as in :func:`decode`; only the ranges of the file that they need are read. Both
+    files may be URLs, with the ``remote`` extra.
 
     :raises OutputError: if ``target`` cannot be written, or is ``source``.
     """
@@ -216,6 +233,12 @@ def _source(data: StreamLike) -> Source:
         f"a stream is given as bytes or as a seekable binary file, not as a {type(data).__name__}. For a "
         "path: decode_file(path)."
     )
+
+
+def _chunks(picture: Picture, tile: int) -> Mapping[str, bytes]:
+    """What the stream holds beside the pixels: metadata, and transparency if there is any."""
+    alpha = b"" if picture.alpha is None else encode_alpha(picture.alpha, tile)
+    return {**picture.metadata, container.ALPHA: alpha} if alpha else picture.metadata
 
 
 def _whole(quality: SupportsIndex) -> int:

@@ -30,5 +30,7 @@ def info(
         print(f"  size      {about.bytes:,} bytes, {about.bpp:.3f} bits per pixel")
         name = about.model or f"not installed; first shipped with Bifocal {about.release}"
         print(f"  model     {about.fingerprint} (wire id {about.wire_id}), {name}")
+        if about.alpha:
+            print(f"  alpha     {about.alpha:,} bytes")
         for key, size in about.metadata.items():
             print(f"  metadata  {key}, {size:,} bytes")

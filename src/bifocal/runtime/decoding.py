@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from bifocal.errors import OptionError
 from bifocal.pictures.windows import Box
-from bifocal.runtime.model import REDUCTIONS, Model
-from bifocal.stream.container import Container
+from bifocal.runtime.model import REDUCTIONS, Model, reduce_box
+from bifocal.stream.alpha import decode_alpha
+from bifocal.stream.container import ALPHA, Container
 from bifocal.stream.plan import low_groups
 from bifocal.stream.tiles import TileReader
 
@@ -33,6 +34,25 @@ def decode_pixels(
         box=box,
         reduction=reduction,
     )
+
+
+def decode_transparency(
+    stream: Container, *, box: Box | None = None, reduction: int = 1
+) -> NDArray[np.uint8] | None:
+    """Alpha uint8 ``[h, w]`` of the same pixels; None if the stream has none. Smaller alpha is averaged."""
+    header, chunk = stream.header, stream.metadata.get(ALPHA)
+    if chunk is None:
+        return None
+    part = reduce_box(box or (0, 0, header.width, header.height), reduction)
+    left, top, right, bottom = (side * reduction for side in part)
+    seen = left, top, min(right, header.width), min(bottom, header.height)
+    alpha = decode_alpha(chunk, header.width, header.height, header.tile, seen)
+    if reduction == 1:
+        return alpha
+    below, beside = bottom - seen[3], right - seen[2]  # the last row and column of averages reach outside
+    alpha = np.pad(alpha, ((0, below), (0, beside)), mode="edge")
+    blocks = alpha.reshape(part[3] - part[1], reduction, part[2] - part[0], reduction)
+    return np.asarray((blocks.sum((1, 3), dtype=np.uint32) + reduction**2 // 2) // reduction**2, np.uint8)
 
 
 def check_box(box: Sequence[int] | None, width: int, height: int) -> Box | None:
