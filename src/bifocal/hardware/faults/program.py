@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,25 +54,26 @@ class Program:
     hold_at: dict[int, int]
     edge_op: tuple[int, ...]
 
-    @cached_property
-    def live(self) -> tuple[frozenset[int], ...]:
-        """For every place between operations, from 0 to n: the slots whose value is read later."""
+    def live_at_ends(self) -> list[frozenset[int]]:
+        """For every chunk, the slots whose value is read after it."""
         state = set(self.states.tolist())
         reads: dict[int, set[int]] = {self.compare_at: set(self.outputs.tolist())}
         for place, slots in zip(self.gate_end, self.gate_inputs, strict=True):
             reads.setdefault(place, set()).update(slots)  # a fault may need an input that the table ignores
-        live = state | reads.get(len(self.ops), set())
-        before = [frozenset(live)]
-        for place in range(len(self.ops) - 1, -1, -1):
-            code, target, *operands = self.ops[place].tolist()
-            if code == SKIP:
-                live.add(operands[0])
-            else:
-                live.discard(target)
-                live.update(operands[: 3 if code == MUX else 1 if code in (NOT, COPY) else 2])
+        live, found = set(state), {}
+        ops = self.ops.tolist()
+        for place in range(len(ops), -1, -1):
+            if place < len(ops):
+                code, target, *operands = ops[place]
+                if code == SKIP:
+                    live.add(operands[0])
+                else:
+                    live.discard(target)
+                    live.update(operands[: 3 if code == MUX else 1 if code in (NOT, COPY) else 2])
             live |= reads.get(place, set())
-            before.append(frozenset(live))
-        return tuple(reversed(before))
+            if place in self.chunks:
+                found[place] = frozenset(live)
+        return [found[place] for place in self.chunks[1:]]
 
 
 def lower(netlist: Netlist) -> Program:
