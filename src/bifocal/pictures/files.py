@@ -151,7 +151,7 @@ def write_picture(picture: Picture, path: str | os.PathLike[str]) -> None:
         warnings.warn(f"{path}: {reason}.", PictureWarning, stacklevel=2)
     buffer = io.BytesIO()
     try:
-        to_pillow(picture).save(buffer, kind, **settings, **kept)
+        to_pillow(picture).save(buffer, kind, **{**settings, **kept})
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: Pillow cannot write it as {kind}: {error}.") from error
     write_atomically(path, buffer.getvalue())

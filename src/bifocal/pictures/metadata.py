@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXIF_PREFIX = b"Exif\0\0"
 
 _ORIENTATION = 0x0112
+_TIFF_XMP = 700
 _TURNED = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]")
 _NUMBERS = {1: "B", 3: "H", 4: "I"}  # EXIF types: byte, short, long
 
@@ -141,6 +142,9 @@ def save_settings(metadata: Mapping[str, bytes], kind: str) -> tuple[dict[str, A
             left_out.append(setting)
         else:
             settings |= setting
+    if {"exif", "tiffinfo"} <= set(settings):  # Pillow writes one of them: XMP becomes one more tag of EXIF
+        settings["exif"] = _loaded(settings["exif"])
+        settings["exif"][_TIFF_XMP] = settings.pop("tiffinfo")[_TIFF_XMP]
     return settings, left_out
 
 
@@ -155,10 +159,11 @@ def _setting(key: str, value: bytes, kind: str) -> dict[str, Any] | str:
         return f"{kind} holds no metadata: {name} of {len(value)} bytes is left out"
     if kind == "JPEG" and len(value) > _JPEG_ROOM[key]:
         return f"JPEG holds {_JPEG_ROOM[key]} bytes of it: {name} of {len(value)} bytes is left out"
-    if kind == "TIFF" and key == "exif":
-        return {"exif": value} if _loads(value) else f"{name} is damaged and is left out"
+    if kind == "TIFF" and key == "exif":  # libtiff, which compresses, cannot write EXIF's own directories
+        settings = {"exif": value, "compression": "raw"}
+        return settings if _loads(value) else f"{name} is damaged and is left out"
     if kind == "TIFF" and key == "xmp":
-        return {"tiffinfo": {700: value}}
+        return {"tiffinfo": {_TIFF_XMP: value}}
     if kind == "PNG" and key == "xmp":
         from PIL.PngImagePlugin import PngInfo
 
@@ -173,11 +178,15 @@ def _setting(key: str, value: bytes, kind: str) -> dict[str, Any] | str:
 
 def _loads(exif: bytes) -> bool:
     """Whether Pillow can take EXIF apart, as it must to write TIFF."""
-    from PIL import Image
-
     try:
-        tags = Image.Exif()
-        tags.load(exif)
-        return bool(tags.tobytes())
+        return bool(_loaded(exif).tobytes())
     except Exception:  # a dozen kinds, for what is simply damaged
         return False
+
+
+def _loaded(exif: bytes) -> Image.Exif:
+    from PIL import Image
+
+    tags = Image.Exif()
+    tags.load(exif)
+    return tags
