@@ -79,7 +79,7 @@ def test_one_bad_file_stops_no_other_and_the_status_tells(command: Command) -> N
     Path("in/broken.jpg").write_bytes(b"\xff\xd8\xff")
     made = command("encode", "in", "-o", "out")
     assert made.status == 1 and len(made.out.splitlines()) == 2
-    assert "in/broken.jpg  cannot be read as a picture" in made.err and "1 of 3 files failed" in made.err
+    assert "in/broken.jpg  is no picture" in made.err and "1 of 3 files failed" in made.err
     assert "Traceback" not in made.err
     assert not Path("out/broken.bfc").exists()
 

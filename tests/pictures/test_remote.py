@@ -65,7 +65,7 @@ def test_errors_name_the_url_and_write_nothing(
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"\x89PNG no more")
     remote.put(tmp_path / "bad.png", f"{memory}/bad.png")
-    with pytest.raises(PictureError, match=f"^{memory}/bad.png cannot be read"):
+    with pytest.raises(PictureError, match=f"^{memory}/bad.png is no picture"):
         bifocal.encode_file(f"{memory}/bad.png", f"{memory}/x.bfc", model=tiny_model)
     with pytest.raises(RemoteError, match=f"{memory}/none.png cannot be read"):
         bifocal.encode_file(f"{memory}/none.png", f"{memory}/x.bfc", model=tiny_model)

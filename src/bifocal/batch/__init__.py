@@ -6,7 +6,7 @@
 Report(done=200, kept=0, failed=(), seconds=41.3, bytes_in=97216012, bytes_out=5120313)
 """
 
-from bifocal.batch.run import Report, run
+from bifocal.batch.runs import Report, run
 from bifocal.batch.worker import Outcome, Task, Worker
 
 __all__ = ["Outcome", "Report", "Task", "Worker", "run"]
