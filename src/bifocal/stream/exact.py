@@ -16,7 +16,7 @@ latent-variable models" (ICLR 2019); power-of-two rescaling, int8 rows and the p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -113,6 +113,26 @@ def check_bound(net: ExactNet) -> int:
         largest = max(largest, int(rows[worst]))
         maximum = np.full(layer.outputs, layer.output_max, dtype=np.int64)
     return largest
+
+
+def bands(net: ExactNet, h: int, w: int, places: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Cut an input map of ``h`` rows so that a network may run on one band of rows after the other.
+
+    Yields the rows that a band needs, the rows of the whole output that it gives, and where they lie in its
+    own output. A band is of about ``places`` places, at least one row. It sees one row more on each side for
+    every 3×3 layer, which is as far as those reach, so its output is that of the whole map: exactly, since
+    these are integers.
+
+    >>> net = ExactNet("none", np.array([1], np.int32), ())
+    >>> [(given.start, given.stop) for _, given, _ in bands(net, 5, 10, 30)]
+    [(0, 3), (3, 5)]
+    """
+    halo = sum(layer.kernel == 3 for layer in net.layers)
+    for top in range(0, h, height := max(1, places // w)):
+        bottom = min(top + height, h)
+        first, last = max(top - halo, 0), min(bottom + halo, h)
+        inner = slice((top - first) * net.scale, (bottom - first) * net.scale)
+        yield slice(first, last), slice(top * net.scale, bottom * net.scale), inner
 
 
 def net_spec(net: ExactNet) -> dict[str, Any]:
