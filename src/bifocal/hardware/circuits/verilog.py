@@ -1,0 +1,78 @@
+"""A mapped netlist as structural Verilog, for a vendor's tool or another Yosys to read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def to_verilog(text: str) -> str:
+    """Write the one module of a Yosys JSON netlist as instances of its cells.
+
+    A cell with the attribute ``keep`` gets ``keep`` and ``DONT_TOUCH``, which Yosys and Vivado heed: copies
+    that were made on purpose are then not merged.
+
+    >>> print(to_verilog('''{"creator": "x", "modules": {"t": {"attributes": {},
+    ...   "ports": {"a": {"direction": "input", "bits": [2]}, "y": {"direction": "output", "bits": [3]}},
+    ...   "cells": {"l": {"type": "LUT1", "parameters": {"INIT": "01"}, "attributes": {"keep": "1"},
+    ...     "connections": {"I0": [2], "O": [3]}}}, "netnames": {}}}}'''))
+    module t (a, y);
+      input a;
+      output y;
+      wire n2, n3;
+      assign n2 = a;
+      assign y = n3;
+      (* keep, DONT_TOUCH = "true" *)
+      LUT1 #(.INIT(2'b01)) l (.I0(n2), .O(n3));
+    endmodule
+    <BLANKLINE>
+    """
+    ((name, module),) = json.loads(text)["modules"].items()
+    ports: Mapping[str, Any] = module["ports"]
+    lines = [f"module {_name(name)} ({', '.join(map(_name, ports))});"]
+    for port, entry in ports.items():
+        size = f"[{len(entry['bits']) - 1}:0] " if len(entry["bits"]) > 1 else ""
+        lines.append(f"  {entry['direction']} {size}{_name(port)};")
+    nets = {bit for entry in ports.values() for bit in entry["bits"] if isinstance(bit, int)}
+    for cell in module["cells"].values():
+        nets |= {bit for bits in cell["connections"].values() for bit in bits if isinstance(bit, int)}
+    ordered = sorted(nets)
+    for start in range(0, len(ordered), 12):
+        lines.append(f"  wire {', '.join(f'n{bit}' for bit in ordered[start : start + 12])};")
+    for port, entry in ports.items():
+        for place, bit in enumerate(entry["bits"]):
+            outside = _name(port) + (f"[{place}]" if len(entry["bits"]) > 1 else "")
+            if entry["direction"] == "input":
+                lines.append(f"  assign n{bit} = {outside};")
+            else:
+                lines.append(f"  assign {outside} = {_bit(bit)};")
+    for cell, entry in module["cells"].items():
+        if "1" in str(entry.get("attributes", {}).get("keep", "0")):
+            lines.append('  (* keep, DONT_TOUCH = "true" *)')
+        settings = [f".{key}({_value(value)})" for key, value in entry.get("parameters", {}).items()]
+        chosen = f" #({', '.join(s for s in settings if 'x' not in s)})" if settings else ""
+        chosen = "" if chosen == " #()" else chosen
+        pins = ", ".join(f".{pin}({_bits(bits)})" for pin, bits in entry["connections"].items())
+        lines.append(f"  {entry['type']}{chosen} {_name(cell)} ({pins});")
+    return "\n".join([*lines, "endmodule", ""])
+
+
+def _name(name: str) -> str:
+    """A name as Verilog takes it: odd ones start with a backslash and end with a space."""
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name) else "\\" + re.sub(r"\s", "_", name) + " "
+
+
+def _bit(bit: int | str) -> str:
+    return f"n{bit}" if isinstance(bit, int) else f"1'b{bit}"
+
+
+def _bits(bits: Sequence[int | str]) -> str:
+    return (
+        _bit(bits[0]) if len(bits) == 1 else "{" + ", ".join(map(_bit, reversed(bits))) + "}" if bits else ""
+    )
+
+
+def _value(value: str) -> str:
+    return f"{len(value)}'b{value}" if re.fullmatch("[01xz]+", value) else f'"{value.strip()}"'

