@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.faults.jit import njit
 from bifocal.hardware.faults.models import INIT, OPEN, STUCK, UPSET, Fault, Faults
 
 Bits = NDArray[np.uint8]

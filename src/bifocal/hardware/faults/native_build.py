@@ -14,7 +14,7 @@ from pathlib import Path
 from bifocal.errors import ToolError
 
 COMPILERS = ("g++", "clang++", "c++")
-FLAGS = ("-O2", "-march=native", "-fno-strict-aliasing", "-fPIC", "-shared", "-w")
+FLAGS = ("-O1", "-march=native", "-fno-strict-aliasing", "-fPIC", "-shared", "-w")
 #: Libraries that the cache keeps; the oldest go first.
 KEPT = 64
 

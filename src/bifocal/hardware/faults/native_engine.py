@@ -16,8 +16,8 @@ from bifocal.hardware.faults.models import Faults
 from bifocal.hardware.faults.native_build import build_library
 from bifocal.hardware.faults.native_source import write_source
 from bifocal.hardware.faults.numba_engine import CYCLE_BITS, WRONG_BITS, read_outcome
+from bifocal.hardware.faults.outcome import Outcome
 from bifocal.hardware.faults.program import lower
-from bifocal.hardware.faults.reference import Outcome
 
 VECTOR_BYTES = 64
 WORDS = VECTOR_BYTES // 8

@@ -1,8 +1,8 @@
 """The engine that needs no compiler: an interpreter of word operations, compiled once by Numba and cached.
 
-Each operation works on ``WORDS`` words, 2,048 faulty machines, so that choosing what to do next costs little
-beside doing it. Wrong cycles and wrong bits are counted in vertical counters: word i holds bit i of every lane's
-count, and adding a word of ones and zeros is a ripple of carries that dies out soon.
+Each operation works on up to 64 words, 4,096 faulty machines, so that choosing what to do next costs
+little beside doing it. Wrong cycles and wrong bits are counted in vertical counters: word i holds bit i
+of every lane's count, and adding a word of ones and zeros is a ripple of carries that dies out soon.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.batches import Batch, plan_batch
 from bifocal.hardware.faults.golden import Golden
+from bifocal.hardware.faults.jit import njit
 from bifocal.hardware.faults.models import Faults
+from bifocal.hardware.faults.outcome import Outcome
 from bifocal.hardware.faults.program import Program, lower
-from bifocal.hardware.faults.reference import Outcome
 
-WORDS = 32
+MAX_WORDS = 64
 #: Bits of the two counters: cycles and wrong output bits of a lane.
 CYCLE_BITS, WRONG_BITS = 31, 48
 
@@ -29,7 +29,7 @@ class NumbaEngine:
     """Simulates faults of one netlist under one stimulus, ``lanes`` at a time."""
 
     name = "numba"
-    lanes = WORDS * 64
+    lanes = MAX_WORDS * 64
 
     def __init__(self, netlist: Netlist, stimulus: Stimulus, golden: Golden) -> None:
         self.stimulus, self.golden = stimulus, golden
@@ -38,11 +38,12 @@ class NumbaEngine:
 
     def simulate(self, faults: Faults) -> Outcome:
         """The outcomes of at most ``lanes`` faults."""
-        batch = plan_batch(self.program, faults, WORDS, self.stimulus.reset_cycles)
-        slots = np.zeros((self.program.slots, WORDS), np.uint64)
-        wrong_cycles = np.zeros((CYCLE_BITS, WORDS), np.uint64)
-        wrong_bits = np.zeros((WRONG_BITS, WORDS), np.uint64)
-        first = np.full(self.lanes, -1, np.int32)
+        words = max(8, -(-len(faults) // 512) * 8)  # whole cache lines
+        batch = plan_batch(self.program, faults, words, self.stimulus.reset_cycles)
+        slots = np.zeros((self.program.slots, words), np.uint64)
+        wrong_cycles = np.zeros((CYCLE_BITS, words), np.uint64)
+        wrong_bits = np.zeros((WRONG_BITS, words), np.uint64)
+        first = np.full(64 * words, -1, np.int32)
         differs = _run(
             batch.ops,
             batch.rows,
@@ -71,7 +72,7 @@ def compare_op(batch: Batch, program: Program) -> int:
 
 
 def read_outcome(wrong_cycles: Any, wrong_bits: Any, first: Any, differs: Any, lanes: int) -> Outcome:
-    """Vertical counters → numbers: ``[bits, words]`` uint64 each, ``first`` ``[lanes]``, ``differs`` ``[words]``."""
+    """Vertical counters ``[bits, words]`` as numbers; ``first`` is ``[lanes]``, ``differs`` ``[words]``."""
     latent = _lane_bits(differs[None])[0, :lanes].astype(np.bool_) & (first[:lanes] < 0)
     return Outcome(
         _counts(wrong_cycles)[:lanes].astype(np.int32),
