@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bifocal.errors import BifocalError
     from bifocal.pictures.convert import to_pillow
     from bifocal.pictures.files import read_picture, write_picture
+    from bifocal.plugins.register import register_imageio, register_pillow
     from bifocal.runtime.model import Model
     from bifocal.stream.limits import Limits
     from bifocal.types import Picture
@@ -36,6 +37,8 @@ __all__ = [
     "encode_file",
     "info",
     "read_picture",
+    "register_imageio",
+    "register_pillow",
     "to_pillow",
     "write_picture",
 ]
@@ -52,6 +55,8 @@ _HOMES = {
     "encode_file": "bifocal.api",
     "info": "bifocal.api",
     "read_picture": "bifocal.pictures.files",
+    "register_imageio": "bifocal.plugins.register",
+    "register_pillow": "bifocal.plugins.register",
     "to_pillow": "bifocal.pictures.convert",
     "write_picture": "bifocal.pictures.files",
 }

@@ -25,7 +25,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "types": ({"errors"}, {"numpy"}),
     "stream": ({"types", "errors"}, {"numpy", "constriction", "safetensors"}),
     "pictures": ({"types", "errors"}, {"numpy", "PIL", "fsspec"}),
-    "runtime": (BELOW_API - {"runtime"}, {"numpy", "onnxruntime", "safetensors"}),
+    "runtime": (BELOW_API - {"runtime"}, {"numpy", "onnxruntime", "openvino", "safetensors"}),
     "api": (BELOW_API, {"numpy"}),
     "hardware": ({"types", "errors"}, {"numpy", "numba"}),
     "nets": ({"stream", "hardware", "types", "errors"}, {"numpy", "torch"}),
@@ -38,7 +38,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "batch": (BELOW_API | {"api"}, set()),
     "cli": (EVERYTHING_BELOW | {"batch"}, {"typer", "rich", "torch"}),
     "__main__": ({"cli"}, set()),
-    "__init__": (BELOW_API | {"api"}, set()),
+    "plugins": (BELOW_API | {"api"}, {"numpy", "PIL", "imageio"}),
+    "__init__": (BELOW_API | {"api", "plugins"}, set()),
 }
 
 

@@ -53,6 +53,11 @@ _REDUCED = {
 REDUCTIONS = tuple(_REDUCED)
 
 
+def available_reductions(folder: Path) -> tuple[int, ...]:
+    """Those of ``REDUCTIONS`` that the model in ``folder`` has a network for."""
+    return tuple(n for n, (name, *_) in _REDUCED.items() if (folder / f"{name}.onnx").exists())
+
+
 class FloatLatents(NamedTuple):
     """Analysis of a picture: ``y`` in steps ``[c, H/16, W/16]`` and ``z`` ``[c, H/64, W/64]``, float32."""
 

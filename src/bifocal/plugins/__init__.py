@@ -1,0 +1,1 @@
+"""Thin adapters that let other libraries open and save streams: Pillow, imageio."""
