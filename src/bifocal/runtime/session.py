@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import ModelError
@@ -24,7 +23,7 @@ def available_threads() -> int:
 
 
 def open_session(
-    path: Path, weights: Mapping[str, NDArray[np.float32]], *, threads: int | None = None
+    path: Path, weights: Mapping[str, NDArray[Any]], *, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """A session for the graph in ``path`` with ``weights`` for its external initialisers.
 
