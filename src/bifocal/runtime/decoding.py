@@ -90,5 +90,42 @@ def check_scale(scale: float | Fraction) -> int:
     for reduction in REDUCTIONS:
         if scale == Fraction(1, reduction):
             return reduction
+    raise OptionError(_unknown_scale(str(scale)))
+
+
+def _unknown_scale(said: str) -> str:
     known = ", ".join(f"1/{reduction}" for reduction in REDUCTIONS[1:])
-    raise OptionError(f"scale is {scale!r}; choose 1 or one of {known}. Resize the result for other sizes.")
+    return f"scale is {said}; choose 1 or one of {known}. Resize the result for other sizes."
+
+
+def read_box(text: str) -> list[int]:
+    """A box written as four numbers with commas; whether it lies in a picture, :func:`check_box` says.
+
+    :raises OptionError: if it is not four whole numbers.
+
+    >>> read_box("0,0,640,480")
+    [0, 0, 640, 480]
+    """
+    try:
+        left, top, right, bottom = map(int, text.split(","))
+    except ValueError as error:
+        raise OptionError(
+            f"box '{text}' is not LEFT,TOP,RIGHT,BOTTOM: write four whole numbers of pixels, such as "
+            "0,0,640,480."
+        ) from error
+    return [left, top, right, bottom]
+
+
+def read_scale(text: str) -> Fraction:
+    """A scale written as a fraction or a decimal number.
+
+    :raises OptionError: if there is no such scale.
+
+    >>> read_scale("1/2"), read_scale("0.125")
+    (Fraction(1, 2), Fraction(1, 8))
+    """
+    try:
+        scale = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise OptionError(_unknown_scale(text)) from None
+    return Fraction(1, check_scale(scale))
