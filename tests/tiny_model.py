@@ -19,6 +19,7 @@ from bifocal.stream.exact import ExactLayer, ExactNet
 from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import Group, Plan
 from bifocal.stream.tables import gaussian_tables, scale_ladder
+from bifocal.training.adjoint import adjoint_graph
 from bifocal.training.export import exact_graph
 
 Y, Z, FEATURES, TABLES = 16, 4, 8, 16
@@ -44,9 +45,13 @@ def build_tiny_model(folder: Path, *, seed: int = 0, name: str = "tiny") -> Path
         **{key: value.astype(np.float16) for key, value in _float_weights().items()},
     }
     card = {"parameters": 1234, "licence": "Apache-2.0"}
-    entropy.save(
-        folder, {"system": "lowfirst", "fingerprint": entropy.fingerprint.hex(), "card": card}, arrays
-    )
+    spec = {
+        "system": "lowfirst",
+        "fingerprint": entropy.fingerprint.hex(),
+        "card": card,
+        "prices": (0.4 * gain[:, 0] ** 2).tolist(),  # a step is one colour of 64 pixels, 1/gain high
+    }
+    entropy.save(folder, spec, arrays)
     for net in (entropy.hyper, *entropy.predictors):
         (folder / graph_file(net.name)).write_bytes(exact_graph(net))
     graphs = {
@@ -58,6 +63,7 @@ def build_tiny_model(folder: Path, *, seed: int = 0, name: str = "tiny") -> Path
     }
     for key, graph in graphs.items():
         (folder / f"{key}.onnx").write_bytes(graph.SerializeToString())
+    (folder / "adjoint.onnx").write_bytes(adjoint_graph(graphs["synthesis"].SerializeToString()))
     return folder
 
 
@@ -107,7 +113,7 @@ def _float_weights() -> dict[str, NDArray[np.float64]]:
         "synthesis.smooth": smooth,
         "half.blocks": blocks[:, :, ::2, ::2],
         "half.smooth": smooth,
-        "thumb.mean": blocks[:4, :, :1, :1].transpose(1, 0, 2, 3) / 4,
+        "thumb.mean": blocks[:4, :, :1, :1].transpose(1, 0, 2, 3),
     }
 
 

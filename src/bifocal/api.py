@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from operator import index
 from pathlib import Path
-from typing import SupportsIndex
 
 from bifocal.errors import ModelMissing, OptionError, OutputError
 from bifocal.pictures import remote
 from bifocal.pictures.convert import PictureLike, as_picture
 from bifocal.pictures.files import is_picture_name, read_picture, write_atomically, write_picture
+from bifocal.pictures.importance import MapLike, read_map
 from bifocal.pictures.transparent import fill_transparent
+from bifocal.runtime.budget import QUALITY, check_budget, decoded_psnr, encode_within
 from bifocal.runtime.decoding import check_box, check_scale, decode_pixels, decode_transparency
 from bifocal.runtime.encoding import Encoder
+from bifocal.runtime.halves import REFERENCE
 from bifocal.runtime.model import Model
 from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
+from bifocal.runtime.search import EFFORT, check_effort
 from bifocal.stream import container
 from bifocal.stream.alpha import encode_alpha
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
@@ -64,35 +66,61 @@ class StreamInfo:
 
 def encode(
     picture: PictureLike,
-    quality: int = 60,
+    quality: int | None = None,
     *,
     model: ModelLike = DEFAULT_MODEL,
     tile: int = TILE,
     strict: bool = False,
+    effort: int = EFFORT,
+    size: int | str | None = None,
+    psnr: float | None = None,
+    quality_map: MapLike | None = None,
 ) -> bytes:
     """Encode a picture as a Bifocal stream.
 
+    Say how good or how large it shall be by one of ``quality``, ``size`` and ``psnr``; quality is 60 without.
     Transparency is coded without loss; colours under fully transparent pixels are not kept.
 
     :param picture: uint8 array ``[h, w, 3]`` (RGB), ``[h, w, 4]`` (RGBA) or ``[h, w]`` (gray), Pillow image
         or :class:`Picture`.
     :param quality: 1 (smallest file) to 100 (best picture).
+    :param size: the most bytes that the whole stream may have, or text such as ``"50kB"`` or ``"1MiB"``;
+        the best quality that fits is taken.
+    :param psnr: the least PSNR in dB of the decoded picture; the smallest stream that reaches it is taken.
+    :param effort: 0 (fastest) to 9: how hard to search for fewer bits at the same quality; docs/effort.md
+        says what each gains and costs. Decoding is the same.
+    :param quality_map: where errors count, array ``[h, w]`` of floats 0 to 1, bool or uint8, or a picture
+        file: the quality is meant for places at 1, and bits are saved elsewhere. Stretched to the picture.
     :param tile: side of the independently coded tiles in pixels, a multiple of 64; no tile may exceed 4 Mi
         pixels.
     :param strict: refuse a picture of more than 8 bits a channel, which is otherwise rounded to 8 with a
         :class:`~bifocal.errors.PictureWarning`.
     :raises PictureError: if the picture is of a kind that is not coded (CMYK, floating point).
-    :raises OptionError: if ``quality`` or ``tile`` is out of range.
+    :raises OptionError: if an argument is out of range, two of ``quality``, ``size`` and ``psnr`` are given,
+        or no quality meets ``size`` or ``psnr``: then the message says which can be met.
+    :raises ModelError: if the model was packed without what this effort needs.
 
     >>> import numpy
     >>> len(encode(numpy.zeros((64, 64), numpy.uint8), quality=10)) < 200
     True
     """
     taken = as_picture(picture, strict=strict)
-    quality = _whole(quality)
-    container.check_options(taken.width, taken.height, quality, tile)
-    encoder = Encoder(fill_transparent(taken.pixels, taken.alpha), _load(model), tile=tile)
-    return encoder.encode(quality, metadata=_chunks(taken, tile))
+    budget = check_budget(quality, size, psnr)
+    container.check_options(taken.width, taken.height, budget.quality or QUALITY, tile)
+    weights = None if quality_map is None else read_map(quality_map, taken.width, taken.height)
+    loaded, chunks = _load(model).on(REFERENCE), _chunks(taken, tile)  # bytes never depend on a backend
+    pixels = fill_transparent(taken.pixels, taken.alpha)
+    encoder = Encoder(pixels, loaded, tile=tile, keep=budget.quality is None)
+
+    def stream(quality: int, effort: int) -> bytes:
+        return encoder.encode(quality, metadata=chunks, effort=effort, weights=weights)
+
+    if budget.quality is not None:
+        return stream(budget.quality, check_effort(effort))
+    seen = None if taken.alpha is None else taken.alpha > 0
+    return encode_within(
+        stream, check_effort(effort), budget, lambda data: decoded_psnr(data, pixels, loaded, seen)
+    )
 
 
 def decode(
@@ -102,6 +130,7 @@ def decode(
     limits: Limits = DEFAULT_LIMITS,
     box: Sequence[int] | None = None,
     scale: float | Fraction = 1,
+    backend: str | None = None,
 ) -> Picture:
     """Decode a Bifocal stream, a part of it, or a smaller picture.
 
@@ -114,7 +143,9 @@ def decode(
     :param box: (left, top, right, bottom) in pixels of the full picture. The result holds the very pixels
         that decoding everything gives there; tiles that do not matter to them are neither read nor decoded.
     :param scale: 1, or 1/2, 1/4, 1/8 or 1/16 of the full size, rounded up; a box is then rounded outwards.
-    :raises OptionError: if ``box`` is not inside the picture or there is no such ``scale``.
+    :param backend: what computes the pixels, such as "openvino"; the model's own, ONNX Runtime, by default.
+    :raises OptionError: if ``box`` is not inside the picture, there is no such ``scale``, or the backend does
+        not exist or is not installed.
     :raises StreamError: if the stream is damaged, cut short, beyond ``limits`` or not Bifocal's.
     :raises ModelMissing: if its model is not installed; the message says which release has it.
     :raises ModelError: if its model cannot decode at ``scale``.
@@ -130,7 +161,9 @@ def decode(
     if model is None:
         model = find_card(header.wire_id, header.fingerprint, header.release).folder
     alpha = decode_transparency(parsed, box=box, reduction=reduction)
-    pixels = decode_pixels(parsed, _load(model), box=box, reduction=reduction)
+    loaded = _load(model)
+    loaded = loaded if backend is None else loaded.on(backend)
+    pixels = decode_pixels(parsed, loaded, box=box, reduction=reduction)
     metadata = {key: value for key, value in parsed.metadata.items() if key != container.ALPHA}
     return Picture(pixels, metadata, alpha)
 
@@ -168,11 +201,15 @@ def info(data: StreamLike, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
 def encode_file(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    quality: int = 60,
+    quality: int | None = None,
     *,
     model: ModelLike = DEFAULT_MODEL,
     tile: int = TILE,
     strict: bool = False,
+    effort: int = EFFORT,
+    size: int | str | None = None,
+    psnr: float | None = None,
+    quality_map: MapLike | None = None,
 ) -> StreamInfo:
     """Encode a picture file into a stream file, written whole or not at all; say what was written.
 
@@ -186,7 +223,16 @@ def encode_file(
             f"{os.fspath(target)} is named like a picture, but a stream is written. Call it .bfc."
         )
     with remote.fetched(source) as file:
-        data = encode(read_picture(file, strict=strict), quality, model=model, tile=tile)
+        data = encode(
+            read_picture(file, strict=strict),
+            quality,
+            model=model,
+            tile=tile,
+            effort=effort,
+            size=size,
+            psnr=psnr,
+            quality_map=quality_map,
+        )
     with remote.sent(target) as file:
         write_atomically(file, data)
     return info(data)
@@ -200,18 +246,19 @@ def decode_file(
     limits: Limits = DEFAULT_LIMITS,
     box: Sequence[int] | None = None,
     scale: float | Fraction = 1,
+    backend: str | None = None,
 ) -> Picture:
     """Decode a stream file; with ``target``, write the picture too, in the format that its suffix names.
 
-    ``box`` and ``scale`` as in :func:`decode`; only the ranges of the file that they need are read. Both
-    files may be URLs, with the ``remote`` extra.
+    ``box``, ``scale`` and ``backend`` as in :func:`decode`; only the ranges of the file that they need are
+    read. Both files may be URLs, with the ``remote`` extra.
 
     :raises OutputError: if ``target`` cannot be written, or is ``source``.
     """
     if target is not None:
         _refuse_same(source, target)
     with remote.opened(source) as stream:
-        picture = decode(stream, model=model, limits=limits, box=box, scale=scale)
+        picture = decode(stream, model=model, limits=limits, box=box, scale=scale, backend=backend)
     if target is not None:
         with remote.sent(target) as file:
             write_picture(picture, file)
@@ -239,15 +286,6 @@ def _chunks(picture: Picture, tile: int) -> Mapping[str, bytes]:
     """What the stream holds beside the pixels: metadata, and transparency if there is any."""
     alpha = b"" if picture.alpha is None else encode_alpha(picture.alpha, tile)
     return {**picture.metadata, container.ALPHA: alpha} if alpha else picture.metadata
-
-
-def _whole(quality: SupportsIndex) -> int:
-    try:
-        return index(quality)
-    except TypeError as error:
-        raise OptionError(
-            f"quality is {quality!r}; choose a whole number from 1 (smallest file) to 100 (best picture)."
-        ) from error
 
 
 def _refuse_same(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:

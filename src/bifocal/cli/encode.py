@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -18,8 +19,21 @@ def encode(
         typer.Option("--out", "--output", "-o", help="The stream to write, or a folder for several."),
     ] = None,
     quality: Annotated[
-        int, typer.Option("--quality", "-q", min=1, max=100, help="1 smallest, 100 best.")
-    ] = 60,
+        int | None,
+        typer.Option("--quality", "-q", min=1, max=100, help="1 smallest, 100 best; 60 if nothing is said."),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Instead: the most bytes a stream may have, such as 50kB or 1MiB.")
+    ] = None,
+    psnr: Annotated[
+        float | None, typer.Option(help="Instead: the least PSNR of the decoded picture in dB.")
+    ] = None,
+    effort: Annotated[
+        int, typer.Option("--effort", "-e", min=0, max=9, help="0 fastest, 9 fewest bits.")
+    ] = 1,
+    quality_map: Annotated[
+        Path | None, typer.Option(help="A picture, white where quality matters and black where not.")
+    ] = None,
     model: Annotated[
         str, typer.Option(help="An installed model, or the folder of a packed one.")
     ] = "lowfirst",
@@ -32,8 +46,13 @@ def encode(
 ) -> None:
     """Encode pictures as .bfc streams."""
     from bifocal.batch import Worker
+    from bifocal.runtime.budget import check_budget
 
-    options = {"quality": quality, "tile": tile}  # keyword arguments of bifocal.encode_file
+    check_budget(quality, size, psnr)  # once, not for every file
+    # keyword arguments of bifocal.encode_file
+    options: dict[str, Any] = {"quality": quality, "tile": tile, "effort": effort}
+    given = {"size": size, "psnr": psnr, "quality_map": quality_map}
+    options |= {name: value for name, value in given.items() if value is not None}
     run_many(
         Worker("encode", options, model=model),
         inputs,

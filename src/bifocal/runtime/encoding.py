@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.pictures.windows import Box, boxes, padded_size
-from bifocal.runtime.model import BLOCK, Model, Transformed
+from bifocal.runtime.model import BLOCK, FloatLatents, Model, Transformed
+from bifocal.runtime.search import LEVELS, Level, check_effort, search_tile
 from bifocal.stream import container
 from bifocal.stream.container import Header
-from bifocal.stream.drivers import Quantise, nearest
-from bifocal.stream.latents import CodedTile, encode_tile
+from bifocal.stream.latents import CodedTile
 from bifocal.stream.limits import TILE_UNIT
 
 
@@ -37,18 +37,25 @@ class Encoder:
         quality: int,
         *,
         metadata: Mapping[str, bytes] | None = None,
-        quantise: Quantise = nearest,
+        effort: int = 0,
+        weights: NDArray[np.float32] | None = None,
     ) -> bytes:
-        """The stream at ``quality`` (1 to 100).
+        """The stream at ``quality`` (1 to 100), searched for with ``effort`` 0 to 9.
 
-        :raises OptionError: if ``quality`` does not exist or the metadata cannot be written.
+        ``weights`` float32 ``[h, w]`` in 0..1 say what an error counts at each pixel; with them, effort is at
+        least 1.
+
+        :raises OptionError: if ``quality`` or ``effort`` does not exist or the metadata cannot be written.
+        :raises ModelError: if the effort needs a graph that the model lacks.
         """
+        if weights is not None:  # plain rounding has no use for them
+            effort = max(effort, 1)
         width, height, tile, entropy = self._width, self._height, self._tile, self._model.entropy
         container.check_options(width, height, quality, tile)
         in_row = -(-width // tile)
         coded = {
             top // tile * in_row + left // tile: (made.payload, made.latent_crc)
-            for (left, top), made in self._tiles(quality, quantise)
+            for (left, top), made in self._tiles(quality, LEVELS[check_effort(effort)], weights)
         }
         header = Header(
             entropy.wire_id,
@@ -62,7 +69,9 @@ class Encoder:
         )
         return container.write(header, metadata or {}, [coded[number] for number in range(len(coded))])
 
-    def _tiles(self, quality: int, quantise: Quantise) -> Iterator[tuple[tuple[int, int], CodedTile]]:
+    def _tiles(
+        self, quality: int, level: Level, weights: NDArray[np.float32] | None
+    ) -> Iterator[tuple[tuple[int, int], CodedTile]]:
         """The left and top of every tile, and the tile, coded: block by block, not in stream order."""
         w, h = padded_size(self._width, TILE_UNIT), padded_size(self._height, TILE_UNIT)
         model, plan = self._model, self._model.entropy.plan
@@ -73,10 +82,13 @@ class Encoder:
                     part[:, top // stride : bottom // stride, left // stride : right // stride]
                     for part, stride in zip(latents, (plan.y_stride, plan.z_stride), strict=True)
                 )
-                made = encode_tile(
-                    y, z, quality=quality, model=model.entropy, backend=model.backend, quantise=quantise
+                box = block[0] + left, block[1] + top, block[0] + right, block[1] + bottom
+                yield (
+                    box[:2],
+                    search_tile(
+                        FloatLatents(y, z), self._pixels, box, level, weights, quality=quality, model=model
+                    ),
                 )
-                yield (block[0] + left, block[1] + top), made
 
     def _transformed(self, block: Box) -> Transformed:
         made = self._kept.get(block) or self._model.transform(self._pixels, block)

@@ -8,6 +8,9 @@ it goes. Both run window by window, so memory stays bounded for pictures of any 
 
 from __future__ import annotations
 
+import copy
+import json
+import math
 import os
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +22,13 @@ from numpy.typing import NDArray
 from bifocal.errors import LatentsError, ModelError, OptionError
 from bifocal.pictures.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.runtime.exact_ort import OrtBackend
+from bifocal.runtime.halves import REFERENCE, Half, check_backend, open_half
 from bifocal.runtime.registry import model_folder
-from bifocal.runtime.session import open_session
 from bifocal.stream.latents import EntropyModel
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.types import Latents
 
 if TYPE_CHECKING:
-    import onnxruntime
-
     from bifocal.stream.exact import Backend
 
 #: Side of a window's core in pixels: larger ones take more memory, smaller ones recompute more halo.
@@ -86,23 +87,52 @@ class Model:
     """A packed model, opened from its folder with :meth:`load`. Sessions are made on first use.
 
     ``name`` and ``folder`` say which it is; ``entropy`` is all that packing and unpacking need, ``backend``
-    runs its exact networks. Safe to share between threads.
+    runs its exact networks; ``float_backend`` names what runs its decoding float networks. Safe to share
+    between threads.
     """
 
-    def __init__(self, folder: Path, entropy: EntropyModel, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        entropy: EntropyModel,
+        *,
+        threads: int | None = None,
+        float_backend: str = REFERENCE,
+    ) -> None:
         self.folder, self.entropy, self._threads = folder, entropy, threads
-        self.name = entropy.name
-        self._halves: dict[str, onnxruntime.InferenceSession] = {}
+        self.name, self.float_backend = entropy.name, check_backend(float_backend)
+        self._halves: dict[str, Half] = {}
+        self._siblings = {self.float_backend: self}
 
     @classmethod
-    def load(cls, name: str | os.PathLike[str], *, threads: int | None = None) -> Model:
+    def load(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        float_backend: str = REFERENCE,
+    ) -> Model:
         """Load an installed model by name, or any packed model by its folder.
 
         :param threads: processors that one network may use; all by default.
+        :param float_backend: runs the networks that give pixels: one of ``runtime.halves.BACKENDS``.
         :raises ModelError: if there is none, or it is damaged.
+        :raises OptionError: if the backend does not exist or is not installed.
         """
         folder = model_folder(name)
-        return cls(folder, EntropyModel.load(folder), threads=threads)
+        return cls(folder, EntropyModel.load(folder), threads=threads, float_backend=float_backend)
+
+    def on(self, float_backend: str) -> Model:
+        """This model with its pixels from another backend; always the same object for the same backend.
+
+        :raises OptionError: if the backend does not exist or is not installed.
+        """
+        if float_backend not in self._siblings:
+            _ = self.backend  # made once: the exact networks are the same objects in all siblings
+            sibling = copy.copy(self)
+            sibling.float_backend, sibling._halves = check_backend(float_backend), {}
+            self._siblings[float_backend] = sibling
+        return self._siblings[float_backend]
 
     @cached_property
     def backend(self) -> Backend:
@@ -232,6 +262,52 @@ class Model:
             pixels[into_rows, into_columns] = image if gray else image.transpose(1, 2, 0)
         return pixels
 
+    def price(self, quality: int) -> float:
+        """Bits that the model pays for a unit of squared error (0..255, mean of the colours) of one pixel.
+
+        :raises ModelError: if the model was packed without saying so.
+        """
+        return self._prices[quality - 1]
+
+    @cached_property
+    def _prices(self) -> list[float]:
+        try:
+            spec = json.loads((self.folder / "model.json").read_text("utf-8"))
+            prices = [float(price) for price in spec["prices"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"model {self.name} was packed without the price of an error, which this effort needs. Take "
+                "effort 1, or pack the model again."
+            ) from error
+        if len(prices) != 100 or not all(0 < price < math.inf for price in prices):
+            raise ModelError(f"the prices of model {self.name} are damaged. Install or pack it again.")
+        return prices
+
+    def adjoint(
+        self,
+        y: NDArray[np.int32],
+        target: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        quality: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Decoded pixels, and how half their weighted squared error changes with the latents.
+
+        ``y`` int32 ``[c, h, w]`` as decoded, ``target`` ``[3, 16h, 16w]`` in 0..255, ``weight``
+        ``[16h, 16w]``. Returns pixels ``[3, 16h, 16w]``, clipped and not rounded, and the gradient
+        ``[c, h, w]`` for a change of one step. In one piece: for windows of a picture, not for large ones.
+
+        :raises ModelError: if the model was packed without this graph.
+        """
+        inverse = self._gain("inverse_gain", quality)
+        scale = inverse * np.float32(2.0**-self.entropy.plan.fraction)
+        feeds = {
+            "y": np.multiply(y, scale, dtype=np.float32)[None],
+            "target": target[None],
+            "weight": weight[None, None],
+        }
+        pixels, gradient = self._run("adjoint", ["pixels", "gradient"], feeds)
+        return pixels[0], gradient[0] * inverse
+
     def _gain(self, name: str, quality: int) -> NDArray[np.float32]:
         row: NDArray[np.float32] = self._gains[name][quality - 1].astype(np.float32)
         return row[:, None, None] * np.float32(GAIN_UNIT)
@@ -254,15 +330,21 @@ class Model:
         result: list[NDArray[np.float32]] = self._halves[name].run(outputs, feeds)
         return result
 
-    def _float_half(self, name: str) -> onnxruntime.InferenceSession:
+    def _float_half(self, name: str) -> Half:
         path = self.folder / f"{name}.onnx"
         if name in ("half", "thumb") and not path.exists():
             raise ModelError(
                 f"model {self.name} has no {name} network and cannot decode at this scale. Decode at scale 1 "
                 "and resize, or pack it again from a checkpoint that has one."
             )
-        weights = {key: value.astype(np.float32) for key, value in self._tensors(f"{name}.").items()}
-        return open_session(path, weights, threads=self._threads)
+        if name == "adjoint" and not path.exists():
+            raise ModelError(
+                f"model {self.name} was packed without the graph of the adjoint, which this effort needs. "
+                "Take effort 1, or pack the model again."
+            )
+        prefix = "synthesis." if name == "adjoint" else f"{name}."
+        weights = {key: value.astype(np.float32) for key, value in self._tensors(prefix).items()}
+        return open_half(name, path, weights, threads=self._threads, backend=self.float_backend)
 
     def _tensors(self, *prefixes: str) -> dict[str, NDArray[Any]]:
         """Tensors of the packed weights whose names begin so; safetensors holds numbers, nothing to run."""

@@ -27,10 +27,19 @@ from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.model import EntropyModel
 from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_ladder
-from bifocal.systems.lowfirst import ACTIVATION, HYPER, QUALITIES, LowFirst, quality_anchors
+from bifocal.systems.lowfirst import (
+    ACTIVATION,
+    HYPER,
+    QUALITIES,
+    LowFirst,
+    quality_anchors,
+    quality_lambda,
+)
+from bifocal.training.adjoint import adjoint_graph
 from bifocal.training.checkpoint import Checkpoint
 from bifocal.training.data import Pixels, load_corpus
 from bifocal.training.export import FLOAT_GRAPHS, exact_graph
+from bifocal.training.quantise import calibration, int8_graph
 
 LICENCE = "Apache-2.0"
 FIT_SIDE = 512
@@ -138,8 +147,8 @@ def pack(
     """Write the packed model into ``folder`` (replaced as a whole); return each net's largest possible sum.
 
     ``version`` is that of the Bifocal release that first ships it, MAJOR.MINOR.PATCH; with training
-    ``pictures`` the tables are fitted to their symbols. Raises :class:`BoundError` or :class:`ModelError` if
-    any exact layer could leave float32's exact range.
+    ``pictures`` the tables are fitted to their symbols, and an int8 synthesis is written. Raises
+    :class:`BoundError` or :class:`ModelError` if any exact layer could leave float32's exact range.
     """
     model = checkpoint.model().eval()
     nets = exact_nets(model)
@@ -168,6 +177,10 @@ def pack(
     for key, write in FLOAT_GRAPHS.items():
         graphs[key], weights = write(model)
         arrays |= {k: v.astype(np.float32 if ".packet." in k else np.float16) for k, v in weights.items()}
+    graphs["adjoint"] = adjoint_graph(graphs["synthesis"])  # shares its weights
+    if pictures:
+        synthesis = {k: v.astype(np.float32) for k, v in arrays.items() if k.startswith("synthesis.")}
+        graphs["synthesis-int8"] = int8_graph(graphs["synthesis"], synthesis, calibration(model, pictures))
     proof = {}
     for net in (entropy.hyper, *entropy.predictors):
         graphs[f"exact-{net.name}"] = exact_graph(net)
@@ -183,7 +196,13 @@ def pack(
         "training": history,
         "doctor": {"small": seen.small, "large": seen.large},  # what `bifocal doctor` must find anywhere
     }
-    spec = {"system": "lowfirst", "fingerprint": entropy.fingerprint.hex(), "card": card}
+    prices = quality_lambda(model.config, torch.arange(1, QUALITIES + 1)).tolist()
+    spec = {
+        "system": "lowfirst",
+        "fingerprint": entropy.fingerprint.hex(),
+        "card": card,
+        "prices": [float(f"{price:.6g}") for price in prices],
+    }
     _write(folder, entropy, spec, arrays, graphs)
     return proof
 
