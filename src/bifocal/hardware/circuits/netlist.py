@@ -214,7 +214,7 @@ def build_netlist(
     )
     if stuck:
         by_net = {gate.output: gate.name for gate in gates} | {f.output: f.name for f in flipflops}
-        loops = ["{" + ", ".join(by_net[net] for net in loop) + "}" for loop in find_loops(stuck)]
+        loops = ["{" + ", ".join(sorted(by_net[net] for net in loop)) + "}" for loop in find_loops(stuck)]
         raise CircuitError(
             f"{name} has {len(loops)} combinational loop(s), which have no value of their own:"
             f" {'; '.join(loops)}. Put a flip-flop into each loop, or drive the asynchronous control"
