@@ -126,13 +126,15 @@ def synthesise(
         if structural:
             lines += [f"hierarchy -check {wanted}", "proc", "flatten", "opt_clean", "blackbox =A:whitebox"]
         else:
-            lines += [
-                f"hierarchy -check {wanted}",
-                f"synth_xilinx -family xc7 {f'-top {top}' if top else ''} {' '.join(flags)}",
-            ]
+            mapping = f"synth_xilinx -family xc7 {f'-top {top}' if top else ''} {' '.join(flags)} -run"
+            lines += [f"hierarchy -check {wanted}", f"{mapping} begin:map_luts"]
+            lines.append("tee -q -o registers.txt dump t:FD*")
+            lines.append(f"{mapping} map_luts:")
         lines.append("write_json netlist.json")
         run_yosys(tool, lines, folder, timeout, "read " + ", ".join(source.path for source in sources))
         text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
+        if not structural:
+            text = _name_registers(text, (folder / "registers.txt").read_text(encoding="utf-8"))
     return Mapped(text, found, tuple(tools), flags, sources)
 
 
@@ -199,6 +201,28 @@ def only_top(text: str, top: str | None) -> tuple[str, str]:
     if found not in modules:
         raise ToolError(f"there is no module {found} in the netlist. Name one with --top.")
     return json.dumps({"creator": design["creator"], "modules": {found: modules[found]}}), found
+
+
+def _name_registers(text: str, dump: str) -> str:
+    """Give the outputs of flip-flops the names that they had before LUTs were mapped, which forgets them.
+
+    ``dump`` is what Yosys' command of that name wrote of the flip-flops at that time.
+    """
+    names: dict[str, str] = {}
+    cell = ""
+    for line in dump.splitlines():
+        if found := re.match(r" *cell \S+ \\?(\S+)$", line):
+            cell = found[1]
+        elif found := re.match(r" *connect \\Q \\(\S+)(?: (\[\d+\]))?$", line):
+            names[cell] = found[1] + (found[2] or "")
+    design = json.loads(text)
+    ((_, module),) = design["modules"].items()
+    known = {bit for entry in module["netnames"].values() if not entry["hide_name"] for bit in entry["bits"]}
+    for cell, entry in module["cells"].items():
+        bits = entry["connections"].get("Q", [])
+        if cell in names and bits and bits[0] not in known and names[cell] not in module["netnames"]:
+            module["netnames"][names[cell]] = {"hide_name": 0, "bits": bits, "attributes": {}}
+    return json.dumps(design)
 
 
 def _reading(names: Sequence[str], sources: Sequence[Source], structural: bool) -> list[str]:

@@ -23,7 +23,7 @@ from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
 from bifocal.hardware.faults.models import UPSET, Faults, draw
-from bifocal.hardware.faults.reference import Outcome
+from bifocal.hardware.faults.outcome import Outcome
 from bifocal.hardware.faults.verilog_model import MODEL, VerilogModel, golden_or_faulty, selectable
 
 #: A number that is no kind of fault: the golden machine.
@@ -153,6 +153,22 @@ def run_builds(
             build, run = build + built - started, run + time.perf_counter() - built
             shutil.rmtree(place)
         return Timed(_parse("".join(lines)), build, run)
+
+
+class VerilatorEngine:
+    """The referee as an engine of a campaign: a build for every unit of faults.
+
+    :raises ToolError: if Verilator is missing.
+    """
+
+    name = "verilator"
+    lanes = 4096
+
+    def __init__(self, netlist: Netlist, stimulus: Stimulus) -> None:
+        self.netlist, self.stimulus, self.tool = netlist, stimulus, find_verilator()
+
+    def simulate(self, faults: Faults) -> Outcome:
+        return run_selector(self.netlist, self.stimulus, faults, tool=self.tool).outcome
 
 
 def verify(

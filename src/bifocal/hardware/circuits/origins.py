@@ -1,0 +1,78 @@
+"""Which lines of HDL a LUT comes from.
+
+Logic optimisation forgets where a LUT came from: Yosys gives it the line of its own library. The flip-flops
+and outputs that the LUT leads to remember, and they are what a designer looks for. So the lines of a LUT are
+its own where it has any, and else those of the nearest cells downstream.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.circuits.synthesis import Source
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where something comes from: ``places`` as ``file:line``, and the nets or ports that it leads to."""
+
+    places: tuple[str, ...]
+    leads_to: tuple[str, ...]
+
+
+def origin_of_gate(netlist: Netlist, gate: int, *, most: int = 3) -> Origin:
+    """The lines of a gate and what it leads to: flip-flops and output ports, the nearest first."""
+    readers = _readers(netlist)
+    ports = {net: name for name, net in netlist.compared}
+    names: list[str] = []
+    places: list[str] = []
+    layer, seen = [netlist.gates[gate].output], {netlist.gates[gate].output}
+    while layer and len(names) < most:
+        following: list[int] = []
+        for net in layer:
+            if net in ports:
+                names.append(ports[net])
+            for cell in readers.get(net, ()):
+                if cell >= len(netlist.gates):
+                    flipflop = netlist.flipflops[cell - len(netlist.gates)]
+                    names.append(netlist.nets[flipflop.output])
+                    places += flipflop.sources
+                elif (out := netlist.gates[cell].output) not in seen:
+                    seen.add(out)
+                    following.append(out)
+        layer = following
+    own = netlist.gates[gate].sources
+    return Origin(_lines(own or places)[:most], tuple(dict.fromkeys(names))[:most])
+
+
+def _readers(netlist: Netlist) -> dict[int, list[int]]:
+    readers: dict[int, list[int]] = {}
+    for i, gate in enumerate(netlist.gates):
+        for net in gate.inputs:
+            readers.setdefault(net, []).append(i)
+    for j, flipflop in enumerate(netlist.flipflops):
+        for net in (flipflop.data, flipflop.enable, flipflop.control):
+            readers.setdefault(net, []).append(len(netlist.gates) + j)
+    return readers
+
+
+def _lines(places: Sequence[str]) -> tuple[str, ...]:
+    """``file:line`` of ``file:line.column-line.column``, each once, in order.
+
+    >>> _lines(["uart.v:30.5-42.8", "uart.v:30.5-42.8", "top.v:7"])
+    ('uart.v:30', 'top.v:7')
+    """
+    return tuple(dict.fromkeys(re.sub(r"(:\d+)[.\-].*$", r"\1", place) for place in places))
+
+
+def text_of(place: str, sources: Sequence[Source]) -> str:
+    """The line of a design that ``file:line`` names, without its indentation; empty if it is not known."""
+    file, _, line = place.rpartition(":")
+    for source in sources:
+        rows = source.text.splitlines()
+        if source.name == file and line.isdecimal() and 1 <= int(line) <= len(rows):
+            return rows[int(line) - 1].strip()
+    return ""
