@@ -33,6 +33,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     st.sampled_from([64, 128, 2048]),
     st.sampled_from([1, 2, 4, 8, 16]),
     st.booleans(),
+    st.booleans(),
     st.data(),
 )
 def test_a_box_holds_the_pixels_of_the_whole(
@@ -43,13 +44,16 @@ def test_a_box_holds_the_pixels_of_the_whole(
     tile: int,
     reduction: int,
     gray: bool,
+    transparent: bool,
     data: st.DataObject,
 ) -> None:
     pixels = made_picture(h, w)
-    stream = bifocal.encode(pixels[:, :, 0] if gray else pixels, 40, model=tiny_model, tile=tile)
+    alpha = np.random.default_rng(w).integers(0, 256, (h, w), dtype=np.uint8) if transparent else None
+    made = bifocal.Picture(pixels[:, :, 0] if gray else pixels, alpha=alpha)
+    stream = bifocal.encode(made, 40, model=tiny_model, tile=tile)
     scale = Fraction(1, reduction)
-    whole = bifocal.decode(stream, model=tiny_model, scale=scale).pixels
-    assert whole.shape[:2] == (-(-h // reduction), -(-w // reduction))
+    whole = bifocal.decode(stream, model=tiny_model, scale=scale)
+    assert whole.pixels.shape[:2] == (-(-h // reduction), -(-w // reduction))
     (left, right), (top, bottom) = (
         sorted(data.draw(st.lists(st.integers(0, size), min_size=2, max_size=2, unique=True)))
         for size in (w, h)
@@ -57,7 +61,10 @@ def test_a_box_holds_the_pixels_of_the_whole(
     part = bifocal.decode(stream, model=tiny_model, box=(left, top, right, bottom), scale=scale)
     rows = slice(top // reduction, -(-bottom // reduction))
     columns = slice(left // reduction, -(-right // reduction))
-    assert np.array_equal(part.pixels, whole[rows, columns])
+    assert np.array_equal(part.pixels, whole.pixels[rows, columns])
+    assert (part.alpha is None) == (alpha is None or bool((alpha == 255).all()))
+    if part.alpha is not None and whole.alpha is not None:
+        assert np.array_equal(part.alpha, whole.alpha[rows, columns])
 
 
 @pytest.mark.parametrize("reduction", [2, 4, 8, 16])

@@ -133,3 +133,19 @@ def test_bench_prints_a_table(command: Command) -> None:
     result = command("bench", "large.png", "-q", "10,90", "--peers", "jpeg", "--csv", "rows.csv")
     assert result.status == 0 and "bifocal" in result.out and "jpeg" in result.out.lower()
     assert Path("rows.csv").read_text().count("bifocal") >= 2
+
+
+def test_decoding_a_part_or_a_smaller_picture(command: Command) -> None:
+    command("encode", "photo.jpg", "-o", "photo.bfc")
+    whole = command("decode", "photo.bfc", "-o", "whole.png")
+    assert "60×40" in whole.out
+    part = command("decode", "photo.bfc", "-o", "part.png", "--box", "10,5,31,21", "--scale", "1/2")
+    assert part.status == 0 and "11×9" in part.out and bifocal.read_picture("part.png").width == 11
+    for option, said in (
+        (("--box", "1,2,3"), "LEFT,TOP,RIGHT,BOTTOM"),
+        (("--box", "0,0,61,40"), "60×40 pixels"),
+        (("--scale", "1/3"), "1/16"),
+        (("--scale", "half"), "1/16"),
+    ):
+        told = command("decode", "photo.bfc", "-o", "no.png", *option)
+        assert told.status != 0 and said in told.err and not Path("no.png").exists()

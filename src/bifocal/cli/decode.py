@@ -26,6 +26,20 @@ def decode(
             help="The folder of a packed model; by default the installed one that the stream names."
         ),
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="What computes the pixels, such as openvino; `bifocal doctor` lists all.",
+            show_default="onnxruntime",
+        ),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(help="Only this part: LEFT,TOP,RIGHT,BOTTOM in pixels.", show_default="everything"),
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(help="Size of the result: 1, or 1/2, 1/4, 1/8 or 1/16 of the full one.")
+    ] = "1",
     jobs: Jobs = 1,
     resume: Resume = False,
     shard: Shard = "1/1",
@@ -34,8 +48,16 @@ def decode(
 ) -> None:
     """Decode .bfc streams to pictures."""
     from bifocal.batch import Worker
+    from bifocal.runtime.decoding import read_box, read_scale
+    from bifocal.runtime.halves import check_backend
 
     options: dict[str, Any] = {}  # keyword arguments of bifocal.decode_file
+    if backend is not None:
+        options["backend"] = check_backend(backend)  # said once, not for every file
+    if box is not None:
+        options["box"] = read_box(box)
+    if (fraction := read_scale(scale)) != 1:
+        options["scale"] = float(fraction)
     worker = Worker("decode", options, model=model)
     run_many(
         worker,
