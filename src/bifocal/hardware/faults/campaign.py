@@ -45,7 +45,7 @@ from bifocal.hardware.faults.result import (
     Facts,
     find_sites,
 )
-from bifocal.hardware.faults.verilator import find_verilator, run_selector
+from bifocal.hardware.faults.verilator import VerilatorEngine
 
 ENGINES = ("auto", "numba", "native", "verilator", "reference")
 #: Fault-cycles: about an hour of one core at the slowest rate that we accept.
@@ -76,19 +76,6 @@ class ReferenceEngine:
 
     def simulate(self, faults: Faults) -> Outcome:
         return simulate(self.netlist, self.stimulus, faults)
-
-
-class VerilatorEngine:
-    """Verilator as an engine: a model with a selector, the faults one after the other."""
-
-    name = "verilator"
-    lanes = UNIT
-
-    def __init__(self, netlist: Netlist, stimulus: Stimulus) -> None:
-        self.netlist, self.stimulus = netlist, stimulus
-
-    def simulate(self, faults: Faults) -> Outcome:
-        return run_selector(self.netlist, self.stimulus, faults).outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +256,6 @@ def make_engine(name: str, netlist: Netlist, stimulus: Stimulus, golden: Golden)
     if name == "reference":
         return ReferenceEngine(netlist, stimulus)
     if name == "verilator":
-        find_verilator()
         return VerilatorEngine(netlist, stimulus)
     return (NativeEngine if name == "native" else NumbaEngine)(netlist, stimulus, golden)
 
