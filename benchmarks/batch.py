@@ -2,6 +2,7 @@
 
 ``python benchmarks/batch.py speed DIR``   encode a folder with each number of jobs, decode it back, resume
 ``python benchmarks/batch.py kills``       kill -9 a run of 200 small pictures at fifty random moments; resume
+``python benchmarks/batch.py tiles``       does one call of a float network for several equal tiles pay?
 
 ``kills`` makes its own pictures. Half of its kills hit every process of the run, half only the one that gives
 out the work. After each, every stream that is there must be whole, and ``--resume`` must end with the same
@@ -195,6 +196,57 @@ def speed(arguments: argparse.Namespace) -> None:
     _write("batch", {"machine": machine, "folder": Path(arguments.folder).name, "rows": rows})
 
 
+def tiles(arguments: argparse.Namespace) -> None:
+    """Free the batch dimension of both float networks and time calls for 1, 2, 4 and 8 tiles, in turn."""
+    import onnx
+
+    from bifocal.runtime.registry import model_folder
+    from bifocal.runtime.session import open_session
+
+    folder = model_folder(arguments.model)
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, channels, stride in (("analysis", 3, 1), ("synthesis", 256, 16)):
+        graph = onnx.load(str(folder / f"{name}.onnx"), load_external_data=False)
+        for value in (*graph.graph.input, *graph.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, f"{name}.onnx")
+            path.write_bytes(graph.SerializeToString())
+            weights = _float_weights(folder, name)
+            sessions = {threads: open_session(path, weights, threads=threads) for threads in (1, 2)}
+        (feed,), (out,) = ([v.name for v in values] for values in (graph.graph.input, graph.graph.output))
+        for side in arguments.sides:
+            shape = (8, channels, side // stride, side // stride)
+            data = rng.uniform(0, 255, shape) if stride == 1 else rng.normal(0, 3, shape)
+            data = np.ascontiguousarray(data, np.float32)
+            for threads, session in sessions.items():
+                single = np.concatenate([session.run([out], {feed: data[k : k + 1]})[0] for k in range(8)])
+                times: dict[int, list[float]] = {}
+                equal = True
+                for _ in range(arguments.rounds):
+                    for batch_size in (1, 2, 4, 8):
+                        begun = time.process_time()
+                        parts = [
+                            session.run([out], {feed: data[k : k + batch_size]})[0]
+                            for k in range(0, 8, batch_size)
+                        ]
+                        times.setdefault(batch_size, []).append(time.process_time() - begun)
+                        equal &= np.array_equal(np.concatenate(parts), single)
+                row = {"network": name, "side": side, "threads": threads, "same bits": equal}
+                row |= {f"ms/tile, {size} a call": round(125 * min(t), 2) for size, t in times.items()}
+                rows.append(row)
+                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    _write("tiles", {"clock": "processor time, best of rounds", "rows": rows})
+
+
+def _float_weights(folder: Path, name: str) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    tensors = load_file(folder / "weights.safetensors")
+    return {key: value.astype(np.float32) for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
 def _write(name: str, content: dict[str, object]) -> None:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
@@ -219,6 +271,11 @@ def main() -> None:
     two.add_argument("--seed", type=int, default=1)
     two.add_argument("--model", default="lowfirst")
     two.set_defaults(call=kills)
+    three = commands.add_parser("tiles")
+    three.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256, 512])
+    three.add_argument("--rounds", type=int, default=5)
+    three.add_argument("--model", default="lowfirst")
+    three.set_defaults(call=tiles)
     arguments = parser.parse_args()
     arguments.call(arguments)
 

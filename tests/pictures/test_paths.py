@@ -51,8 +51,10 @@ def test_an_input_is_never_an_output(folder: Path) -> None:
 
 def test_two_results_may_not_share_a_name(folder: Path) -> None:
     (folder / "in" / "a.png").touch()
-    with pytest.raises(OptionError, match="would both become"):
+    with pytest.raises(OptionError, match="would both become.*--keep-suffix"):
         pairs([folder / "in"], folder / "out")
+    kept = pair_paths([folder / "in"], None, wanted=is_picture_name, suffix=".bfc", keep_suffix=True)
+    assert [Path(pair.target).name for pair in kept] == ["a.jpg.bfc", "a.png.bfc", "b.PNG.bfc"]
 
 
 def test_a_derived_name_does_not_replace_a_file_unless_told_to(folder: Path) -> None:

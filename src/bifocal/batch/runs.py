@@ -40,6 +40,7 @@ def run(
     output: str | os.PathLike[str] | None = None,
     *,
     suffix: str = "",
+    keep_suffix: bool = False,
     jobs: int = 1,
     shard: tuple[int, int] = (1, 1),
     resume: bool = False,
@@ -75,6 +76,7 @@ def run(
         output,
         wanted=is_picture_name if encoding else is_stream_name,
         suffix=suffix or (".bfc" if encoding else ".png"),
+        keep_suffix=keep_suffix,
         replace=replace or resume,
         shard=shard,
     )

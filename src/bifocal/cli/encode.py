@@ -38,6 +38,9 @@ def encode(
         str, typer.Option(help="An installed model, or the folder of a packed one.")
     ] = "lowfirst",
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 64.")] = 2048,
+    keep_suffix: Annotated[
+        bool, typer.Option("--keep-suffix", help="Call results as in a.jpg.bfc: a.png may be there, too.")
+    ] = False,
     jobs: Jobs = 1,
     resume: Resume = False,
     shard: Shard = "1/1",
@@ -57,6 +60,7 @@ def encode(
         Worker("encode", options, model=model),
         inputs,
         output,
+        keep_suffix=keep_suffix,
         replace=force,
         jobs=jobs,
         resume=resume,

@@ -118,6 +118,7 @@ def run_many(
     output: str | None,
     *,
     suffix: str = "",
+    keep_suffix: bool = False,
     jobs: int,
     resume: bool,
     shard: str,
@@ -131,14 +132,16 @@ def run_many(
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # what stops jobs on clusters: as clean as Ctrl-C
-    settings: dict[str, Any] = {"suffix": suffix, "jobs": jobs, "resume": resume, "replace": replace}
+    settings: dict[str, Any] = {"suffix": suffix, "keep_suffix": keep_suffix, "replace": replace}
     status = 0
     try:
         batch.run(
             worker,
             inputs,
             output,
+            jobs=jobs,
             shard=_shard(shard),
+            resume=resume,
             **settings,
             on_start=display.start,
             on_outcome=display.show,

@@ -9,6 +9,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import PurePath, PurePosixPath
@@ -48,6 +49,7 @@ class Pairs:
     suffix: str
     output: str | None = None
     target: str | None = None
+    keep_suffix: bool = False
     shard: tuple[int, int] = (1, 1)
     count: int = field(init=False)
 
@@ -67,7 +69,8 @@ class Pairs:
         for found in self.found:
             for name in found.names:
                 if self._mine(name):
-                    target = self.target or remote.join(found.place, with_suffix(name, self.suffix))
+                    result = name + self.suffix if self.keep_suffix else with_suffix(name, self.suffix)
+                    target = self.target or remote.join(found.place, result)
                     yield Pair(name, remote.join(found.root, name), target)
 
     def _mine(self, name: str) -> bool:
@@ -111,6 +114,7 @@ def pair_paths(
     *,
     wanted: Callable[[PurePath], bool],
     suffix: str,
+    keep_suffix: bool = False,
     replace: bool = False,
     shard: tuple[int, int] = (1, 1),
 ) -> Pairs:
@@ -118,7 +122,8 @@ def pair_paths(
 
     A folder stands for the files under it for which ``wanted`` says yes. Without ``output`` a result stands
     beside its source with ``suffix``. One file may name its ``output`` file, and then replaces what is there;
-    for several, or for a folder, ``output`` is a folder, made if need be, where subfolders are kept. A name
+    for several, or for a folder, ``output`` is a folder, made if need be, where subfolders are kept. With
+    ``keep_suffix`` a.jpg becomes a.jpg.bfc, so that an a.png may stand beside it. A name
     that we derive never replaces an existing file unless ``replace``; no output ever replaces an input.
     Inputs and ``output`` may be URLs (``s3://bucket/photos``, with the ``remote`` extra). ``shard`` (i, n)
     keeps the i-th of n parts, and is applied last.
@@ -140,11 +145,11 @@ def pair_paths(
         each = (
             _found(path, is_folder, place, wanted) for path, is_folder in zip(sources, folders, strict=True)
         )
-        pairs = Pairs(tuple(each), suffix, output=place)
+        pairs = Pairs(tuple(each), suffix, output=place, keep_suffix=keep_suffix)
     if not pairs:
         raise OptionError(f"no files to work on under {', '.join(sources)}.")
     _refuse_collisions(pairs, replace)
-    return pairs if shard == (1, 1) else Pairs(pairs.found, suffix, pairs.output, pairs.target, shard)
+    return replace_fields(pairs, shard=shard)
 
 
 def _found(path: str, is_folder: bool, place: str | None, wanted: Callable[[PurePath], bool]) -> Found:
@@ -172,7 +177,7 @@ def _refuse_collisions(pairs: Pairs, replace: bool) -> None:
                 if other.source != pair.source and _true_path(other.target) == path:
                     raise OptionError(
                         f"{other.source} and {pair.source} would both become {pair.target}. Rename one, or "
-                        "encode them apart."
+                        "say --keep-suffix: results are then called as in a.jpg.bfc."
                     )
         targets.add(key)
         if there is not None and not there(pair.target):
