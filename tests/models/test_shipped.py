@@ -127,3 +127,20 @@ def test_any_size(model: bifocal.Model, size: tuple[int, int], photograph: Pixel
 def test_card_names_data_and_training() -> None:
     card = Path(MODELS / DEFAULT_MODEL / "CARD.md").read_text()
     assert "licence" in card.lower() and "minutes" in card and "Kodak" in card
+
+
+def test_effort_saves_bits_and_a_map_moves_them(model: bifocal.Model, photograph: Pixels) -> None:
+    part = photograph[:192, :256]
+    costs = []
+    for effort in (0, 1, 2, 3):
+        data = bifocal.encode(part, 40, model=model, effort=effort)
+        error = np.square(bifocal.decode(data, model=model).pixels.astype(float) - part).sum() / 3
+        costs.append(8 * len(data) + model.price(40) * error)
+    assert costs == sorted(costs, reverse=True)
+    weights = np.zeros((192, 256))
+    weights[:, :128] = 1
+    plain, mapped = (bifocal.encode(part, 40, model=model, quality_map=given) for given in (None, weights))
+    assert len(mapped) < 0.8 * len(plain)
+    near = [bifocal.decode(data, model=model).pixels[:, :112].astype(float) for data in (plain, mapped)]
+    errors = [np.square(pixels - part[:, :112]).mean() for pixels in near]
+    assert errors[1] < 1.05 * errors[0]

@@ -42,7 +42,7 @@ BLIND = 32
 #: and so on, but never less than LEAST_STEP. An average over rounds does not swing about the best integers.
 FIRST_STEP, LEAST_STEP, PATIENCE = 0.5, 0.1, 3
 #: No place counts less than this beside one of full weight, so that nothing is divided by zero.
-LEAST_SHARE = 0.02
+LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Level:
 #: By effort 0 to 9; tuned on validation pictures of the training data, see docs/effort.md.
 LEVELS = (
     Level(None),
-    Level(4.0),
+    Level(3.0),
     Level(1.5, 1),
     *(Level(1.2, rounds) for rounds in (2, 3, 5, 8, 12, 18, 30)),
 )

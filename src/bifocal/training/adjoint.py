@@ -65,11 +65,10 @@ def adjoint_graph(synthesis: bytes) -> bytes:
         _RULES[node.op_type](tape, node, [name for name in arriving if name], kernels)
     tape.add("Identity", [tape.gradients[graph.input[0].name]], output="gradient")
     y, pixels = graph.input[0], graph.output[0]
-    sides = [dimension.dim_param or dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim]
     given = [
         y,
-        helper.make_tensor_value_info("target", TensorProto.FLOAT, sides),
-        helper.make_tensor_value_info("weight", TensorProto.FLOAT, [1, 1, *sides[2:]]),
+        helper.make_tensor_value_info("target", TensorProto.FLOAT, [1, 3, "rows", "columns"]),
+        helper.make_tensor_value_info("weight", TensorProto.FLOAT, [1, 1, "rows", "columns"]),
     ]
     gradient = helper.make_tensor_value_info("gradient", TensorProto.FLOAT, None)
     made = helper.make_graph(
