@@ -1,7 +1,8 @@
 """One codec in one process, for speed.py: codes a picture when told to, and says how long it took.
 
-Started as ``PYTHON benchmarks/speed_worker.py CODEC PICTURE QUALITY [MODEL]``. CODEC is ``bifocal`` or a
-CompressAI model (``bmshj2018-hyperprior``, ``mbt2018-mean``), which then runs in an environment of its own.
+Started as ``PYTHON benchmarks/speed_worker.py CODEC PICTURE QUALITY [MODEL]``. CODEC is ``bifocal``,
+``bifocal:BACKEND`` or a CompressAI model (``bmshj2018-hyperprior``, ``mbt2018-mean``), which then runs in an
+environment of its own.
 Each line on standard input is one encode and one decode, answered by one line of JSON with seconds, file
 bytes and peak memory in MiB.
 
@@ -26,11 +27,11 @@ CORES = 2
 Coded = tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], int]]
 
 
-def bifocal_pair(model: str, pixels: np.ndarray, quality: int) -> Coded:
+def bifocal_pair(model: str, pixels: np.ndarray, quality: int, backend: str) -> Coded:
     """Encode, decode and size through the public face."""
     import bifocal
 
-    loaded = bifocal.Model.load(model)
+    loaded = bifocal.Model.load(model, float_backend=backend)
 
     def encode() -> bytes:
         return bifocal.encode(pixels, quality=quality, model=loaded)
@@ -97,8 +98,9 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     with Image.open(path) as picture:
         pixels = np.array(picture.convert("RGB"))
-    if name == "bifocal":
-        encode, decode, size = bifocal_pair(sys.argv[4], pixels, quality)
+    if name.startswith("bifocal"):
+        backend = name.partition(":")[2] or "onnxruntime"
+        encode, decode, size = bifocal_pair(sys.argv[4], pixels, quality, backend)
     else:
         encode, decode, size = compressai_pair(name, pixels, quality)
     for _ in sys.stdin:

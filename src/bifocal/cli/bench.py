@@ -18,6 +18,9 @@ def bench(
     model: Annotated[
         str | None, typer.Option(help="An installed model, or the folder of a packed one.")
     ] = None,
+    backend: Annotated[
+        str, typer.Option(help="What computes the pixels when Bifocal decodes; see `bifocal doctor`.")
+    ] = "onnxruntime",
     csv: Annotated[Path | None, typer.Option(help="Write every row to this file, too.")] = None,
 ) -> None:
     """Measure size, PSNR, MS-SSIM and time on pictures."""
@@ -29,7 +32,7 @@ def bench(
     from bifocal.measure.peers import available_peers, bifocal_codec
     from bifocal.measure.report import table
 
-    ours = bifocal_codec(model)
+    ours = bifocal_codec(model, backend)
     if qualities:
         try:
             curve = tuple(int(part) for part in qualities.split(","))

@@ -22,6 +22,8 @@ def doctor(
     from dataclasses import asdict
 
     from bifocal.runtime import doctor as check
+    from bifocal.runtime.halves import REFERENCE
+    from bifocal.runtime.model import Model
     from bifocal.runtime.registry import model_folder
     from bifocal.stream.model import EntropyModel
 
@@ -42,6 +44,11 @@ def doctor(
             f"{item.backend:<15} {item.threads:>7} {item.core or 'own':<9} {outcome.layers:>16}  {result}",
             flush=True,
         )
+    print("\npixels, where only they depend on it (--backend): levels of 255 from the reference")
+    for report in check.float_backends(Model.load(folder)):
+        off = report.error or f"mean {report.mean:.3f}, at most {report.largest}"
+        default = " (default)" if report.backend == REFERENCE else ""
+        print(f"{report.backend + default:<26} {report.precision:<64} {off}")
     expected = check.expected(folder)
     if not check.agree(outcomes, expected):
         print(

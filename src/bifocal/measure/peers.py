@@ -20,6 +20,7 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from bifocal.measure import MeasureError
+from bifocal.runtime.halves import REFERENCE
 from bifocal.runtime.registry import DEFAULT_MODEL
 
 Pixels = NDArray[np.uint8]
@@ -54,11 +55,13 @@ class Sized:
     data: bytes
 
 
-def bifocal_codec(model: str | None = None) -> Codec:
-    """Bifocal itself. ``model`` is the name or folder of a packed model, the shipped one unless given."""
+def bifocal_codec(model: str | None = None, backend: str = REFERENCE) -> Codec:
+    """Bifocal itself. ``model`` is the name or folder of a packed model, the shipped one unless given;
+    ``backend`` computes the pixels when it decodes.
+    """
     import bifocal
 
-    loaded = bifocal.Model.load(DEFAULT_MODEL if model is None else model)
+    loaded = bifocal.Model.load(DEFAULT_MODEL if model is None else model, float_backend=backend)
 
     def encode(pixels: Pixels, quality: int) -> bytes:
         return bifocal.encode(pixels, quality=quality, model=loaded)
@@ -68,6 +71,7 @@ def bifocal_codec(model: str | None = None) -> Codec:
 
     entropy = loaded.entropy
     settings = f"bifocal {bifocal.__version__}, model {entropy.name} {entropy.fingerprint.hex()}"
+    settings += "" if backend == REFERENCE else f", pixels by {backend}"
     return Codec("bifocal", settings, (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), 1, 100, encode, decode)
 
 

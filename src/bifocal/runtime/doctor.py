@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from bifocal import __version__
 from bifocal.errors import BifocalError, ModelError, OptionError
 from bifocal.runtime.exact_ort import OrtBackend
+from bifocal.runtime.halves import BACKENDS, REFERENCE
+from bifocal.runtime.model import Model
 from bifocal.runtime.registry import read_spec
 from bifocal.runtime.session import available_threads
 from bifocal.stream.exact import Backend, Kind, NumpyBackend
@@ -62,6 +64,20 @@ class Outcome:
     small: str = ""
     large: str = ""
     layers: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class FloatReport:
+    """How far a float backend's pixels lie from the reference's, in levels of 255: ``mean`` and ``largest``.
+
+    ``precision`` says what it computes in. ``error`` says why it cannot be used, and is empty otherwise.
+    """
+
+    backend: str
+    precision: str
+    mean: float = 0.0
+    largest: int = 0
     error: str = ""
 
 
@@ -143,9 +159,38 @@ def agree(trials: Mapping[Trial, Outcome], expected: Outcome | None = None) -> b
     return not any(o.error for o in outcomes) and len(small) == 1 and len(large) <= 1
 
 
+def float_backends(model: Model) -> list[FloatReport]:
+    """Every backend that decoding may be asked to take, on one small picture."""
+    rows, columns = np.mgrid[:128, :160]
+    waves = [128 + 100 * np.sin(rows / a) * np.cos(columns / b) for a, b in ((9, 14), (30, 11), (6, 25))]
+    pixels = np.stack(waves, axis=2).astype(np.uint8)
+    y, z = model.analyse(pixels, QUALITIES[1])
+    _, latents = encode_latents(
+        y,
+        z,
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        gray=False,
+        quality=QUALITIES[1],
+        tile=2048,
+        model=model.entropy,
+        backend=model.backend,
+    )
+    reference = model.on(REFERENCE).synthesise(latents).astype(int)
+    reports = []
+    for name, precision in BACKENDS.items():
+        try:
+            off = np.abs(model.on(name).synthesise(latents) - reference)
+        except BifocalError as error:
+            reports.append(FloatReport(name, precision, error=str(error)))
+        else:
+            reports.append(FloatReport(name, precision, float(off.mean()), int(off.max())))
+    return reports
+
+
 def versions() -> list[str]:
     """One line for each thing that could matter: releases, Python, the machine, the engines."""
-    names = ("numpy", "onnxruntime", "constriction", "torch")
+    names = ("numpy", "onnxruntime", "openvino", "constriction", "torch")
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     machine = f"{platform.system()} {platform.machine()}, {available_threads()} processors"
     return [

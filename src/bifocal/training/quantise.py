@@ -1,11 +1,11 @@
 """Post-training quantisation of a float network: its graph again, with 8-bit products where they are cheap.
 
-Only the 3×3 convolutions after a ReLU are quantised: the residual blocks and the tail, four fifths of the
-work of a synthesis. What enters them becomes an unsigned byte, from 0 to the largest value that was seen on
-training pictures. What leaves the second convolution of a block becomes a byte too, since ONNX Runtime runs
-a convolution in integers only if both ends are; the residual sum between blocks stays in float, and so do the
-linear path and the tail's output, which the pixels depend on directly. The rule of static quantisation is
-that of Jacob et al. (arXiv 1712.05877); what is quantised, and the largest value as the range, are ours:
+Only the 3×3 convolutions behind an activation are quantised: the residual blocks and the tail, four fifths of
+the work of a synthesis. What enters them becomes an unsigned byte over the range that was seen on training
+pictures. What leaves a convolution of a block becomes a byte too, since ONNX Runtime runs a convolution in
+integers only if both ends are; the residual sum between blocks stays in float, and so do the linear path and
+the tail's output, which the pixels depend on directly. The rule of static quantisation is that of Jacob et
+al. (arXiv 1712.05877); what is quantised, and the whole range that was seen, are ours:
 `benchmarks/backends.py` measures what they cost.
 
 The graph holds no weights. It asks for ``W.int8`` and ``W.scale``, which the runtime makes of ``W``
@@ -28,6 +28,8 @@ from bifocal.errors import ModelError
 from bifocal.runtime.session import open_session
 from bifocal.systems.lowfirst import LowFirst, quality_anchors
 from bifocal.training.data import Pixels
+
+ACTIVATIONS = ("Relu", "LeakyRelu")
 
 #: Pictures, the side of their parts, and the qualities, whose latents give the ranges.
 PICTURES, SIDE, SEEN_QUALITIES = 24, 384, (10, 50, 90)
@@ -56,77 +58,81 @@ def int8_graph(
     :raises ModelError: if the graph has nothing to quantise, or there are no samples.
     """
     model = onnx.load_from_string(graph)
-    inputs, outputs = _quantised_tensors(model.graph)
-    ranges = _largest(model, [*inputs, *outputs], weights, samples)
-    wanted = {
-        node.input[1]: node for node in model.graph.node if node.op_type == "Conv" and node.input[0] in inputs
-    }
+    convolutions, outputs = _quantised(model.graph)
+    inputs = {node.input[0] for node in convolutions}
+    ranges = _seen(model, [*inputs, *outputs], weights, samples)
+    wanted = {node.name for node in convolutions}
     external = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        if node.name in {other.name for other in wanted.values()}:
+        if node.name in wanted:
             _take_int8_weight(model.graph, nodes, node, external[node.input[1]])
             node.input[0] += ".seen"
-        raw = node.output[0]
-        if raw in outputs:
+        made = node.output[0]
+        if made in outputs:
             node.output[0] += ".raw"
         nodes.append(node)
-        if raw in outputs:  # signed, around 128
-            scale, zero = ranges[raw] / 127, 128
-            nodes += _through_byte(model.graph, f"{raw}.raw", raw, scale, zero)
-        if raw in inputs:
-            nodes += _through_byte(model.graph, raw, f"{raw}.seen", ranges[raw] / 255, 0)
+        if made in outputs:
+            nodes += _through_byte(model.graph, f"{made}.raw", made, ranges[made])
+        if made in inputs:
+            nodes += _through_byte(model.graph, made, f"{made}.seen", ranges[made])
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return bytes(model.SerializeToString())
 
 
-def _quantised_tensors(graph: onnx.GraphProto) -> tuple[set[str], set[str]]:
-    """Names of the tensors that become bytes: those that 3×3 convolutions take from a ReLU, and what such a
-    convolution adds to a sum that a further ReLU takes (the last sum, of the tail, is of pixels)."""
+def _quantised(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The convolutions to quantise, those behind an activation, and names of what becomes a byte behind them.
+
+    That is what a leaky activation takes, and what is added to a sum that an activation takes: not the last
+    sum, which is of pixels. A plain ReLU needs none, since it is a clip to the byte's own range.
+    """
     made_by = {name: node for node in graph.node for name in node.output}
     taken_by: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             taken_by.setdefault(name, []).append(node)
-    inputs, outputs = set(), set()
+    convolutions, outputs = [], set()
     for node in graph.node:
         before = made_by.get(node.input[0])
-        if node.op_type != "Conv" or before is None or before.op_type != "Relu":
+        if node.op_type != "Conv" or before is None or before.op_type not in ACTIVATIONS:
             continue
-        inputs.add(node.input[0])
-        sums = [after for after in taken_by[node.output[0]] if after.op_type == "Add"]
-        if any(later.op_type == "Relu" for total in sums for later in taken_by.get(total.output[0], [])):
+        convolutions.append(node)
+        after = taken_by[node.output[0]]
+        sums = [total.output[0] for total in after if total.op_type == "Add"]
+        active = any(later.op_type in ACTIVATIONS for name in sums for later in taken_by.get(name, []))
+        if active or any(later.op_type == "LeakyRelu" for later in after):
             outputs.add(node.output[0])
-    if not inputs:
-        raise ModelError("a network without a convolution after a ReLU has nothing to quantise.")
-    return inputs, outputs
+    if not convolutions:
+        raise ModelError("a network without a convolution behind an activation has nothing to quantise.")
+    return convolutions, outputs
 
 
-def _largest(
+def _seen(
     model: onnx.ModelProto,
     names: Sequence[str],
     weights: Mapping[str, NDArray[np.float32]],
     samples: Iterable[NDArray[np.float32]],
-) -> dict[str, float]:
-    """The largest magnitude of each tensor over all samples."""
+) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest value of each tensor over all samples, 0 included."""
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     for name in names:
         probed.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    largest = dict.fromkeys(names, 0.0)
+    seen = dict.fromkeys(names, (0.0, 0.0))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probed.onnx"
         path.write_bytes(probed.SerializeToString())
         session = open_session(path, weights)
     for y in samples:
         for name, value in zip(names, session.run(list(names), {"y": y}), strict=True):
-            largest[name] = max(largest[name], float(np.abs(value).max()))
-    if not all(value > 0 for value in largest.values()):
+            low, high = seen[name]
+            seen[name] = min(low, float(value.min())), max(high, float(value.max()))
+    if not all(low < high for low, high in seen.values()):
         raise ModelError(
             "no range was seen for an int8 network. Pack with training pictures that are not blank."
         )
-    return largest
+    return seen
 
 
 def _take_int8_weight(
@@ -147,12 +153,14 @@ def _take_int8_weight(
 
 
 def _through_byte(
-    graph: onnx.GraphProto, source: str, target: str, scale: float, zero: int
+    graph: onnx.GraphProto, source: str, target: str, seen: tuple[float, float]
 ) -> list[onnx.NodeProto]:
-    """``target`` is ``source`` rounded to a byte and back."""
+    """``target`` is ``source`` rounded to a byte that covers the range ``seen``, and back."""
+    low, high = seen
+    scale = (high - low) / 255
     step, middle, byte = f"{target}.step", f"{target}.zero", f"{target}.byte"
     graph.initializer.append(onnx.numpy_helper.from_array(np.array(scale, np.float32), step))
-    graph.initializer.append(onnx.numpy_helper.from_array(np.array(zero, np.uint8), middle))
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(round(-low / scale), np.uint8), middle))
     return [
         helper.make_node("QuantizeLinear", [source, step, middle], [byte]),
         helper.make_node("DequantizeLinear", [byte, step, middle], [target]),
