@@ -11,6 +11,7 @@ from bifocal.cli.bench import bench
 from bifocal.cli.decode import decode
 from bifocal.cli.doctor import doctor
 from bifocal.cli.encode import encode
+from bifocal.cli.faults import faults
 from bifocal.cli.info import info
 from bifocal.cli.launch import launch, new_app
 from bifocal.cli.models import models
@@ -18,6 +19,7 @@ from bifocal.cli.models import models
 app = new_app("A learned image codec whose streams decode bit-exactly on every machine.")
 for command in (encode, decode, info, bench, models, doctor):
     app.command()(command)
+app.add_typer(faults, name="faults")
 
 
 def _version(wanted: bool) -> None:

@@ -87,6 +87,20 @@ def find_yosys(choice: str = "auto") -> Tool:
     return Tool(command, version_of((*command, "-V")) + " (yowasp wheel)", "wheel")
 
 
+def load_design(paths: Sequence[str | os.PathLike[str]], **options: Any) -> Mapped:
+    """A Yosys JSON netlist as it is, or whatever :func:`synthesise` takes, with its options.
+
+    :raises ToolError: as :func:`synthesise`, or if a netlist stands among other files.
+    """
+    sources = read_sources(paths)
+    if not any(source.name.endswith(".json") for source in sources):
+        return synthesise(paths, **options)
+    if len(sources) > 1:
+        raise ToolError("a Yosys JSON netlist is a whole design; name it alone.")
+    flags = ("Yosys JSON netlist, as given",)
+    return Mapped(sources[0].text, options.get("top") or "", (), flags, sources)
+
+
 def synthesise(
     paths: Sequence[str | os.PathLike[str]],
     *,
@@ -196,11 +210,11 @@ def only_top(text: str, top: str | None) -> tuple[str, str]:
     """A Yosys JSON netlist without the library's modules, and the name of the module that is left."""
     design = json.loads(text)
     modules: dict[str, Any] = design["modules"]
-    tops = [name for name, m in modules.items() if int(m["attributes"].get("top", "0"), 2)]
-    found = tops[0] if tops else top
+    tops = [name for name, m in modules.items() if "1" in str(m.get("attributes", {}).get("top", "0"))]
+    found = top or (tops[0] if tops else next(iter(modules)))
     if found not in modules:
         raise ToolError(f"there is no module {found} in the netlist. Name one with --top.")
-    return json.dumps({"creator": design["creator"], "modules": {found: modules[found]}}), found
+    return json.dumps({"creator": design.get("creator", ""), "modules": {found: modules[found]}}), found
 
 
 def _name_registers(text: str, dump: str) -> str:

@@ -162,6 +162,24 @@ class Faults:
         return cls.of(pins, "open")
 
 
+def make_faults(model: str, netlist: Netlist, cycles: int, *, upsets: int, seed: int) -> Faults:
+    """The faults of a model by its name; ``upsets`` is how many flip-flop upsets are drawn with ``seed``.
+
+    :raises CircuitError: if there is no such model, or the circuit has no place for such a fault.
+    """
+    if model not in MODELS:
+        raise CircuitError(f"there is no fault model '{model}'; there are {', '.join(MODELS)}.")
+    if model == "ff-upset":
+        faults = Faults.ff_upsets(netlist, cycles, count=upsets, seed=seed)
+    else:
+        faults = {"lut-init": Faults.lut_init, "stuck": Faults.stuck, "open": Faults.open}[model](netlist)
+    if not len(faults):
+        raise CircuitError(
+            f"{netlist.name} has no place for {model} faults. Take another model with --faults."
+        )
+    return faults
+
+
 def draw(total: int, count: int, seed: int) -> NDArray[np.int64]:
     """``count`` different numbers below ``total``, ascending, the same for a seed on every machine.
 

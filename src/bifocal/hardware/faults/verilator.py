@@ -24,10 +24,8 @@ from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
 from bifocal.hardware.faults.models import UPSET, Faults, draw
 from bifocal.hardware.faults.outcome import Outcome
+from bifocal.hardware.faults.verilator_harness import SELECT, SINGLE, harness
 from bifocal.hardware.faults.verilog_model import MODEL, VerilogModel, golden_or_faulty, selectable
-
-#: A number that is no kind of fault: the golden machine.
-_NO_FAULT = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +53,15 @@ class Verification:
     @property
     def agreed(self) -> bool:
         return bool(self.tool) and not self.differences
+
+    def sentence(self) -> str:
+        """What a person wants to know, in a line; each difference on a line of its own."""
+        if not self.tool:
+            return self.remark
+        ways = f"{self.tool}: {self.selected} faults in one build, {self.built} in builds of their own"
+        if self.agreed:
+            return f"{ways}: no difference"
+        return "\n  ".join([f"{ways}: {len(self.differences)} DIFFERENCES", *self.differences])
 
 
 def find_verilator() -> Tool:
@@ -104,7 +111,7 @@ def run_selector(
         model = selectable(netlist, faults)
         started = time.perf_counter()
         runtime = _build_runtime(folder, tool, timeout)
-        program = _build(model, folder, runtime, tool, timeout, "-O2", _SELECT)
+        program = _build(model, folder, runtime, tool, timeout, "-O2", SELECT)
         built = time.perf_counter()
         rows = np.stack(
             [faults.kind.astype(np.uint32), faults.target, faults.detail],
@@ -138,7 +145,7 @@ def run_builds(
         _write_stimulus(folder, stimulus)
         (folder / "golden").mkdir()
         runtime = _build_runtime(folder, tool, timeout)
-        golden = _build(golden_or_faulty(netlist), folder / "golden", runtime, tool, timeout, "-O0", _SINGLE)
+        golden = _build(golden_or_faulty(netlist), folder / "golden", runtime, tool, timeout, "-O0", SINGLE)
         _run(golden, stimulus, folder, timeout, "record")
         build, run, lines = 0.0, 0.0, []
         for fault in faults:
@@ -146,7 +153,7 @@ def run_builds(
             place.mkdir()
             started = time.perf_counter()
             faulty = golden_or_faulty(netlist, fault)
-            program = _build(faulty, place, runtime, tool, timeout, "-O0", _SINGLE)
+            program = _build(faulty, place, runtime, tool, timeout, "-O0", SINGLE)
             built = time.perf_counter()
             cycle = fault.detail if fault.kind == UPSET else -1
             lines.append(_run(program, stimulus, folder, timeout, "compare", str(cycle)))
@@ -275,7 +282,7 @@ def _build(
     failure = f"{tool.version} could not build the netlist"
     run_tool((*tool.command, *flags, *names), folder, timeout, failure, dict(tool.variables))
     parts = "".join(f'#include "{path.name}"\n' for path in sorted((folder / "built").glob("*.cpp")))
-    (folder / "whole.cpp").write_text(parts + _harness(model, main), encoding="utf-8")
+    (folder / "whole.cpp").write_text(parts + harness(model, main), encoding="utf-8")
     program = folder / "machine"
     run_tool(
         (*runtime, level, f"-I{folder / 'built'}", str(folder / "whole.cpp"), "-o", str(program)),
@@ -301,121 +308,3 @@ def _parse(text: str) -> Outcome:
         table[:, 2].astype(np.int32),
         (table[:, 3] != 0) & (table[:, 2] < 0),
     )
-
-
-def _harness(model: VerilogModel, main: str) -> str:
-    """The C++ around the model: plays the stimulus, remembers the golden outputs, counts what differs."""
-    defined = {
-        "INS": model.in_words,
-        "OUTS": model.out_words,
-        "STATES": max(1, model.state_words),
-        "DRIVE": " ".join(f"top->in{i} = row[{i}];" for i in range(model.in_words)),
-        "OUTPUTS": ", ".join(f"top->out{i}" for i in range(model.out_words)),
-        "STATE_PORTS": ", ".join(f"top->state{i}" for i in range(model.state_words)) or "0",
-        "UPSET": UPSET,
-        "NO_FAULT": _NO_FAULT,
-    }
-    head = "".join(f"#define {name} {value}\n" for name, value in defined.items())
-    return head + _COMMON + main
-
-
-_COMMON = """
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <vector>
-#include "Vmachine.h"
-#include "verilated.h"
-typedef std::vector<uint32_t> Words;
-static long rows, reset;
-static Words stimulus, golden, golden_state;
-static Words load_words(const char* name) {
-  Words words;
-  if (FILE* file = fopen(name, "rb")) {
-    fseek(file, 0, SEEK_END);
-    words.resize(ftell(file) / 4);
-    rewind(file);
-    if (fread(words.data(), 4, words.size(), file) != words.size()) exit(3);
-    fclose(file);
-  }
-  return words;
-}
-static void play(Vmachine* top, long flip_row, bool record) {
-  long cycles = 0, bits = 0, first = -1;
-  for (long t = 0; t < rows; ++t) {
-    const uint32_t* row = stimulus.data() + t * INS;
-    (void)row;
-    DRIVE;
-    top->flip = t == flip_row;
-    top->clk = 0;
-    top->eval();
-    const uint32_t out[] = {OUTPUTS};
-    if (record) memcpy(&golden[t * OUTS], out, sizeof out);
-    else if (t >= reset) {
-      int wrong = 0;
-      for (int i = 0; i < OUTS; ++i) wrong += __builtin_popcount(out[i] ^ golden[t * OUTS + i]);
-      if (wrong) { ++cycles; bits += wrong; if (first < 0) first = t - reset; }
-    }
-    top->clk = 1;
-    top->eval();
-  }
-  top->show = 1;
-  top->clk = 0;
-  top->eval();
-  const uint32_t state[] = {STATE_PORTS};
-  top->show = 0;
-  if (record) golden_state.assign(state, state + STATES);
-  else {
-    int wrong = memcmp(state, golden_state.data(), sizeof state) != 0;
-    printf("%ld %ld %ld %d\\n", cycles, bits, first, wrong);
-  }
-}
-"""
-
-_SINGLE = """
-int main(int argc, char** argv) {
-  rows = atol(argv[1]), reset = atol(argv[2]);
-  std::unique_ptr<Vmachine> top(new Vmachine);
-  stimulus = load_words("stimulus.bin");
-  bool record = !strcmp(argv[3], "record");
-  if (record) golden.resize(rows * OUTS);
-  else golden = load_words("golden.bin"), golden_state = load_words("state.bin");
-  top->show = 0;
-  long cycle = record ? -1 : atol(argv[4]);
-  play(top.get(), cycle < 0 ? -1 : cycle + reset, record);
-  if (record) {
-    FILE* file = fopen("golden.bin", "wb");
-    fwrite(golden.data(), 4, golden.size(), file);
-    fclose(file);
-    file = fopen("state.bin", "wb");
-    fwrite(golden_state.data(), 4, golden_state.size(), file);
-    fclose(file);
-  }
-}
-"""
-
-_SELECT = """
-int main(int argc, char** argv) {
-  rows = atol(argv[1]), reset = atol(argv[2]);
-  std::unique_ptr<Vmachine> top(new Vmachine);
-  stimulus = load_words("stimulus.bin");
-  golden.resize(rows * OUTS);
-  Words faults = load_words("faults.bin");
-  long count = atol(argv[3]);
-  for (long i = -1; i < count; ++i) {
-    const uint32_t* fault = i < 0 ? nullptr : &faults[i * 3];
-    top->kind = fault ? fault[0] : NO_FAULT;
-    top->target = fault ? fault[1] : 0;
-    top->detail = fault ? fault[2] : 0;
-    top->show = 0, top->flip = 0, top->load = 1;
-    top->clk = 0;
-    top->eval();
-    top->clk = 1;
-    top->eval();
-    top->load = 0;
-    play(top.get(), fault && fault[0] == UPSET ? reset + (long)fault[2] : -1, i < 0);
-  }
-}
-"""
