@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 560, 300
-_LEFT, _TOP, _RIGHT, _BOTTOM = 62, 16, 14, 46
+_LEFT, _TOP, _RIGHT, _BOTTOM = 66, 16, 28, 46
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def _classes(result: CampaignResult) -> list[tuple[str, str, int]]:
 def _bars(values: Sequence[float], what: str) -> list[Bar]:
     """A bar at the left for those that are exactly 0, then equal bins over (0, 1]."""
     array = np.asarray(values, np.float64)
-    bars = [Bar(-0.08, -0.02, int((array == 0).sum()), f"{int((array == 0).sum()):,} {what}: none", "quiet")]
+    bars = [Bar(-0.14, -0.08, int((array == 0).sum()), f"{int((array == 0).sum()):,} {what}: none", "quiet")]
     counts, edges = np.histogram(array[array > 0], _BINS, (0.0, 1.0))
     for count, low, high in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         bars.append(Bar(low, high, count, f"{count:,} {what}: {low * 100:.0f}–{high * 100:.0f} %"))
