@@ -83,10 +83,10 @@ def check_effort(effort: SupportsIndex) -> int:
 
 
 class Aim(NamedTuple):
-    """What a tile should look like: ``pixels`` float32 ``[3, h, w]`` and what each counts, ``weight``
+    """What a tile should look like: ``pixels`` uint8 ``[h, w, 3]`` and what each counts, ``weight``
     ``[h, w]``; for places of y ``[h/16, w/16]`` their ``share`` of it, and which are ``kept`` as analysed."""
 
-    pixels: NDArray[np.float32]
+    pixels: NDArray[np.uint8]
     weight: NDArray[np.float32]
     share: NDArray[np.float32]
     kept: NDArray[np.bool_]
@@ -163,7 +163,7 @@ def _aim_at(pixels: NDArray[np.uint8], box: Box, stride: int, weights: NDArray[n
     for met, blind, near in borders:
         if met:
             weight[blind], kept[near] = 0.0, True
-    return Aim(np.ascontiguousarray(part.transpose(2, 0, 1), np.float32), weight, share, kept)
+    return Aim(part, weight, share, kept)
 
 
 def _squared_error(
@@ -179,7 +179,7 @@ def _squared_error(
         outer, inner = (rows.outer(1), columns.outer(1)), (rows.inner(1), columns.inner(1))
         weight = np.zeros(aim.weight[outer].shape, np.float32)
         weight[inner] = aim.weight[rows.core(1), columns.core(1)]
-        target = aim.pixels[:, *outer]
+        target = np.ascontiguousarray(aim.pixels[outer].transpose(2, 0, 1), np.float32)
         places = rows.outer(stride), columns.outer(stride)
         pixels, change = model.adjoint(y[:, *places], target, weight, quality)
         gradient[:, *places] += change
