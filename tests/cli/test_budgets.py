@@ -1,4 +1,4 @@
-"""`bifocal encode` with --size, --psnr, --effort and --quality-map: each reaches the codec, alone or in a run."""
+"""`bifocal encode` with --size, --psnr, --effort and --quality-map: each reaches the codec."""
 
 from __future__ import annotations
 

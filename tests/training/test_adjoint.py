@@ -27,25 +27,21 @@ def small_graph() -> tuple[bytes, dict[str, np.ndarray]]:
         "up": rng.normal(0, 20, (4, 3, 2, 2)),
         "grey": np.full(1, 100.0),
         "parts": np.array([3, 4]),
+        "widen": rng.normal(0, 0.5, (4, 3, 1, 1)),
     }
     nodes = [
         helper.make_node("Conv", ["y", "first", "offset"], ["both"], pads=[1, 1, 1, 1]),
-        helper.make_node("Split", ["both", "parts"], ["_", "deep"], axis=1),
-        helper.make_node("Relu", ["deep"], ["active"]),
-        helper.make_node("Conv", ["active", "second"], ["more"], pads=[1, 1, 1, 1]),
-        helper.make_node("Add", ["more", "deep"], ["sum"]),
-        helper.make_node("ConvTranspose", ["sum", "up"], ["raw"], strides=[2, 2]),
-        helper.make_node("Concat", ["_", "_"], ["unused"], axis=1),
-        helper.make_node("Add", ["raw", "grey"], ["moved"]),
-        helper.make_node("Identity", ["moved"], ["pixels"]),
-    ]
-    del nodes[6]
-    nodes[1:2] = [
         helper.make_node("Split", ["both", "parts"], ["narrow", "wide"], axis=1),
         helper.make_node("Conv", ["narrow", "widen"], ["widened"]),
         helper.make_node("Add", ["widened", "wide"], ["deep"]),
+        helper.make_node("Relu", ["deep"], ["active"]),
+        helper.make_node("Conv", ["active", "second"], ["second_out"], pads=[1, 1, 1, 1]),
+        helper.make_node("LeakyRelu", ["second_out"], ["more"], alpha=0.1),
+        helper.make_node("Add", ["more", "deep"], ["sum"]),
+        helper.make_node("ConvTranspose", ["sum", "up"], ["raw"], strides=[2, 2]),
+        helper.make_node("Add", ["raw", "grey"], ["moved"]),
+        helper.make_node("Identity", ["moved"], ["pixels"]),
     ]
-    weights["widen"] = rng.normal(0, 0.5, (4, 3, 1, 1))
     initialisers = [
         onnx.numpy_helper.from_array(v.astype(np.int64 if k == "parts" else np.float32), k)
         for k, v in weights.items()
@@ -66,7 +62,7 @@ def in_torch(y: torch.Tensor, weights: dict[str, np.ndarray]) -> torch.Tensor:
     t = {k: torch.from_numpy(v.astype(np.float32)) for k, v in weights.items()}
     narrow, wide = F.conv2d(y, t["first"], t["offset"], padding=1).split([3, 4], 1)
     deep = F.conv2d(narrow, t["widen"]) + wide
-    more = F.conv2d(deep.relu(), t["second"], padding=1) + deep
+    more = F.leaky_relu(F.conv2d(deep.relu(), t["second"], padding=1), 0.1) + deep
     return F.conv_transpose2d(more, t["up"], stride=2) + t["grey"]
 
 

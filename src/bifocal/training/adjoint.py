@@ -5,7 +5,7 @@ error with respect to the latents. Backpropagation through a feed-forward networ
 convolution becomes its transpose with the same weights, every ReLU a mask. So the gradient is packed as a
 graph that shares the weights of synthesis, and an encoder needs neither torch nor a second set of weights.
 
-The operators are those that synthesis graphs use: Conv, ConvTranspose, Relu, Add, Split and Identity.
+The operators are those that synthesis graphs use: ``_RULES`` lists them.
 """
 
 from __future__ import annotations
@@ -90,6 +90,9 @@ class _Tape:
         self.nodes.append(helper.make_node(op, inputs, [name], name=f"at_{name}", **attributes))
         return name
 
+    def constant(self, value: float) -> str:
+        return self.add("Constant", [], value_float=float(value))
+
     def credit(self, tensor: str, gradient: str) -> None:
         """A tensor used twice has the sum of both gradients."""
         known = self.gradients.get(tensor)
@@ -123,6 +126,14 @@ def _relu(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None
     tape.credit(node.input[0], tape.add("Mul", [arriving[0], tape.add("Sign", [node.output[0]])]))
 
 
+def _leaky_relu(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
+    """Where the output is negative the gradient is ``alpha`` times as large."""
+    slope = tape.constant(_attributes(node).get("alpha", 0.01))
+    below = tape.add("Less", [node.output[0], "adjoint_black"])
+    gentle = tape.add("Mul", [arriving[0], slope])
+    tape.credit(node.input[0], tape.add("Where", [below, gentle, arriving[0]]))
+
+
 def _add(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
     for name in node.input:
         if name not in kernels:
@@ -142,6 +153,7 @@ _RULES: dict[str, Callable[[_Tape, Any, list[str], Kernels], None]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Relu": _relu,
+    "LeakyRelu": _leaky_relu,
     "Add": _add,
     "Split": _split,
     "Identity": _identity,
