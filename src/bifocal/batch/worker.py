@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bifocal import __version__
 from bifocal.batch.manifest import Record, stamp
-from bifocal.errors import BifocalError, OptionError
+from bifocal.errors import BifocalError, OptionError, PictureWarning
 from bifocal.pictures import remote
 from bifocal.pictures.paths import Pair
 
@@ -93,7 +93,7 @@ class Worker:
                 outcome = self._result(task)
         except Exception as error:  # the next file is not to suffer for this one
             outcome = Outcome(task.pair, "failed", error=reason(error, task.pair))
-        notes = tuple(str(word.message) for word in words)
+        notes = tuple(str(word.message) for word in words if issubclass(word.category, PictureWarning))
         return replace(outcome, seconds=time.perf_counter() - begun, notes=notes)
 
     def model_folders(self) -> list[Path]:

@@ -41,6 +41,9 @@ def encode(
     keep_suffix: Annotated[
         bool, typer.Option("--keep-suffix", help="Call results as in a.jpg.bfc: a.png may be there, too.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse pictures of more than 8 bits, instead of rounding them.")
+    ] = False,
     jobs: Jobs = 1,
     resume: Resume = False,
     shard: Shard = "1/1",
@@ -54,7 +57,7 @@ def encode(
     check_budget(quality, size, psnr)  # once, not for every file
     # keyword arguments of bifocal.encode_file
     options: dict[str, Any] = {"quality": quality, "tile": tile, "effort": effort}
-    given = {"size": size, "psnr": psnr, "quality_map": quality_map}
+    given = {"size": size, "psnr": psnr, "quality_map": quality_map, "strict": strict or None}
     options |= {name: value for name, value in given.items() if value is not None}
     run_many(
         Worker("encode", options, model=model),

@@ -57,7 +57,7 @@ class BifocalPlugin(PluginV3):
         ndimage: Any,
         *,
         is_batch: bool = False,
-        quality: int = 60,
+        quality: int | None = None,
         metadata: Mapping[str, bytes] | None = None,
         **options: Any,
     ) -> bytes | None:

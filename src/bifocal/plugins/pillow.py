@@ -127,7 +127,7 @@ def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     settings = image.encoderinfo
     options = {name: settings[name] for name in _OPTIONS if name in settings}
     try:
-        data = api.encode(_picture(image, settings), settings.get("quality", 60), **options)
+        data = api.encode(_picture(image, settings), settings.get("quality"), **options)
     except OptionError:
         raise  # a ValueError: an option is wrong, not the file
     except BifocalError as error:
