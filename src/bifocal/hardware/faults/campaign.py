@@ -270,10 +270,7 @@ def run_unit(engine: Engine, faults: Faults) -> Outcome:
 
 
 def _cut(count: int) -> list[slice]:
-    """Units of nearly equal size, in whole 512 lanes, none above ``UNIT``."""
-    units = max(1, -(-count // UNIT))
-    size = -(-count // (units * 512)) * 512 or 512
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    return [slice(start, min(start + UNIT, count)) for start in range(0, count, UNIT)]
 
 
 _worker: list[Engine] = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults.jit import njit
+from bifocal.hardware.faults.jit import compiled
 from bifocal.hardware.faults.models import INIT, OPEN, STUCK, UPSET, Fault, Faults
 
 Bits = NDArray[np.uint8]
@@ -94,7 +94,7 @@ def _run(netlist: Netlist, stimulus: Stimulus, fault: Fault | None) -> Golden:
     return Golden(outputs, state, seen)
 
 
-@njit(cache=True, boundscheck=False)
+@compiled
 def _simulate(
     wires: Any,
     tables: Any,

@@ -1,6 +1,9 @@
-"""Numba's compiler, or a clear word where it is missing."""
+"""Numba's compiler with our settings, or a clear word where it is missing."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from bifocal.errors import ToolError
 
@@ -11,4 +14,11 @@ except ImportError as missing:
         "fault campaigns need Numba, which is not here. Run: pip install 'bifocal[faults]'"
     ) from missing
 
-__all__ = ["njit"]
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function when it is first called, and keep the code for the next process if possible."""
+    try:
+        made: Callable[..., Any] = njit(cache=True, boundscheck=False)(function)
+    except RuntimeError:  # no folder to keep it in can be written: compile in every process
+        made = njit(boundscheck=False)(function)
+    return made

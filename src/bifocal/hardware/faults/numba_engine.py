@@ -15,7 +15,7 @@ from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.batches import Batch, plan_batch
 from bifocal.hardware.faults.golden import Golden
-from bifocal.hardware.faults.jit import njit
+from bifocal.hardware.faults.jit import compiled
 from bifocal.hardware.faults.models import Faults
 from bifocal.hardware.faults.outcome import Outcome
 from bifocal.hardware.faults.program import Program, lower
@@ -38,7 +38,8 @@ class NumbaEngine:
 
     def simulate(self, faults: Faults) -> Outcome:
         """The outcomes of at most ``lanes`` faults."""
-        words = max(8, -(-len(faults) // 512) * 8)  # whole cache lines
+        step = 32 if len(faults) > 1024 else 8  # loops are unrolled to 32 words
+        words = max(step, -(-len(faults) // (64 * step)) * step)
         batch = plan_batch(self.program, faults, words, self.stimulus.reset_cycles)
         slots = np.zeros((self.program.slots, words), np.uint64)
         wrong_cycles = np.zeros((CYCLE_BITS, words), np.uint64)
@@ -92,12 +93,12 @@ def _lane_bits(words: Any) -> Any:
     return np.unpackbits(words.astype("<u8").view(np.uint8), axis=1, bitorder="little")
 
 
-@njit(cache=True, boundscheck=False)
+@compiled
 def _execute(ops: Any, start: Any, stop: Any, rows: Any, masks: Any, slots: Any) -> None:
     words = slots.shape[1]
     i = start
     while i < stop:
-        code, out, a, b, c = ops[i]
+        code, out, a, b, c = ops[i, 0], ops[i, 1], ops[i, 2], ops[i, 3], ops[i, 4]
         i += 1
         if code == 0:
             for w in range(words):
@@ -126,6 +127,9 @@ def _execute(ops: Any, start: Any, stop: Any, rows: Any, masks: Any, slots: Any)
         elif code == 8:
             for w in range(words):
                 slots[out, w] = ~slots[a, w]
+        elif code == 9 and out == a:
+            for w in range(words):
+                slots[out, w] ^= (slots[out, w] ^ slots[b, w]) & slots[c, w]
         elif code == 9:
             for w in range(words):
                 slots[out, w] = slots[a, w] ^ ((slots[a, w] ^ slots[b, w]) & slots[c, w])
@@ -142,7 +146,7 @@ def _execute(ops: Any, start: Any, stop: Any, rows: Any, masks: Any, slots: Any)
             _fault(code, out, rows[a], b, masks, slots)
 
 
-@njit(cache=True, boundscheck=False)
+@compiled
 def _fault(code: Any, out: Any, row: Any, source: Any, masks: Any, slots: Any) -> None:
     offset, first, last = row[0], row[1], row[2]
     span = last - first
@@ -158,7 +162,7 @@ def _fault(code: Any, out: Any, row: Any, source: Any, masks: Any, slots: Any) -
             slots[out, w] ^= slots[source, w] & mask
 
 
-@njit(cache=True, boundscheck=False)
+@compiled
 def _run(
     ops: Any,
     rows: Any,

@@ -209,11 +209,12 @@ class _Lowering:
         for i, (code, *operands) in enumerate(ops):
             read = operands[: _reads(code)]
             sources = [place[operand] for operand in read]
+            # never in place: a loop that writes what it reads is not vectorised
+            place.append(target if i == len(ops) - 1 else self._take())
+            self._put(code, place[-1], *sources)
             for operand in dict.fromkeys(read):
                 if operand >= len(inputs) and last[operand] == i:
                     self.free.append(place[operand])
-            place.append(target if i == len(ops) - 1 else self._take())
-            self._put(code, place[-1], *sources)
 
     def _force(self, flipflop: FlipFlop) -> None:
         slot, control = self.slot[flipflop.output], self._old(flipflop.control)
