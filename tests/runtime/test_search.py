@@ -30,7 +30,7 @@ def test_more_effort_never_costs_more(tiny_model: Model, quality: int) -> None:
     pixels = made_picture(128, 192)
     costs = [
         cost_of(pixels, bifocal.encode(pixels, quality, model=tiny_model, effort=effort), quality, tiny_model)
-        for effort in (0, 2, 3, 4, 5)
+        for effort in (0, 1, 2, 3, 5)
     ]
     # the search sees pixels before they are rounded to 8 bits: a hair's breadth of room
     assert all(later <= before * 1.002 for before, later in zip(costs, costs[1:], strict=False))

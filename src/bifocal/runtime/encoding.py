@@ -48,6 +48,7 @@ class Encoder:
         :raises OptionError: if ``quality`` or ``effort`` does not exist or the metadata cannot be written.
         :raises ModelError: if the effort needs a graph that the model lacks.
         """
+        effort = check_effort(effort)
         if weights is not None:  # plain rounding has no use for them
             effort = max(effort, 1)
         width, height, tile, entropy = self._width, self._height, self._tile, self._model.entropy
@@ -55,7 +56,7 @@ class Encoder:
         in_row = -(-width // tile)
         coded = {
             top // tile * in_row + left // tile: (made.payload, made.latent_crc)
-            for (left, top), made in self._tiles(quality, LEVELS[check_effort(effort)], weights)
+            for (left, top), made in self._tiles(quality, LEVELS[effort], weights)
         }
         header = Header(
             entropy.wire_id,

@@ -47,20 +47,19 @@ LEAST_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Level:
-    """What an effort does: ``thrift`` multiplies what an error is worth (none: plain rounding), ``rounds`` of
-    the adjoint follow."""
+    """What an effort does: whether it ``weighs`` symbols or rounds, and how many ``rounds`` of the adjoint
+    follow. A level with more rounds begins with those of the one below: it never finds anything worse."""
 
-    thrift: float | None
+    weighs: bool
     rounds: int = 0
 
 
-#: By effort 0 to 9; tuned on validation pictures of the training data, see docs/effort.md.
-LEVELS = (
-    Level(None),
-    Level(3.0),
-    Level(1.5, 1),
-    *(Level(1.2, rounds) for rounds in (2, 3, 5, 8, 12, 18, 30)),
-)
+#: By effort 0 to 9.
+LEVELS = (Level(False), *(Level(True, rounds) for rounds in (0, 1, 2, 3, 5, 8, 12, 18, 30)))
+
+#: What an error is worth in the first coding and in the rounds, times what it is worth by itself: choosing
+#: one symbol after the other overlooks that a cheap symbol misleads the prediction of later ones.
+FIRST_WORTH, WORTH = 3.0, 1.2
 
 #: The effort that an encoder makes unless told otherwise.
 EFFORT = 1
@@ -111,12 +110,15 @@ def search_tile(
     :raises ModelError: if the level has rounds and the model no graph of the adjoint.
     """
     plan = model.entropy.plan
-    if level.thrift is None:
+    if not level.weighs:
         return _code(latents.y, latents.z, nearest, quality, model)
     aim = _aim_at(pixels, box, plan.y_stride, weights)
-    quantise = Thrifty(model.entropy.tables, aim.share * np.float32(level.thrift * BITS_PER_SQUARE))
+    first, quantise = (
+        Thrifty(model.entropy.tables, aim.share * np.float32(worth * BITS_PER_SQUARE))
+        for worth in (FIRST_WORTH, WORTH)
+    )
     aimed = latents.y
-    best = made = _code(aimed, latents.z, quantise, quality, model)
+    best = made = _code(aimed, latents.z, first, quality, model)
     if not level.rounds:
         return best
     # lambda is for the mean of three colours, the adjoint sums them
