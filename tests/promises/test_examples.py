@@ -1,4 +1,4 @@
-"""Every example that we show runs: those in docstrings, and the Python of README."""
+"""Every example that we show runs: those in docstrings, and the Python of README and of pages."""
 
 from __future__ import annotations
 
@@ -31,18 +31,22 @@ def test_docstring_examples_run(name: str) -> None:
     assert results.failed == 0
 
 
-def readme_blocks() -> list[str]:
-    return re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+#: Pages whose Python runs, block after block, in one namespace.
+PAGES = ("README.md", "docs/pictures.md")
+
+
+def blocks(page: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def test_readme_is_short_and_shows_python() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200
-    assert readme_blocks()
+    assert blocks("README.md")
 
 
-def test_python_of_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks run in order, in one namespace, in a folder where the sample picture is called photo.jpg."""
     from PIL import Image
 
@@ -51,5 +55,5 @@ def test_python_of_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     assert os.getcwd() == str(tmp_path)
     namespace: dict[str, object] = {}
-    for block in readme_blocks():
-        exec(compile(block, "README.md", "exec"), namespace)  # our own text, which we promise runs
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), namespace)  # our own text, which we promise runs
