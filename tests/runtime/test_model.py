@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import bifocal
 from bifocal.errors import LatentsError, ModelError, ModelMissing, OptionError
 from bifocal.runtime import model as runtime_model
 from bifocal.runtime import registry
+from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.model import Model
 from bifocal.stream.latents import encode_latents
 from bifocal.types import Latents
@@ -54,6 +57,54 @@ def test_windows_leave_no_trace(tiny_model: Model, gray: bool, monkeypatch: pyte
     assert np.abs(again.astype(int) - picture).max() <= 1
 
 
+def test_the_analysis_of_a_part_is_that_of_the_whole(tiny_model: Model) -> None:
+    pixels = made_picture(300, 400)
+    whole = tiny_model.analyse(pixels, 50)
+    for box in ((0, 0, 64, 64), (64, 128, 256, 192), (320, 256, 448, 320)):
+        part = tiny_model.at_quality(tiny_model.transform(pixels, box), 50)
+        for stride, of, found in ((16, whole.y, part.y), (64, whole.z, part.z)):
+            rows, columns = (slice(box[i] // stride, box[i + 2] // stride) for i in (1, 0))
+            np.testing.assert_allclose(found, of[:, rows, columns], atol=1e-4)
+
+
+def test_one_transform_serves_every_quality(tiny_model: Model) -> None:
+    pixels = made_picture(200, 130)
+    kept = Encoder(pixels, tiny_model, tile=64, keep=True)
+    opened = tiny_model._run
+    for quality in (90, 10, 90):
+        once = Encoder(pixels, tiny_model, tile=64).encode(quality)
+        assert kept.encode(quality) == once
+    runs: list[str] = []
+
+    def counted(name: str, *rest: Any) -> Any:
+        runs.append(name)
+        return opened(name, *rest)
+
+    tiny_model._run = counted  # type: ignore[method-assign]
+    try:
+        kept.encode(33)
+    finally:
+        del tiny_model._run  # the method again
+    assert "analysis" not in runs and "hyper_analysis" in runs
+
+
+def test_windows_of_the_shipped_model_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.load("lowfirst", threads=1)
+    pixels = made_picture(256, 256)
+    stream = bifocal.encode(pixels, 60, model=model)
+    reductions = [n for n in runtime_model.available_reductions(model.folder) if n in (1, 2, 16)]
+    whole = [bifocal.decode(stream, model=model, scale=1 / n).pixels.astype(int) for n in reductions]
+    latents = model.analyse(pixels, 60)
+    monkeypatch.setattr(runtime_model, "CORE", 64)
+    monkeypatch.setattr(runtime_model, "BLOCK", 128)
+    for n, picture in zip(reductions, whole, strict=True):
+        again = bifocal.decode(stream, model=model, scale=1 / n).pixels
+        assert np.abs(again - picture).max() <= 1
+    pieces = model.analyse(pixels, 60)
+    np.testing.assert_allclose(pieces.y, latents.y, atol=1e-4)
+    np.testing.assert_allclose(pieces.z, latents.z, atol=1e-4)
+
+
 def test_pictures_come_back_recognisable(tiny_model: Model) -> None:
     pixels = made_picture(130, 200)
     picture = tiny_model.synthesise(latents_of(tiny_model, pixels, 90))
@@ -93,7 +144,16 @@ def test_models_are_found_by_fingerprint_never_by_name(
         registry.model_folder("nothing")
 
 
-@pytest.mark.parametrize("name", ["model.json", "weights.safetensors", "analysis.onnx", "exact-hyper.onnx"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.json",
+        "weights.safetensors",
+        "analysis.onnx",
+        "hyper_analysis.onnx",
+        "exact-hyper.onnx",
+    ],
+)
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
 def test_a_damaged_folder_is_a_model_error(tiny_folder: Path, tmp_path: Path, name: str, damage: str) -> None:
     folder = tmp_path / "damaged"

@@ -332,6 +332,11 @@ class Model:
 
     def _float_half(self, name: str) -> Half:
         path = self.folder / f"{name}.onnx"
+        if name == "analysis" and not (self.folder / "hyper_analysis.onnx").exists():
+            raise ModelError(
+                f"model {self.name} has no hyper_analysis.onnx, so Bifocal 0.1 packed it: it decodes here. "
+                "Pack it again to encode with it."
+            )
         if name in ("half", "thumb") and not path.exists():
             raise ModelError(
                 f"model {self.name} has no {name} network and cannot decode at this scale. Decode at scale 1 "
