@@ -101,7 +101,6 @@ def run(
     from bifocal.hardware.faults.campaign import BUDGET, Campaign
     from bifocal.hardware.faults.models import make_faults
     from bifocal.hardware.faults.report import Study, report, sites_csv
-    from bifocal.hardware.faults.result import outcome_of
     from bifocal.hardware.faults.scores import score_design
     from bifocal.hardware.faults.verilator import verify as check
     from bifocal.pictures.files import write_atomically
@@ -141,14 +140,7 @@ def run(
     verification = None
     if verify > 0:
         verification = check(
-            netlist,
-            played,
-            chosen,
-            outcome_of(result),
-            count=verify,
-            builds=verify_builds,
-            seed=seed,
-            timeout=timeout,
+            netlist, played, result, count=verify, builds=verify_builds, seed=seed, timeout=timeout
         )
         print(f"verified  {verification.sentence()}")
     study = Study(netlist, played, result, mapped.tools, mapped.flags, mapped.sources, verification)

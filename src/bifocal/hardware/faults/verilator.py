@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bifocal.errors import ToolError
 from bifocal.hardware.circuits.netlist import Netlist
@@ -24,8 +25,17 @@ from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
 from bifocal.hardware.faults.models import UPSET, Faults, draw
 from bifocal.hardware.faults.outcome import Outcome
+from bifocal.hardware.faults.result import LEFT_OUT, CampaignResult
 from bifocal.hardware.faults.verilator_harness import SELECT, SINGLE, harness
 from bifocal.hardware.faults.verilog_model import MODEL, VerilogModel, golden_or_faulty, selectable
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A Verilator, what it must have compiled once, and the compiler's options that build with it."""
+
+    tool: Tool
+    options: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,26 +102,45 @@ def _compiler() -> str | None:
     )
 
 
+def prepare(folder: Path, timeout: float = TIMEOUT) -> Runtime:
+    """Compile into ``folder`` what every machine needs, once; it must stay there while the runtime is used.
+
+    :raises ToolError: if Verilator is missing or not complete.
+    """
+    tool = find_verilator()
+    asked = (*tool.command, "--getenv", "VERILATOR_ROOT")
+    root = run_tool(asked, folder, timeout, f"{tool.version} is not complete", dict(tool.variables)).strip()
+    include = Path(root) / "include"
+    options = [_compiler() or "c++", "-std=c++17", "-w", "-pthread", "-DVERILATOR=1"]
+    options += [f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TRACE", "TRACE_FST", "TRACE_VCD")]
+    options += [f"-I{include}", f"-I{include / 'vltstd'}"]
+    objects = []
+    for name in ("verilated", "verilated_threads"):
+        objects.append(str(folder / f"{name}.o"))
+        command = (*options, "-c", str(include / f"{name}.cpp"), "-o", objects[-1])
+        run_tool(command, folder, timeout, f"the runtime of {tool.version} could not be compiled")
+    return Runtime(tool, (*options, *objects))
+
+
 def run_selector(
     netlist: Netlist,
     stimulus: Stimulus,
     faults: Faults,
     *,
-    tool: Tool | None = None,
+    runtime: Runtime | None = None,
     timeout: float = TIMEOUT,
 ) -> Timed:
     """Simulate faults in one build that chooses among them while it runs.
 
     :raises ToolError: if Verilator is missing or fails.
     """
-    tool = tool or find_verilator()
     with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
         folder = Path(name)
         _write_stimulus(folder, stimulus)
         model = selectable(netlist, faults)
         started = time.perf_counter()
-        runtime = _build_runtime(folder, tool, timeout)
-        program = _build(model, folder, runtime, tool, timeout, "-O2", SELECT)
+        runtime = runtime or prepare(folder, timeout)
+        program = _build(model, folder, runtime, timeout, "-O2", SELECT)
         built = time.perf_counter()
         rows = np.stack(
             [faults.kind.astype(np.uint32), faults.target, faults.detail],
@@ -129,7 +158,7 @@ def run_builds(
     stimulus: Stimulus,
     faults: Faults,
     *,
-    tool: Tool | None = None,
+    runtime: Runtime | None = None,
     timeout: float = TIMEOUT,
 ) -> Timed:
     """Simulate faults the paper's way: each written into the netlist and compiled by itself.
@@ -139,13 +168,12 @@ def run_builds(
 
     :raises ToolError: if Verilator is missing or fails.
     """
-    tool = tool or find_verilator()
     with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
         folder = Path(name)
         _write_stimulus(folder, stimulus)
         (folder / "golden").mkdir()
-        runtime = _build_runtime(folder, tool, timeout)
-        golden = _build(golden_or_faulty(netlist), folder / "golden", runtime, tool, timeout, "-O0", SINGLE)
+        runtime = runtime or prepare(folder, timeout)
+        golden = _build(golden_or_faulty(netlist), folder / "golden", runtime, timeout, "-O0", SINGLE)
         _run(golden, stimulus, folder, timeout, "record")
         build, run, lines = 0.0, 0.0, []
         for fault in faults:
@@ -153,7 +181,7 @@ def run_builds(
             place.mkdir()
             started = time.perf_counter()
             faulty = golden_or_faulty(netlist, fault)
-            program = _build(faulty, place, runtime, tool, timeout, "-O0", SINGLE)
+            program = _build(faulty, place, runtime, timeout, "-O0", SINGLE)
             built = time.perf_counter()
             cycle = fault.detail if fault.kind == UPSET else -1
             lines.append(_run(program, stimulus, folder, timeout, "compare", str(cycle)))
@@ -172,17 +200,17 @@ class VerilatorEngine:
     lanes = 4096
 
     def __init__(self, netlist: Netlist, stimulus: Stimulus) -> None:
-        self.netlist, self.stimulus, self.tool = netlist, stimulus, find_verilator()
+        find_verilator()
+        self.netlist, self.stimulus = netlist, stimulus
 
     def simulate(self, faults: Faults) -> Outcome:
-        return run_selector(self.netlist, self.stimulus, faults, tool=self.tool).outcome
+        return run_selector(self.netlist, self.stimulus, faults).outcome
 
 
 def verify(
     netlist: Netlist,
     stimulus: Stimulus,
-    faults: Faults,
-    outcome: Outcome,
+    result: CampaignResult,
     *,
     count: int,
     builds: int = 2,
@@ -191,55 +219,42 @@ def verify(
 ) -> Verification:
     """Have ``count`` faults simulated again by Verilator, ``builds`` of these also each in its own build.
 
-    The faults are drawn with ``seed``. Never raises for a missing Verilator: the verification then says so.
+    The faults are drawn with ``seed`` from those whose outcome is known, pruned ones among them. Never raises
+    for a missing Verilator: the verification then says so.
 
     :raises ToolError: if Verilator is there and fails.
     """
-    try:
-        tool = find_verilator()
-    except ToolError as error:
-        return Verification("", 0, 0, (), f"not verified: {error}")
-    chosen = draw(len(faults), count, seed)
+    known = np.flatnonzero(result.status != LEFT_OUT)
+    chosen = known[draw(len(known), count, seed)]
     few = chosen[:: max(1, len(chosen) // max(1, builds))][:builds]
-    differences = _compare(
-        "one build",
-        netlist,
-        faults,
-        outcome,
-        chosen,
-        run_selector(netlist, stimulus, faults.take(chosen), tool=tool, timeout=timeout).outcome,
-    )
-    if len(few):
-        differences += _compare(
-            "a build of its own",
-            netlist,
-            faults,
-            outcome,
-            few,
-            run_builds(netlist, stimulus, faults.take(few), tool=tool, timeout=timeout).outcome,
-        )
-    return Verification(tool.version, len(chosen), len(few), tuple(differences))
+    with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
+        try:
+            find_verilator()
+        except ToolError as error:
+            return Verification("", 0, 0, (), f"not verified: {error}")
+        runtime = prepare(Path(name), timeout)
+        found = run_selector(netlist, stimulus, result.faults.take(chosen), runtime=runtime, timeout=timeout)
+        differences = _compare("one build", netlist, result, chosen, found.outcome)
+        if len(few):
+            found = run_builds(netlist, stimulus, result.faults.take(few), runtime=runtime, timeout=timeout)
+            differences += _compare("a build of its own", netlist, result, few, found.outcome)
+    return Verification(runtime.tool.version, len(chosen), len(few), tuple(differences))
 
 
 def _compare(
-    way: str,
-    netlist: Netlist,
-    faults: Faults,
-    ours: Outcome,
-    places: np.ndarray[tuple[int], np.dtype[np.int64]],
-    theirs: Outcome,
+    way: str, netlist: Netlist, result: CampaignResult, places: NDArray[np.intp], theirs: Outcome
 ) -> list[str]:
     """A sentence for each fault on which the two do not agree."""
     names = ("wrong_cycles", "wrong_bits", "first_wrong", "latent")
     found = []
     for row, place in enumerate(places):
-        here = [int(getattr(ours, name)[place]) for name in names]
+        here = [int(getattr(result, name)[place]) for name in names]
         there = [int(getattr(theirs, name)[row]) for name in names]
         if here != there:
             pairs = ", ".join(
                 f"{name} {a} and {b}" for name, a, b in zip(names, here, there, strict=True) if a != b
             )
-            found.append(f"{faults[int(place)].label(netlist)} ({way}): ours and Verilator's {pairs}")
+            found.append(f"{result.faults[int(place)].label(netlist)} ({way}): ours and Verilator's {pairs}")
     return found
 
 
@@ -250,42 +265,20 @@ def _write_stimulus(folder: Path, stimulus: Stimulus) -> None:
     (folder / "stimulus.bin").write_bytes(np.packbits(bits, axis=1, bitorder="little").tobytes())
 
 
-def _build_runtime(folder: Path, tool: Tool, timeout: float) -> list[str]:
-    """Compile what every model needs, once; gives the options of a compiler that builds with it."""
-    root = run_tool(
-        (*tool.command, "--getenv", "VERILATOR_ROOT"),
-        folder,
-        timeout,
-        f"{tool.version} is not complete",
-        dict(tool.variables),
-    ).strip()
-    include = Path(root) / "include"
-    options = [_compiler() or "c++", "-std=c++17", "-w", "-pthread", "-DVERILATOR=1"]
-    options += [f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TRACE", "TRACE_FST", "TRACE_VCD")]
-    options += [f"-I{include}", f"-I{include / 'vltstd'}"]
-    failure = f"the runtime of {tool.version} could not be compiled"
-    objects = []
-    for name in ("verilated", "verilated_threads"):
-        objects.append(str(folder / f"{name}.o"))
-        command = (*options, "-c", str(include / f"{name}.cpp"), "-o", objects[-1])
-        run_tool(command, folder, timeout, failure)
-    return [*options, *objects]
-
-
 def _build(
-    model: VerilogModel, folder: Path, runtime: list[str], tool: Tool, timeout: float, level: str, main: str
+    model: VerilogModel, folder: Path, runtime: Runtime, timeout: float, level: str, main: str
 ) -> Path:
     """Compile a model with its harness; gives the program."""
     (folder / "machine.v").write_text(model.text, encoding="utf-8")
     flags = ("--cc", "-O3", "--x-assign", "0", "--x-initial", "0", "-Wno-fatal", "-Wno-lint", "-Wno-style")
     names = ("--top-module", MODEL, "--prefix", "Vmachine", "-Mdir", "built", str(folder / "machine.v"))
-    failure = f"{tool.version} could not build the netlist"
+    tool, failure = runtime.tool, f"{runtime.tool.version} could not build the netlist"
     run_tool((*tool.command, *flags, *names), folder, timeout, failure, dict(tool.variables))
     parts = "".join(f'#include "{path.name}"\n' for path in sorted((folder / "built").glob("*.cpp")))
     (folder / "whole.cpp").write_text(parts + harness(model, main), encoding="utf-8")
     program = folder / "machine"
     run_tool(
-        (*runtime, level, f"-I{folder / 'built'}", str(folder / "whole.cpp"), "-o", str(program)),
+        (*runtime.options, level, f"-I{folder / 'built'}", str(folder / "whole.cpp"), "-o", str(program)),
         folder,
         timeout,
         failure,

@@ -1,0 +1,102 @@
+"""Triplication: the same outputs, fewer faults that matter, and copies that no tool merges."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bifocal.errors import CircuitError
+from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.faults.campaign import Campaign
+from bifocal.hardware.faults.golden import trace
+from bifocal.hardware.faults.harden import choose, count_cells, survival, triplicate
+from bifocal.hardware.faults.models import UPSET, Fault, Faults
+from bifocal.hardware.faults.scores import score_design, score_sites
+from bifocal.hardware.faults.trial import harden, score_by_target
+
+NETLISTS = Path(__file__).parent / "netlists"
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[str], Netlist]:
+    def from_text(text: str) -> Netlist:
+        (tmp_path / "netlist.json").write_text(text)
+        return Netlist.from_yosys_json(tmp_path / "netlist.json")
+
+    return from_text
+
+
+@pytest.mark.parametrize(("design", "share"), [("exp_golomb", 0.5), ("uart", 0.8), ("counter-carry", 1.0)])
+def test_the_score_falls_voters_included(design: str, share: float, read: Callable[[str], Netlist]) -> None:
+    text = (NETLISTS / f"{design}.json").read_text()
+    netlist = read(text)
+    stimulus = Stimulus.random(netlist, cycles=300)
+    trial = harden(text, netlist, stimulus, read, share=share)
+    before, after = score_design(trial.before), score_design(trial.after)
+    assert after.score < before.score * (1.1 - share / 2) and after.wrong < before.wrong
+    sites = {row.site.name for row in score_sites(trial.after)}
+    assert set(trial.hardened.voters) <= sites  # voters are in the fault list
+    assert after.faults == trial.netlist.init_bits == len(trial.after) and not trial.after.sampled
+    assert len(trial.netlist.luts) == len(netlist.luts) + 2 * len(trial.hardened.luts) + len(
+        trial.hardened.voters
+    )
+
+
+def test_a_fault_in_any_copy_of_a_lut_is_outvoted(read: Callable[[str], Netlist]) -> None:
+    text = (NETLISTS / "lfsr.json").read_text()
+    names = [gate.name for gate in read(text).gates if gate.is_lut]
+    netlist = read(triplicate(text, names).json)
+    stimulus = Stimulus.random(netlist, cycles=200)
+    result = Campaign(netlist, stimulus, Faults.lut_init(netlist), "numba").run()
+    for row in score_sites(result):
+        assert row.wrong == 0 or row.site.name.endswith(".vote")
+
+
+def test_with_feedback_an_upset_copy_heals(read: Callable[[str], Netlist]) -> None:
+    text = (NETLISTS / "counter.json").read_text()
+    netlist = read(text)
+    names = [gate.name for gate in netlist.gates if gate.is_lut], [f.name for f in netlist.flipflops]
+    for feedback in (False, True):
+        hard = read(triplicate(text, *names, feedback=feedback).json)
+        stimulus = Stimulus.random(hard, cycles=60)
+        stimulus.bits[:, stimulus.names.index("load")] = 0  # nothing but the feedback can mend a count
+        upset = [Fault(UPSET, j, 5) for j, f in enumerate(hard.flipflops) if "copy1" in f.name]
+        result = Campaign(hard, stimulus, Faults.of(upset), "numba").run()
+        assert (result.first_wrong < 0).all()  # outvoted
+        assert bool(result.latent.any()) != feedback
+        assert np.array_equal(trace(hard, stimulus), trace(netlist, stimulus))
+
+
+@pytest.mark.skipif(not shutil.which("yosys"), reason="there is no yosys on the PATH")
+def test_copies_survive_optimisation_because_they_are_marked(read: Callable[[str], Netlist]) -> None:
+    text = (NETLISTS / "counter.json").read_text()
+    netlist = read(text)
+    hardened = triplicate(text, [g.name for g in netlist.gates], [f.name for f in netlist.flipflops])
+    assert survival(hardened, yosys="system").all_kept
+    design = json.loads(hardened.json)
+    for cell in design["modules"]["counter"]["cells"].values():
+        cell["attributes"].pop("keep", None)
+    bare = type(hardened)(json.dumps(design), hardened.luts, hardened.flipflops, hardened.voters)
+    left = survival(bare, yosys="system")
+    assert not left.all_kept  # so the mark is what keeps them
+    assert sum(left.after.values()) < sum(count_cells(hardened.json).values())
+
+
+def test_what_cannot_be_hardened_is_refused(read: Callable[[str], Netlist]) -> None:
+    text = (NETLISTS / "counter.json").read_text()
+    netlist = read(text)
+    stimulus = Stimulus.random(netlist, cycles=50)
+    result = Campaign(netlist, stimulus, Faults.lut_init(netlist), "numba").run()
+    scores = score_by_target(result)
+    with pytest.raises(CircuitError, match="share"):
+        choose(netlist, scores, {}, share=0)
+    with pytest.raises(CircuitError, match="nothing to harden"):
+        choose(netlist, dict.fromkeys(scores, 0.0), {})
+    with pytest.raises(CircuitError, match="no LUT or flip-flop no-such"):
+        triplicate(text, ["no-such"])
