@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.stream.alpha import encode_alpha
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend
 from bifocal.stream.latents import encode_latents
 from bifocal.stream.model import EntropyModel
@@ -46,6 +47,16 @@ class Recipe:
     metadata: Mapping[str, bytes] = field(default_factory=dict)
 
 
+def golden_alpha() -> NDArray[np.uint8]:
+    """Alpha ``[100, 150]`` of which some tiles are opaque, some flat and some take every filter."""
+    alpha = np.full((100, 150), 255, np.uint8)
+    alpha[:64, 64:128] = 0
+    rows, columns = np.mgrid[:64, :64]
+    alpha[:64, :64] = np.where(rows < 20, 4 * rows, np.where(rows < 40, 4 * columns, rows * columns % 256))
+    alpha[70:90, 130:150] = 128
+    return alpha
+
+
 METADATA = {"exif": b"Exif\0\0golden", "icc": b"", "zzz9": bytes(300)}
 STREAMS: dict[str, dict[str, Recipe]] = {
     "tiny-1": {
@@ -64,6 +75,9 @@ STREAMS: dict[str, dict[str, Recipe]] = {
         "column-1x150": Recipe(1, 150, 128, 42, 3.0),
         "gray-tiles-130x70": Recipe(130, 70, 64, 99, 30.0, gray=True),
         "escapes-64x64": Recipe(64, 64, 2048, 100, 1e5, metadata={"a": b"\0"}),
+    },
+    "tiny-3": {  # transparency; the model is that of tiny-2
+        "alpha-150x100": Recipe(150, 100, 64, 60, 2.0, metadata={"alph": encode_alpha(golden_alpha(), 64)}),
     },
 }
 
@@ -171,7 +185,7 @@ def _lopsided_tables(rng: np.random.Generator, radii: list[int]) -> Tables:
     return Tables(frequency, np.array(radii, dtype=np.int32))
 
 
-MODELS = {"tiny-1": tiny_model, "tiny-2": odd_model}
+MODELS = {"tiny-1": tiny_model, "tiny-2": odd_model, "tiny-3": odd_model}
 
 
 def golden_stream(name: str, recipe: Recipe, model: EntropyModel) -> tuple[bytes, Latents]:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from bifocal.stream import container
+from bifocal.stream.alpha import decode_alpha
 from bifocal.stream.exact import Kind, NumpyBackend
 from bifocal.stream.latents import EntropyModel, pack, unpack
-from tests.conformance.make_golden import latents_hash
+from tests.conformance.make_golden import golden_alpha, latents_hash
+from tests.conformance.spec_alpha import read_alpha
 
 GOLDEN = Path(__file__).parent / "golden"
 STREAMS = [
@@ -23,6 +25,7 @@ STREAMS = [
 FOLDERS = {
     "tiny-1": "278ff00c42d79c2e6b9252928d8935f4b403f1e8c8b045bb1ec50cc21a7e9e43",
     "tiny-2": "f88e67c317030f3df7bc8def683220d3e484385b64ba19019247c44ba44dff0a",
+    "tiny-3": "a8b8eb51d62b2ba2a2b70e1eee45fbd87cc5ef27b9fc0433d03a142d6e2341ec",
 }
 
 
@@ -55,3 +58,11 @@ def test_decodes_to_the_recorded_latents_and_packs_again(
         for net in (model.hyper, *model.predictors)
         for i in range(len(net.layers))
     }
+
+
+def test_the_golden_alpha_is_read_alike_by_us_and_from_the_specification() -> None:
+    """Its first tile holds rows of every filter."""
+    data = (GOLDEN / "tiny-3" / "alpha-150x100.bfc").read_bytes()
+    alpha = decode_alpha(container.read(data).metadata["alph"], 150, 100, 64)
+    assert alpha.tolist() == golden_alpha().tolist() == read_alpha(data)
+    assert hashlib.sha256(alpha.tobytes()).hexdigest().startswith("d461f6c9e715b35a")
