@@ -24,14 +24,14 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from readme import RESULTS, ROOT
 
 import bifocal
 from bifocal import batch
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+from bifocal.measure.report import markdown
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,10 @@ def kill_and_resume(
         raise RuntimeError(f"killed after {after:.3f} s: the resumed run ended with other bytes.")
     if left := [str(path) for path in out.rglob("*") if path.name.endswith(".part")]:
         raise RuntimeError(f"killed after {after:.3f} s: left over: {left}.")
-    options = {"quality": 60, "tile": 2048}
-    again = batch.run(batch.Worker("encode", options, model=model), [pictures], out, resume=True)
-    if (again.done, again.kept, again.failed) != (0, len(expected), ()):
+    again = subprocess.run(
+        command(pictures, out, model, "--resume"), capture_output=True, text=True, check=False
+    )
+    if again.returncode or again.stdout:
         raise RuntimeError(f"killed after {after:.3f} s: a third run did not find all files finished.")
     return Kill(after, whole_group, len(found), len(resumed.stdout.splitlines()))
 
@@ -141,10 +142,18 @@ def kills(arguments: argparse.Namespace) -> None:
         rows = []
         for number in range(arguments.count):
             out = Path(folder, f"out{number}")
-            after = rng.uniform(0, 1.05 * seconds)
+            # counted in files, so that most kills come in the middle, however busy the machine is just now
+            there = rng.randrange(len(expected))
+            after = rng.uniform(0, 4 * seconds / len(expected))
             rows.append(
                 kill_and_resume(
-                    pictures, out, arguments.model, expected, after=after, whole_group=number % 2 == 0
+                    pictures,
+                    out,
+                    arguments.model,
+                    expected,
+                    after=after,
+                    there=there,
+                    whole_group=number % 2 == 0,
                 )
             )
             kind = "all processes" if rows[-1].whole_group else "only the first"
@@ -247,10 +256,13 @@ def _float_weights(folder: Path, name: str) -> dict[str, np.ndarray]:
     return {key: value.astype(np.float32) for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
-def _write(name: str, content: dict[str, object]) -> None:
+def _write(name: str, content: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if rows := content.get("rows"):
+        page = markdown(list(rows[0]), [list(map(str, row.values())) for row in rows])
+        path.with_suffix(".md").write_text(page + "\n", encoding="utf-8")
     print(f"written to {path.relative_to(ROOT)}")
 
 

@@ -69,8 +69,10 @@ def run(
         raise OptionError(f"there is no shard {shard[0]}/{shard[1]}. The first of four is 1/4, the last 4/4.")
     if worker.threads is None:
         worker = with_changes(worker, threads=max(1, available_threads() // jobs))
-    worker.model_folders()  # a missing model is found before any work begins
+    folders = worker.model_folders()  # a missing model is found before any work begins
     encoding = worker.verb == "encode"
+    if worker.model is not None or encoding:
+        worker = with_changes(worker, model=os.fspath(folders[0].resolve()))  # the same in every process
     pairs = pair_paths(
         inputs,
         output,
