@@ -1,4 +1,4 @@
-"""The HDL itself in Icarus Verilog, a simulator of events, does what the netlist does in ours, every cycle."""
+"""The HDL itself in Icarus Verilog, a simulator of events, does what the netlist does in ours every cycle."""
 
 from __future__ import annotations
 
