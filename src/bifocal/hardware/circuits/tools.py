@@ -67,7 +67,7 @@ def run_tool(
 
 
 def version_of(command: Sequence[str]) -> str:
-    """The first line of what a program says about its version, without build details."""
+    """What a program calls itself, as ``Yosys 0.70``: its first line up to the version."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -77,7 +77,7 @@ def version_of(command: Sequence[str]) -> str:
         raise ToolError(
             f"{command[0]} does not say its version ({result.stderr.strip()[:200]}). Install it anew."
         )
-    return re.sub(r" *[(\[].*", "", lines[0]).strip()
+    return re.sub(r"(\d[\d.]*).*", r"\1", lines[0]).strip()
 
 
 def _complaint(out: str, err: str) -> str:
