@@ -1,6 +1,6 @@
 """Time and memory as designs grow: random circuits from 100 to 30,000 LUTs, and a plot.
 
-    python benchmarks/faults/growth.py [--sizes 100 300 1000 3000 10000 30000] [--cycles 300]
+    python benchmarks/faults/growth.py [--sizes 100 300 1000 3000 10000 30000] [--cycles 1000]
 
 The circuits are made by the program: LUTs of two to six inputs that read their neighbours of the last few
 hundred, a flip-flop for every four LUTs. Each size runs in a process of its own, on one core, with 8,192
@@ -141,7 +141,7 @@ def main() -> None:
     """Measure every size with every engine; print a table and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
-    parser.add_argument("--cycles", type=int, default=300)
+    parser.add_argument("--cycles", type=int, default=1000)
     parser.add_argument("--one", nargs=2, metavar=("LUTS", "ENGINE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:

@@ -173,10 +173,10 @@ class _Lowering:
                 last.setdefault(netlist.gates[node].output, len(netlist.schedule))
             else:
                 last[netlist.flipflops[node - len(netlist.gates)].control] = position
-        forever = [ZERO, ONE, *(net for _, net in netlist.compared)]
+        forever = {ZERO, ONE, *(net for _, net in netlist.compared)}
         for f in netlist.flipflops:
-            forever += [f.output, f.data, f.enable, f.control]
-        return {net: place for net, place in last.items() if net not in set(forever)}
+            forever |= {f.output, f.data, f.enable, f.control}
+        return {net: place for net, place in last.items() if net not in forever}
 
     def _take(self) -> int:
         if self.free:
