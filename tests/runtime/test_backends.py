@@ -26,6 +26,7 @@ from bifocal.runtime.float_openvino import OpenVinoHalf, native_bf16, openvino_i
 from bifocal.runtime.halves import BACKENDS, INT8_LARGEST, REFERENCE, check_backend, open_half, quantised
 from bifocal.runtime.model import Model
 from bifocal.runtime.onnx_wire import missing_weights, with_weights
+from bifocal.runtime.session import open_session
 from bifocal.stream.latents import pack, unpack
 from bifocal.systems.lowfirst import LowFirst, LowFirstConfig
 from bifocal.training.export import synthesis_graph
@@ -151,6 +152,21 @@ def test_onnx_runtime_runs_the_blocks_in_integers(
     )
     made = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert made.count("QLinearConv") == 4  # two blocks of two
+
+
+def test_a_dead_network_is_quantised_too(network: tuple[Path, dict[str, NDArray[np.float32]]]) -> None:
+    folder, weights = network
+    graph = (folder / "synthesis.onnx").read_bytes()
+    dead = {name: np.zeros_like(value) for name, value in weights.items()}
+    made = int8_graph(graph, dead, [np.zeros((1, 256, 2, 2), np.float32)])
+    values = quantised(dead, missing_weights(made))
+    (folder / "dead-int8.onnx").write_bytes(made)
+    pixels = open_session(folder / "dead-int8.onnx", values).run(
+        ["pixels"], {"y": np.ones((1, 256, 2, 2), np.float32)}
+    )
+    assert not np.any(pixels)
+    with pytest.raises(ModelError, match="--data"):
+        int8_graph(graph, weights, [])
 
 
 def test_int8_rows_keep_to_seven_bits() -> None:

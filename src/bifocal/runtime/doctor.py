@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from bifocal import __version__
 from bifocal.errors import BifocalError, ModelError, OptionError
 from bifocal.runtime.exact_ort import OrtBackend
+from bifocal.runtime.float_openvino import native_bf16
 from bifocal.runtime.halves import BACKENDS, REFERENCE
 from bifocal.runtime.model import Model
 from bifocal.runtime.registry import read_spec
@@ -181,6 +182,12 @@ def float_backends(model: Model) -> list[FloatReport]:
     for name, precision in BACKENDS.items():
         try:
             off = np.abs(model.on(name).synthesise(latents) - reference)
+            if name == "openvino":
+                precision = (
+                    "bf16, which this processor has"
+                    if native_bf16()
+                    else "float32: this processor has no bf16"
+                )
         except BifocalError as error:
             reports.append(FloatReport(name, precision, error=str(error)))
         else:

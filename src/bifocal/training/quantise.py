@@ -124,15 +124,16 @@ def _seen(
         path = Path(folder) / "probed.onnx"
         path.write_bytes(probed.SerializeToString())
         session = open_session(path, weights)
+    empty = True
     for y in samples:
+        empty = False
         for name, value in zip(names, session.run(list(names), {"y": y}), strict=True):
             low, high = seen[name]
             seen[name] = min(low, float(value.min())), max(high, float(value.max()))
-    if not all(low < high for low, high in seen.values()):
-        raise ModelError(
-            "no range was seen for an int8 network. Pack with training pictures that are not blank."
-        )
-    return seen
+    if empty:
+        raise ModelError("an int8 network needs training pictures, for its ranges. Pack with --data DIR.")
+    # units that have died give zeros only: any step will do
+    return {name: (low, high if low < high else 1.0) for name, (low, high) in seen.items()}
 
 
 def _take_int8_weight(
