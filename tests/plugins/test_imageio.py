@@ -58,6 +58,14 @@ def test_bytes_and_files_work_too() -> None:
     assert iio.imread(data, scale=1 / 2).shape == (25, 35, 4)
 
 
+def test_the_second_interface_reads_and_writes_too(tmp_path: Path) -> None:
+    import imageio.v2 as old
+
+    old.imwrite(tmp_path / "a.bfc", RGBA, model="tiny")
+    assert (tmp_path / "a.bfc").read_bytes() == bifocal.encode(RGBA, model="tiny")
+    assert np.array_equal(np.asarray(old.imread(tmp_path / "a.bfc")), iio.imread(tmp_path / "a.bfc"))
+
+
 def test_metadata_is_written_and_read(tmp_path: Path) -> None:
     metadata = {"icc": icc(), "exif": made_exif(6), "xmp": XMP}
     iio.imwrite(tmp_path / "a.bfc", RGBA, model="tiny", metadata=metadata, quality=44)

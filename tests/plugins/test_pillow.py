@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 import bifocal
 from bifocal.runtime import registry
@@ -108,6 +108,13 @@ def test_saving_is_encoding(tmp_path: Path) -> None:
     assert (tmp_path / "a.bfc").read_bytes() == bifocal.encode(PIXELS, 33, model="tiny", tile=64)
     Image.fromarray(PIXELS).save(tmp_path / "b.bfc", model="tiny")
     assert (tmp_path / "b.bfc").read_bytes() == stream(PIXELS)
+    image = bifocal.to_pillow(KINDS["RGBA"])
+    image.save(tmp_path / "c.bfc", model="tiny", size=2000)
+    assert (tmp_path / "c.bfc").stat().st_size <= 2000
+    weights = np.linspace(0, 1, 6300).reshape(70, 90)
+    image.save(tmp_path / "d.bfc", model="tiny", effort=2, quality_map=weights)
+    wanted = bifocal.encode(KINDS["RGBA"], model="tiny", effort=2, quality_map=weights)
+    assert (tmp_path / "d.bfc").read_bytes() == wanted
 
 
 def test_the_suffix_and_the_type_are_known() -> None:
@@ -239,6 +246,13 @@ def test_memory_comes_back() -> None:
     gc.collect()
     kind = type(Image.open(io.BytesIO(data)))
     assert sum(type(thing) is kind for thing in gc.get_objects()) <= 1
+
+
+def test_a_stream_may_arrive_in_pieces() -> None:
+    parser, data = ImageFile.Parser(), stream(KINDS["RGBA"])
+    for start in range(0, len(data), 500):
+        parser.feed(data[start : start + 500])
+    assert np.array_equal(np.asarray(parser.close()), np.asarray(Image.open(io.BytesIO(data))))
 
 
 # Damage.
