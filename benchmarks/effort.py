@@ -1,6 +1,6 @@
 """What effort buys: BD-rate against effort 0 and seconds, for every effort, on whole files that are decoded.
 
-    python benchmarks/effort.py --data KODAK [--minutes 8] [--efforts 0 1 2 3 5 7 9] [--docs]
+    python benchmarks/effort.py --data KODAK [--minutes 8] [--pictures 24] [--efforts 0 1 2 3 5 7 9] [--docs]
     python benchmarks/effort.py --data KODAK --steps
 
 Efforts 0 and 1 are measured on all pictures. The minutes that remain are shared among the others, each of
@@ -176,6 +176,7 @@ def main() -> int:
     parser.add_argument("--efforts", type=int, nargs="+", default=list(EFFORTS))
     parser.add_argument("--qualities", type=int, nargs="+", default=list(QUALITIES))
     parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--pictures", type=int, default=24, help="at most so many, evenly spread")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--steps", action="store_true", help="measure what steps are worth, and nothing else")
@@ -184,6 +185,7 @@ def main() -> int:
     try:
         model = bifocal.Model.load(chosen.model)
         paths = find_pictures(chosen.data)
+        paths = [paths[k] for k in sorted(spread(len(paths))[: chosen.pictures])]
         if chosen.steps:
             lines = []
             for quality in chosen.qualities:

@@ -40,7 +40,7 @@ CORE = 1024
 BLIND = 32
 #: How far a round moves its aim towards the new one: FIRST_STEP at first, half of it PATIENCE rounds later,
 #: and so on, but never less than LEAST_STEP. An average over rounds does not swing about the best integers.
-FIRST_STEP, LEAST_STEP, PATIENCE = 0.5, 0.1, 3
+FIRST_STEP, LEAST_STEP, PATIENCE = 0.8, 0.1, 3
 #: No place counts less than this beside one of full weight, so that nothing is divided by zero.
 LEAST_SHARE = 0.05
 
@@ -59,7 +59,7 @@ LEVELS = (Level(False), *(Level(True, rounds) for rounds in (0, 1, 2, 3, 5, 8, 1
 
 #: What an error is worth in the first coding and in the rounds, times what it is worth by itself: choosing
 #: one symbol after the other overlooks that a cheap symbol misleads the prediction of later ones.
-FIRST_WORTH, WORTH = 3.0, 1.2
+FIRST_WORTH, WORTH = 2.5, 1.2
 
 #: The effort that an encoder makes unless told otherwise.
 EFFORT = 1
