@@ -149,3 +149,11 @@ def test_decoding_a_part_or_a_smaller_picture(command: Command) -> None:
     ):
         told = command("decode", "photo.bfc", "-o", "no.png", *option)
         assert told.status != 0 and said in told.err and not Path("no.png").exists()
+
+
+def test_decode_takes_a_backend_and_refuses_an_unknown_one_once(command: Command) -> None:
+    assert command("encode", "in", "--out", "coded").status == 0
+    refused = command("decode", "coded", "--out", "back", "--backend", "abacus")
+    assert refused.status == 1 and refused.err.count("no backend 'abacus'") == 1
+    assert not Path("back").exists()
+    assert command("decode", "coded", "--out", "back", "--backend", "onnxruntime").status == 0
