@@ -190,6 +190,7 @@ def run(chosen: argparse.Namespace) -> bool:
     """Measure everything, write the results; whether every backend keeps to what it may cost."""
     began = time.perf_counter()
     paths = find_pictures([chosen.data])
+    few = paths[:: chosen.step]
     picture = next((p for p in paths if p.stem == "kodim05"), paths[0])
     model, names = Model.load(chosen.model, threads=CORES), backends()
     commands = {
@@ -208,18 +209,18 @@ def run(chosen: argparse.Namespace) -> bool:
     analysis = []
     if openvino_installed():
         analysis = measure_analysis(model, picture, chosen.quality, chosen.rounds)
-    quality = measure_quality(model, paths, names)
+    quality = measure_quality(model, few, names)
     height, width = load_rgb(picture).shape[:2]
     text = report(warm, cold, quality, analysis)
     note = (
         f"{picture.name} ({width}×{height}, quality {chosen.quality}), {CORES} cores, medians of "
-        f"{chosen.rounds} alternating rounds (cold: {chosen.cold_rounds}); BD-rate over {len(paths)} "
+        f"{chosen.rounds} alternating rounds (cold: {chosen.cold_rounds}); BD-rate over {len(few)} "
         f"pictures at qualities {', '.join(map(str, QUALITIES))}. Model {model.name} "
         f"{model.entropy.fingerprint.hex()}. Written by `benchmarks/backends.py`."
     )
     result = {
         "picture": picture.name,
-        "pictures": len(paths),
+        "pictures": len(few),
         "quality": chosen.quality,
         "qualities": QUALITIES,
         "rounds": chosen.rounds,
@@ -245,6 +246,7 @@ def run(chosen: argparse.Namespace) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a folder of pictures: Kodak, to compare")
+    parser.add_argument("--step", type=int, default=1, help="BD-rate on every STEPth picture: a quick look")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--quality", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=9)
