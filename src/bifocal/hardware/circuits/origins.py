@@ -8,7 +8,7 @@ its own where it has any, and else those of the nearest cells downstream.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bifocal.hardware.circuits.netlist import Netlist
@@ -23,9 +23,14 @@ class Origin:
     leads_to: tuple[str, ...]
 
 
-def origin_of_gate(netlist: Netlist, gate: int, *, most: int = 3) -> Origin:
-    """The lines of a gate and what it leads to: flip-flops and output ports, the nearest first."""
-    readers = _readers(netlist)
+def origin_of_gate(
+    netlist: Netlist, gate: int, *, most: int = 3, readers: Mapping[int, Sequence[int]] | None = None
+) -> Origin:
+    """The lines of a gate and what it leads to: flip-flops and output ports, the nearest first.
+
+    ``readers`` is :func:`readers_of` the netlist, for a caller who asks for many gates.
+    """
+    readers = readers_of(netlist) if readers is None else readers
     ports = {net: name for name, net in netlist.compared}
     names: list[str] = []
     places: list[str] = []
@@ -48,7 +53,8 @@ def origin_of_gate(netlist: Netlist, gate: int, *, most: int = 3) -> Origin:
     return Origin(_lines(own or places)[:most], tuple(dict.fromkeys(names))[:most])
 
 
-def _readers(netlist: Netlist) -> dict[int, list[int]]:
+def readers_of(netlist: Netlist) -> dict[int, list[int]]:
+    """The cells that read each net: gates by their index, flip-flops by theirs after the gates'."""
     readers: dict[int, list[int]] = {}
     for i, gate in enumerate(netlist.gates):
         for net in gate.inputs:

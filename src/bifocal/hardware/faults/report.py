@@ -18,7 +18,7 @@ import numpy as np
 
 from bifocal import __version__
 from bifocal.hardware.circuits.netlist import Netlist
-from bifocal.hardware.circuits.origins import Origin, origin_of_gate, text_of
+from bifocal.hardware.circuits.origins import Origin, origin_of_gate, readers_of, text_of
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.synthesis import Source
 from bifocal.hardware.faults.drawing import Bar, Wave, curve, histogram, stacked, waveform
@@ -108,9 +108,8 @@ def sites_csv(study: Study) -> str:
     writer.writerow(
         "site cell faults known wrong latent vulnerability mean_share score leads_to source".split()
     )
-    gates = {gate.name: i for i, gate in enumerate(study.netlist.gates)}
-    for row in score_sites(study.result):
-        origin = _origin(study.netlist, gates, row)
+    sites = score_sites(study.result)
+    for row, origin in zip(sites, _origins(study.netlist, sites), strict=True):
         numbers = (row.faults, row.known, row.wrong, row.latent)
         shares = (f"{value:.6g}" for value in (row.vulnerability, row.mean_share, row.score))
         writer.writerow(
@@ -229,17 +228,21 @@ def _concentration(sites: Sequence[SiteScore]) -> str:
     )
 
 
-def _origin(netlist: Netlist, gates: dict[str, int], row: SiteScore) -> Origin:
-    if row.site.name in gates and row.site.kind != "net":
-        return origin_of_gate(netlist, gates[row.site.name])
-    return Origin(row.site.sources, ())
+def _origins(netlist: Netlist, sites: Sequence[SiteScore]) -> list[Origin]:
+    gates = {gate.name: i for i, gate in enumerate(netlist.gates)}
+    readers = readers_of(netlist)
+    return [
+        origin_of_gate(netlist, gates[row.site.name], readers=readers)
+        if row.site.name in gates and row.site.kind != "net"
+        else Origin(row.site.sources, ())
+        for row in sites
+    ]
 
 
 def _ranking(study: Study, sites: Sequence[SiteScore], design: DesignScore) -> str:
-    gates = {gate.name: i for i, gate in enumerate(study.netlist.gates)}
     lines = []
-    for rank, row in enumerate(sites, 1):
-        origin = _origin(study.netlist, gates, row)
+    origins = _origins(study.netlist, sites)
+    for rank, (row, origin) in enumerate(zip(sites, origins, strict=True), 1):
         place = f"<span class='mono'>{escape(row.site.name)}</span>"
         if origin.leads_to:
             towards = escape(", ".join(origin.leads_to))
