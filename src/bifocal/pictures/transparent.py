@@ -31,9 +31,12 @@ def fill_transparent(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None)
     for top in range(0, alpha.shape[0], _BLOCK):
         for left in range(0, alpha.shape[1], _BLOCK):
             part = np.s_[top : top + _BLOCK, left : left + _BLOCK]
-            if not visible[part].all():
-                colours = _pull(pixels[part].astype(np.float32), visible[part].astype(np.float32), far)
-                filled[part][~visible[part]] = np.rint(colours[~visible[part]])
+            seen = visible[part]
+            if not seen.any():
+                filled[part] = np.rint(far)
+            elif not seen.all():
+                colours = _pull(pixels[part].astype(np.float32), seen.astype(np.float32), far)
+                filled[part][~seen] = np.rint(colours[~seen])
     return filled
 
 
@@ -67,5 +70,8 @@ def _pull(
 
 def _halve(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sums of 2×2 values; an odd last row or column stands alone."""
-    rows = np.add.reduceat(values, np.arange(0, values.shape[0], 2), 0)
-    return np.asarray(np.add.reduceat(rows, np.arange(0, values.shape[1], 2), 1))
+    h, w = values.shape[:2]
+    if h % 2 or w % 2:
+        values = np.pad(values, [(0, h % 2), (0, w % 2)] + [(0, 0)] * (values.ndim - 2))
+    rows = values[::2] + values[1::2]
+    return np.asarray(rows[:, ::2] + rows[:, 1::2])
