@@ -80,6 +80,25 @@ def pack(
 
 
 @app.command()
+def revive(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint of `bifocal-train run`.", show_default=False)
+    ],
+    data: Annotated[Path, typer.Option(help="The training pictures.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The checkpoint to go on from.", show_default=False)],
+) -> None:
+    """Start units that no picture wakes afresh, without changing what the network computes."""
+    from bifocal.training.checkpoint import load_checkpoint, save_checkpoint
+    from bifocal.training.dormant import revived
+    from bifocal.training.pack import table_pictures
+
+    loaded = load_checkpoint(checkpoint)
+    made, count = revived(loaded, table_pictures(loaded, data, 24))
+    save_checkpoint(out, made)
+    print(f"started {count} units afresh; wrote {out}")
+
+
+@app.command()
 def slim(
     checkpoint: Annotated[
         Path, typer.Argument(help="A checkpoint of `bifocal-train run`.", show_default=False)

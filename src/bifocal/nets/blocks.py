@@ -1,12 +1,20 @@
 """Convolution blocks of the float halves: cheap, one resolution, channels-last friendly.
 
-Only ReLU and 3×3 or 1×1 convolutions: what every CPU engine runs fast. Working at one low resolution follows
-the DCVC-RT family (sheet 7.1); the residual block is He et al. (arXiv 1603.05027), without normalisation.
+Only ReLU, leaky or plain, and 3×3 or 1×1 convolutions: what every CPU engine runs fast. Working at one low
+resolution follows the DCVC-RT family; the residual block is He et al. (arXiv 1603.05027), unnormalised, so
+that its sum may drift until units with plain ReLUs never fire again: `training/dormant.py` finds and wakes
+them.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def rectify(x: Tensor, slope: float) -> Tensor:
+    """Leaky ReLU; the plain one if ``slope`` is 0."""
+    return F.leaky_relu(x, slope) if slope else x.relu()
 
 
 def conv3(inputs: int, outputs: int, *, stride: int = 1, gain: float = 1.0) -> nn.Conv2d:
@@ -19,12 +27,13 @@ def conv3(inputs: int, outputs: int, *, stride: int = 1, gain: float = 1.0) -> n
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv3(relu(conv3(relu(x))))``, shapes ``[b, c, h, w]`` in and out."""
+    """``x + conv3(relu(conv3(relu(x))))``, shapes ``[b, c, h, w]``; ``slope`` is that of negative units."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, slope: float = 0.0) -> None:
         super().__init__()
+        self.slope = slope
         self.first = conv3(channels, channels)
         self.second = conv3(channels, channels, gain=0.2)  # close to the identity at the start
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(self.first(x.relu()).relu())
+        return x + self.second(rectify(self.first(rectify(x, self.slope)), self.slope))

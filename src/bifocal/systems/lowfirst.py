@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bifocal.nets.blocks import ResidualBlock, conv3
+from bifocal.nets.blocks import ResidualBlock, conv3, rectify
 from bifocal.nets.coding import Estimate
 from bifocal.nets.exact import ExactConv, Range, round_ste
 from bifocal.nets.prior import TABLES, UNIT_INDEX, logistic_bits
@@ -52,6 +52,7 @@ class LowFirstConfig:
 
     analysis_width: int = 128
     analysis_blocks: int = 4
+    analysis_slope: float = 0.1
     synthesis_width: int = 128
     synthesis_blocks: int = 5
     half_width: int = 64
@@ -88,8 +89,11 @@ def quality_anchors(quality: Tensor, anchors: int) -> Tensor:
 class Transform(nn.Module):
     """A linear lapped path and a deep path side by side, both on ``[b, c, H/8, W/8]``."""
 
-    def __init__(self, inputs: int, outputs: int, width: int, blocks: int, scale: Tensor) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, width: int, blocks: int, scale: Tensor, *, slope: float = 0.0
+    ) -> None:
         super().__init__()
+        self.slope = slope
         self.linear = nn.Conv2d(inputs, outputs, 3, 1, 1)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
@@ -97,13 +101,13 @@ class Transform(nn.Module):
         self.linear.weight.data[:n, :n, 1, 1] = torch.eye(n)
         self.register_buffer("scale", scale.reshape(1, -1, 1, 1))
         self.stem = conv3(inputs, width)
-        self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(blocks)])
+        self.blocks = nn.Sequential(*[ResidualBlock(width, slope=slope) for _ in range(blocks)])
         self.tail = conv3(width, outputs, gain=0.05)
 
     scale: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        deep = self.tail(self.blocks(self.stem(x * self.scale)).relu())
+        deep = self.tail(rectify(self.blocks(self.stem(x * self.scale)), self.slope))
         return self.linear(x) + deep
 
 
@@ -121,7 +125,9 @@ class LowFirst(nn.Module):
         c, p = config, config.plan
         self.config, self.plan = c, p
         self.register_buffer("packet", packet_matrix()[:, :, None, None], persistent=False)
-        self.analysis = Transform(192, c.latent, c.analysis_width, c.analysis_blocks, _packet_scale(192))
+        self.analysis = Transform(
+            192, c.latent, c.analysis_width, c.analysis_blocks, _packet_scale(192), slope=c.analysis_slope
+        )
         self.synthesis = Transform(
             c.latent, 192, c.synthesis_width, c.synthesis_blocks, _packet_scale(c.latent)
         )
@@ -200,8 +206,11 @@ class LowFirst(nn.Module):
 
     def analyse(self, pixels: Tensor) -> Tensor:
         """Pixels ``[b, 3, H, W]`` in 0..255 (multiples of 64) to y ``[b, c, H/16, W/16]``, before gains."""
-        x = F.pixel_unshuffle((pixels - 127.5) / PIXEL_UNIT, 8)
-        return haar_split(self.analysis(F.conv2d(x, self.packet)))
+        return haar_split(self.analysis(self.to_packet(pixels)))
+
+    def to_packet(self, pixels: Tensor) -> Tensor:
+        """Packet coefficients ``[b, 192, H/8, W/8]`` of pixels ``[b, 3, H, W]`` in 0..255."""
+        return F.conv2d(F.pixel_unshuffle((pixels - 127.5) / PIXEL_UNIT, 8), self.packet)
 
     def synthesise(self, y: Tensor) -> Tensor:
         """y ``[b, c, H/16, W/16]`` after inverse gains to pixels ``[b, 3, H, W]``, unclipped."""

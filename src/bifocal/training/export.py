@@ -56,6 +56,9 @@ class _Graph:
         op = "ConvTranspose" if attributes.pop("transpose", False) else "Conv"
         return self.add(op, *names, kernel_shape=list(kernel.shape[2:]), **attributes)
 
+    def rectify(self, x: str, slope: float) -> str:
+        return self.add("LeakyRelu", x, alpha=slope) if slope else self.add("Relu", x)
+
     def model(self, inputs: dict[str, list[Any]], outputs: dict[str, tuple[str, list[Any]]]) -> bytes:
         """Serialise. ``inputs`` name → shape; ``outputs`` name → (node output, shape)."""
         for name, (node, _) in outputs.items():
@@ -96,13 +99,13 @@ def _transform(graph: _Graph, part: Transform, x: str) -> str:
     linear, deep = f"linear_{len(graph.nodes)}", f"deep_{len(graph.nodes)}"
     graph.nodes.append(helper.make_node("Split", [both, split], [linear, deep], axis=1))
     for i, block in enumerate(part.blocks):
-        y = graph.add("Relu", deep)
+        y = graph.rectify(deep, part.slope)
         for name in ("first", "second"):
             conv = getattr(block, name)
             y = graph.conv(y, f"block.{i}.{name}", _array(conv.weight), _array(conv.bias), pads=[1, 1, 1, 1])
-            y = graph.add("Relu", y) if name == "first" else y
+            y = graph.rectify(y, part.slope) if name == "first" else y
         deep = graph.add("Add", deep, y)
-    deep = graph.add("Relu", deep)
+    deep = graph.rectify(deep, part.slope)
     deep = graph.conv(deep, "tail", _array(part.tail.weight), _array(part.tail.bias), pads=[1, 1, 1, 1])
     return graph.add("Add", linear, deep)
 

@@ -25,6 +25,7 @@ from bifocal.errors import TrainingError
 from bifocal.systems.lowfirst import QUALITIES, LowFirst, quality_lambda
 from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bifocal.training.data import Corpus, Pixels, crops, load_corpus
+from bifocal.training.dormant import dormant_units
 from bifocal.training.optimiser import make_optimisers
 from bifocal.training.recipe import Recipe
 from bifocal.training.report import write_report
@@ -61,6 +62,16 @@ def objective(model: LowFirst, pixels: Tensor, quality: Tensor, recipe: Recipe) 
     return loss + (lam * (half_mse + thumb_mse) * weight).mean(), figure
 
 
+def middles(corpus: Corpus, device: str, size: int = 256) -> list[Tensor]:
+    """The middle of each validation picture, ``[1, 3, h, w]`` in 0..255, ``size`` pixels a side at most."""
+    made = []
+    for picture in corpus.validation:
+        h, w = (min(s, size) // 64 * 64 for s in picture.shape[:2])
+        i, j = (picture.shape[0] - h) // 2, (picture.shape[1] - w) // 2
+        made.append(_to_tensor(picture[None, i : i + h, j : j + w], device))
+    return made
+
+
 @torch.no_grad()
 def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -> list[dict[str, float]]:
     """Rounded rate and distortion on the middle of each validation picture, a row a quality, in float32.
@@ -69,17 +80,13 @@ def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -
     PSNR of half and thumb against averages of the picture.
     """
     device = next(model.parameters()).device
-    middles = []
-    for picture in corpus.validation:
-        h, w = (min(s, size) // 64 * 64 for s in picture.shape[:2])
-        i, j = (picture.shape[0] - h) // 2, (picture.shape[1] - w) // 2
-        middles.append(_to_tensor(picture[None, i : i + h, j : j + w], str(device)))
+    pictures = middles(corpus, str(device), size)
     rows = []
     for q in VALIDATION_QUALITIES:
         quality = torch.tensor([q], device=device)
         lam = float(quality_lambda(model.config, quality))
         figures = []
-        for pixels in middles:
+        for pixels in pictures:
             output, bits, small = model(pixels, quality, exact=exact, noise=False)
             mse = float(((output.clamp(0, 255).round() - pixels) ** 2).mean())
             bpp = float(bits) / (pixels.shape[2] * pixels.shape[3])
@@ -216,10 +223,13 @@ class _Run:
     def _validate(self, average: LowFirst, elapsed: float) -> None:
         start = time.monotonic()
         rows = validate(average, self.corpus, exact=self.recipe.exact)
+        dormant = dormant_units(average, middles(self.corpus, self.device)[:8])
+        record = {"seconds": round(elapsed), "step": self.step, "rows": rows, "dormant": dormant}
         with (self.out / "validation.jsonl").open("a") as file:
-            file.write(json.dumps({"seconds": round(elapsed), "step": self.step, "rows": rows}) + "\n")
+            file.write(json.dumps(record) + "\n")
         text = " | ".join(f"{r['bpp']:.3f} {r['psnr']:.2f}" for r in rows)
         print(f"validation: {text}; loss {np.mean([r['loss'] for r in rows]):.4f}", flush=True)
+        print("dormant: " + ", ".join(f"{name} {n} of {of}" for name, (n, of) in dormant.items()), flush=True)
         self.begin += time.monotonic() - start  # validation is not training: it does not count
 
     def _save(self, model: LowFirst, average: LowFirst, elapsed: float) -> Path:
