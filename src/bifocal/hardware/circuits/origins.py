@@ -35,7 +35,7 @@ def origin_of_gate(
     names: list[str] = []
     places: list[str] = []
     layer, seen = [netlist.gates[gate].output], {netlist.gates[gate].output}
-    while layer and len(names) < most:
+    while layer and not (places and len(names) >= most):
         following: list[int] = []
         for net in layer:
             if net in ports:
@@ -50,7 +50,8 @@ def origin_of_gate(
                     following.append(out)
         layer = following
     own = netlist.gates[gate].sources
-    return Origin(_lines(own or places)[:most], tuple(dict.fromkeys(names))[:most])
+    readable = [name for name in names if not name.startswith("$")]  # the others are Yosys' own names
+    return Origin(_lines(own or places)[:most], tuple(dict.fromkeys(readable or names))[:most])
 
 
 def readers_of(netlist: Netlist) -> dict[int, list[int]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 560, 300
-_LEFT, _TOP, _RIGHT, _BOTTOM = 66, 16, 28, 46
+_LEFT, _TOP, _RIGHT, _BOTTOM = 74, 16, 28, 46
 
 
 @dataclass(frozen=True)
@@ -214,16 +214,14 @@ def _bus_boxes(
         if cycle < len(values) and values[cycle] == values[start]:
             continue
         x0, x1 = left + start * step, left + cycle * step
+        text = f"{values[start]:0{digits}x}"
         out.append(
             f'<path class="box" d="M{x0 + 3:.1f} {top + 2}H{x1 - 3:.1f}L{x1:.1f} {top + row / 2}'
             f"L{x1 - 3:.1f} {top + row - 2}H{x0 + 3:.1f}L{x0:.1f} {top + row / 2}Z"
-            f'" stroke="var(--{colour})"/>'
+            f'" stroke="var(--{colour})"><title>{text}</title></path>'
         )
-        text = f"{values[start]:0{digits}x}"
         if len(text) * 7 + 6 <= x1 - x0:
             out.append(_text((x0 + x1) / 2, top + row / 2 + 4, text, kind="value"))
-        else:
-            out.append(f"<title>{text}</title>")
         start = cycle
     return out
 

@@ -40,8 +40,9 @@ code,.mono{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.88em
 code{background:var(--soft);
 padding:1px 5px;border-radius:4px;overflow-wrap:anywhere}.src{display:block;color:var(--faint);
 font-size:13px;
-max-width:38ch;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
-td:not(.l){white-space:nowrap}.meter{display:inline-block;width:54px;height:8px;background:var(--soft);border-radius:4px;
+max-width:33ch;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+td:not(.l){white-space:nowrap}td b{overflow-wrap:anywhere}
+.meter{display:inline-block;width:54px;height:8px;background:var(--soft);border-radius:4px;
 vertical-align:1px;
 margin-right:8px;overflow:hidden}.meter i{display:block;height:100%;background:var(--bad)}
 .good{color:var(--two)}.ill{color:var(--bad)}dl{display:grid;grid-template-columns:max-content 1fr;

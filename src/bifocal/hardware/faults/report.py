@@ -37,7 +37,7 @@ from bifocal.hardware.faults.scores import (
 from bifocal.hardware.faults.verilator import Verification
 
 _BINS = 20
-_WINDOW = 28
+_WINDOW = 20
 _NOUNS = {"lut-init": "INIT bits", "ff-upset": "flip-flop upsets", "stuck": "stuck-at faults"}
 
 
