@@ -12,6 +12,7 @@ from bifocal import batch
 from bifocal.errors import OptionError
 from bifocal.pictures import remote
 from tests.conftest import made_picture
+from tests.pictures.test_remote import server as server  # the fixture
 
 fsspec = pytest.importorskip("fsspec", reason="URLs need the remote extra")
 
@@ -58,6 +59,17 @@ def test_a_result_there_that_no_run_made_is_kept(store: str, tiny_folder: Path, 
     report = batch.run(worker, [f"{store}/in"], f"{store}/out", resume=True)
     assert report.done == 2 and "not of this run" in report.failed[0].error
     assert remote.read(f"{store}/out/a.bfc") == b"somebody's"
+
+
+def test_a_folder_of_a_web_server(server: str, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    bifocal.write_picture(bifocal.Picture(made_picture(40, 60)), tmp_path / "in" / "a.png")
+    worker = batch.Worker("encode", model=str(tiny_folder))
+    assert batch.run(worker, [f"{server}/in"], tmp_path / "out", jobs=2).done == 1
+    assert batch.run(worker, [f"{server}/in"], tmp_path / "out", resume=True).kept == 1
+    bifocal.write_picture(bifocal.Picture(made_picture(40, 64)), tmp_path / "in" / "a.png")
+    assert batch.run(worker, [f"{server}/in/a.png"], tmp_path / "out", resume=True).done == 1
+    assert bifocal.decode_file(tmp_path / "out" / "a.bfc", model=tiny_folder).width == 64
 
 
 def test_memory_is_not_shared_by_processes(store: str, tiny_folder: Path) -> None:

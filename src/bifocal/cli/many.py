@@ -129,9 +129,8 @@ def run_many(
     from bifocal import batch
 
     display = _Display(worker.verb)
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # what stops jobs on clusters: as clean as Ctrl-C
+    # SIGTERM is what stops jobs on clusters: as clean as Ctrl-C
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings: dict[str, Any] = {"suffix": suffix, "keep_suffix": keep_suffix, "replace": replace}
     status = 0
     try:
@@ -147,14 +146,17 @@ def run_many(
             on_outcome=display.show,
         )
         status = 1 if display.failed else 0
-    except BifocalError as error:
+    except (BifocalError, OSError) as error:
         status = 1 if display.total else 2
         complain(error)
     except KeyboardInterrupt:
         status = 130
-        print("bifocal: stopped. The same command with --resume goes on.", file=sys.stderr)
     finally:
+        signal.signal(signal.SIGTERM, before)
         display.stop()
+    if status == 130:
+        more = " The same command with --resume goes on." if display.total > 1 and output else ""
+        print(f"bifocal: stopped.{more}", file=sys.stderr)
     if errors is not None and status != 2:
         _write_errors(errors, display.failed)
     if status:

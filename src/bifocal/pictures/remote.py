@@ -69,6 +69,8 @@ def is_folder(path: str) -> bool:
     """Whether a path is a folder; so is a local name that ends in a separator, or a URL without a suffix."""
     if not is_url(path):
         return os.path.isdir(path) or path.endswith((os.sep, "/"))
+    if path.startswith(("http://", "https://")):  # fsspec would read a whole file to find out
+        return not os.path.splitext(path.split("?")[0].rpartition("/")[2])[1]
     store, place = _open(path)
     with _told(path, "looked for"):
         if store.exists(place):
