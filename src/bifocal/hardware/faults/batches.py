@@ -75,10 +75,9 @@ class _Writer:
     def row(self, lanes: NDArray[np.intp], bits: list[NDArray[np.bool_]], slots: tuple[int, ...] = ()) -> int:
         """Masks over the words that ``lanes`` touch: one word row for each of ``bits``; returns the row."""
         first, last = int(lanes.min()) // 64, int(lanes.max()) // 64 + 1
-        table = np.zeros((len(bits), last - first), np.uint64)
-        one = np.uint64(1) << (lanes % 64).astype(np.uint64)
-        for mask, chosen in zip(table, bits, strict=True):
-            np.bitwise_or.at(mask, lanes[chosen] // 64 - first, one[chosen])
+        spread = np.zeros((len(bits), (last - first) * 64), np.uint8)
+        spread[:, lanes - 64 * first] = bits
+        table = np.packbits(spread, axis=1, bitorder="little").view("<u8").astype(np.uint64)
         self.rows.append([self.size, first, last, len(slots), *slots, *([0] * (6 - len(slots)))])
         self.masks.append(table.ravel())
         self.size += table.size
