@@ -70,7 +70,7 @@ def measure(name: str, pixels: Pixels, tiles: Sequence[int], model: bifocal.Mode
     for quality in QUALITIES:
         data = bifocal.encode(pixels, quality, model=model, tile=whole_side)
         whole = bifocal.decode(data, model=model).pixels
-        for tile in tiles:
+        for tile in (side for side in tiles if side < max(height, width)):
             tiled_data = bifocal.encode(pixels, quality, model=model, tile=tile)
             tiled = bifocal.decode(tiled_data, model=model).pixels
             band = border_band(height, width, tile)
