@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from exactness_worker import Trial, digest
-from readme import RESULTS, replace_block
+from readme import RESULTS, ROOT, replace_block
 
 import bifocal
 from bifocal.errors import BifocalError
@@ -238,8 +238,8 @@ def run(chosen: argparse.Namespace) -> bool:
     (chosen.out / "exactness.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     page = f"# Exactness\n\nWritten by `benchmarks/exactness.py`. {text}\n"
     (chosen.out / "exactness.md").write_text(page, encoding="utf-8")
-    if chosen.readme:
-        replace_block("exactness", text)
+    if chosen.docs:
+        replace_block("exactness", text, ROOT / "docs" / "exactness.md")
     print(text)
     return all(a["identical"] == a["streams"] and a["packed_identical"] == a["packed"] for _, a in exact)
 
@@ -252,7 +252,7 @@ def main() -> int:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--no-twin", dest="twin", action="store_false", help="leave out the float twin")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--readme", action="store_true", help="put the tables into README.md")
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/exactness.md")
     try:
         return 0 if run(parser.parse_args()) else 1
     except (BifocalError, OSError, RuntimeError, ValueError) as fault:

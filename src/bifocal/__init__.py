@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bifocal.stream.limits import Limits
     from bifocal.types import Picture
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BifocalError",
