@@ -147,9 +147,12 @@ def run(
     write_atomically(out / "sites.csv", sites_csv(study).encode())
     write_atomically(out / "report.html", report(study, shown=show).encode())
     score = score_design(result)
+    share = f"{score.wrong_share:.1%}"
+    if result.sampled:
+        low, high = score.interval
+        share = f"in a sample of {score.simulated:,}; {low:.1%} to {high:.1%} of all with 95 % confidence"
     print(
-        f"found     {score.wrong:,} make an output wrong ({score.wrong_share:.1%}), {score.latent:,} are "
-        "latent,"
+        f"found     {score.wrong:,} make an output wrong ({share}), {score.latent:,} are latent,"
         f" {score.unaddressed:,} are never addressed; score {score.score:,.2f}"
     )
     print(f"report    {out / 'report.html'}")

@@ -359,6 +359,7 @@ def _provenance(study: Study) -> list[tuple[str, str]]:
         ),
         ("engine", f"{facts.engine}, {facts.jobs} process(es); {seconds}{facts.simulate_seconds:.2f} s"),
         ("cross-check", verified),
+        ("resumed", f"{facts.resumed:,} faults came from a journal" if facts.resumed else ""),
         ("notes", "; ".join((*result.notes, *facts.notes))),
         ("made with", f"Bifocal {__version__}, Python {platform.python_version()}, NumPy {np.__version__}"),
     ]
