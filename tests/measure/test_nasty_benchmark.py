@@ -1,4 +1,4 @@
-"""benchmarks/nasty.py on four files: what is accepted is compared, what is refused is listed with its reason."""
+"""benchmarks/nasty.py on four files: what is accepted is compared, what is refused is listed under why."""
 
 from __future__ import annotations
 
