@@ -37,7 +37,7 @@ from bifocal.measure.report import markdown
 from bifocal.pictures.windows import cut_padded, padded_size
 from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.float_openvino import OpenVinoHalf, native_bf16, openvino_installed
-from bifocal.runtime.halves import REFERENCE, Half, open_half
+from bifocal.runtime.halves import REFERENCE, Half, int8_file, open_half
 from bifocal.runtime.model import FloatLatents, Model, Transformed
 from bifocal.runtime.registry import DEFAULT_MODEL
 from bifocal.stream.latents import unpack
@@ -68,12 +68,13 @@ class Analysis:
     changed_z: float
 
 
-def backends() -> list[str]:
-    """The backends of this machine, aliases left out, the reference first."""
+def backends(model: Model) -> list[str]:
+    """The backends of this machine and ``model``, aliases left out, the reference first."""
     names = [REFERENCE, "onnxruntime-int8"]
     if openvino_installed():
         names += ["openvino-f32", *(["openvino-bf16"] if native_bf16() else []), "openvino-int8"]
-    return names
+    has_int8 = (model.folder / int8_file("synthesis")).exists()
+    return [name for name in names if has_int8 or not name.endswith("int8")]
 
 
 def measure_quality(model: Model, paths: list[Path], names: list[str]) -> list[Quality]:
@@ -192,7 +193,8 @@ def run(chosen: argparse.Namespace) -> bool:
     paths = find_pictures([chosen.data])
     few = paths[:: chosen.step]
     picture = next((p for p in paths if p.stem == "kodim05"), paths[0])
-    model, names = Model.load(chosen.model, threads=CORES), backends()
+    model = Model.load(chosen.model, threads=CORES)
+    names = backends(model)
     commands = {
         name: [
             sys.executable,

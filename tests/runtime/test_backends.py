@@ -5,6 +5,7 @@ What needs OpenVINO is skipped where it is not installed.
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -254,3 +255,17 @@ def test_damaged_graphs_are_refused_or_read_never_worse(cut: int, change: int, v
             with_weights(damaged, {})
         except BifocalError:
             pass
+
+
+def test_the_benchmark_compares_real_streams(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    backends = importlib.import_module("backends")
+    monkeypatch.setattr(backends, "QUALITIES", (30, 60, 90))
+    bifocal.write_picture(bifocal.Picture(made_picture(64, 64)), tmp_path / "a.png")
+    names = backends.backends(tiny_model)
+    assert names[0] == REFERENCE and set(names) <= set(FLOAT)  # this model has no int8 network
+    found = backends.measure_quality(tiny_model, [tmp_path / "a.png"], names)
+    assert [quality.backend for quality in found] == names and found[0].bd_rate == 0
+    assert all(abs(quality.bd_rate) < 2 for quality in found)
