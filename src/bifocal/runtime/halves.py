@@ -105,9 +105,9 @@ def quantised(
 ) -> dict[str, NDArray[Any]]:
     """The weights that an int8 graph asks for: ``W.int8`` and ``W.scale``, a scale a row, come from ``W``.
 
-    >>> made = quantised({"w": np.array([[1.0, -0.5]], np.float32)}, {"w.int8": (1, 2), "w.scale": (1,)})
+    >>> made = quantised({"w": np.array([[1.0, -0.4]], np.float32)}, {"w.int8": (1, 2), "w.scale": (1,)})
     >>> made["w.int8"]
-    array([[ 63, -32]], dtype=int8)
+    array([[ 63, -25]], dtype=int8)
     """
     made: dict[str, NDArray[Any]] = {}
     for name in wanted:
