@@ -95,12 +95,14 @@ def measure(
     for effort in efforts:
         left = minutes * 60 - (time.monotonic() - begun)
         until = time.monotonic() + left / max(1, sum(other >= effort for other in slow))
-        for done, name in enumerate(names):
+        done = 0
+        for name in names:
             if effort > CHEAP and done >= LEAST and time.monotonic() > until:
                 break
+            done += 1
             for quality in qualities:
                 rows.append(make(name, pictures[name], quality, effort, model))
-        print(f"effort {effort}: {done + 1} pictures, {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        print(f"effort {effort}: {done} pictures, {time.monotonic() - begun:.0f} s", file=sys.stderr)
     return rows
 
 

@@ -59,7 +59,7 @@ LEVELS = (Level(False), *(Level(True, rounds) for rounds in (0, 1, 2, 3, 5, 8, 1
 
 #: What an error is worth in the first coding and in the rounds, times what it is worth by itself: choosing
 #: one symbol after the other overlooks that a cheap symbol misleads the prediction of later ones.
-FIRST_WORTH, WORTH = 2.5, 1.2
+FIRST_WORTH, WORTH = 4.0, 1.2
 
 #: The effort that an encoder makes unless told otherwise.
 EFFORT = 1
