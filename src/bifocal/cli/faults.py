@@ -259,10 +259,11 @@ def harden(
     print(f"the same  outputs as before in all {played.cycles:,} cycles without a fault")
     try:
         left = survival(hardened, yosys=yosys, timeout=timeout)
-        verdict = (
-            "every copy is kept" if left.all_kept else f"cells were lost: {left.before} became {left.after}"
+        verdict = f"{len(left.lost)} are lost: {', '.join(left.lost)}" if left.lost else "all are kept"
+        print(
+            f"survival  {left.tool} read hardened.v and optimised it: of {left.made} copies and voters"
+            f" {verdict}"
         )
-        print(f"survival  {left.tool} read hardened.v and optimised it: {verdict}")
     except ToolError as error:
         print(f"survival  not checked: {error}")
     print()

@@ -40,6 +40,12 @@ class Hardened:
     flipflops: tuple[str, ...]
     voters: tuple[str, ...]
 
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The names of all copies and voters."""
+        names = (name for cell in (*self.luts, *self.flipflops) for name in _copy_names(cell))
+        return (*names, *self.voters)
+
     def verilog(self) -> str:
         """The same as structural Verilog, its copies marked so that no tool merges them."""
         return to_verilog(self.json)
@@ -47,15 +53,11 @@ class Hardened:
 
 @dataclass(frozen=True)
 class Survival:
-    """What is left after Yosys read the structural Verilog and optimised it: cells of each kind."""
+    """What Yosys left of the copies and voters when it read the structural Verilog and optimised it."""
 
     tool: str
-    before: Mapping[str, int]
-    after: Mapping[str, int]
-
-    @property
-    def all_kept(self) -> bool:
-        return self.before == self.after
+    made: int
+    lost: tuple[str, ...]
 
 
 def choose(
@@ -182,7 +184,7 @@ def triplicate(
                 for pin, bits in entry["connections"].items()
             }
             attributes = {**entry.get("attributes", {}), "keep": _KEEP}
-            made[cell if k == 0 else f"{cell}.copy{k}"] = {
+            made[_copy_names(cell)[k]] = {
                 **entry,
                 "attributes": attributes,
                 "connections": pins,
@@ -200,7 +202,7 @@ def triplicate(
 
 
 def survival(hardened: Hardened, *, yosys: str = "auto", timeout: float = TIMEOUT) -> Survival:
-    """Read the structural Verilog into Yosys, let it merge equal cells and clean up, and count what is left.
+    """Read the structural Verilog into Yosys, let it merge equal cells and clean up, and see what is left.
 
     :raises ToolError: if there is no Yosys, or it cannot read what we wrote.
     """
@@ -223,14 +225,14 @@ def survival(hardened: Hardened, *, yosys: str = "auto", timeout: float = TIMEOU
         ]
         run_yosys(tool, lines, folder, timeout, "read the hardened netlist")
         after, _ = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
-    return Survival(tool.version, count_cells(hardened.json), count_cells(after))
+    ((_, module),) = json.loads(after)["modules"].items()
+    left = {name.removeprefix("\\") for name in module["cells"]}  # Yosys marks names with a $ of ours so
+    lost = tuple(name for name in hardened.made if name not in left)
+    return Survival(tool.version, len(hardened.made), lost)
 
 
-def count_cells(text: str) -> dict[str, int]:
-    """How many cells of each kind a Yosys JSON netlist of one module has, by name of the kind."""
-    ((_, module),) = json.loads(text)["modules"].items()
-    kinds = [entry["type"] for entry in module["cells"].values()]
-    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+def _copy_names(cell: str) -> tuple[str, str, str]:
+    return cell, f"{cell}.copy1", f"{cell}.copy2"
 
 
 def _numbers(module: Mapping[str, Any]) -> list[int]:
