@@ -284,7 +284,7 @@ def _page(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
         f"{len(rows) - len(accepted) - len(refused)} otherwise. Limits for each: {limits['seconds']:g} s "
         f"{'of processor time ' * limits['cpu']}"
         "(times the size in 4 Mi pixels, for a larger picture that is coded) and "
-        f"{limits['MiB']} MiB. {len(record['broken'])} files broke a rule. Made by "
+        f"{limits['MiB']} MiB. Files that broke a rule: {len(record['broken'])}. Made by "
         "`python benchmarks/nasty.py --data DIR`; its docstring says what is measured. "
         "The rules are in [pictures.md](pictures.md).",
         f"Machine: {record['machine']}. Quality {record['quality']}.",
