@@ -22,7 +22,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bifocal.hardware.circuits.netlist import FlipFlop, Gate, Netlist, Port, build_netlist
+from bifocal.hardware.circuits.netlist import Netlist, build_netlist
+from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.campaign import make_engine, run_unit
 from bifocal.hardware.faults.golden import run_golden

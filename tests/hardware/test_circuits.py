@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bifocal.errors import CircuitError
-from bifocal.hardware.circuits.netlist import FlipFlop, Gate, Netlist, Port, Reset, build_netlist
+from bifocal.hardware.circuits.netlist import Netlist, build_netlist
+from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port, Reset
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.models import Faults
 from bifocal.hardware.faults.reference import simulate

@@ -5,7 +5,8 @@ No codec is known here and no torch: NumPy, Numba and the standard library. Impo
 A netlist comes from ``Netlist.from_yosys_json("b05.json")``, or from parts, as this flip-flop that toggles:
 
 >>> from bifocal.hardware import Campaign, Faults, Stimulus
->>> from bifocal.hardware.circuits.netlist import FlipFlop, Gate, Port, build_netlist
+>>> from bifocal.hardware.circuits.netlist import build_netlist
+>>> from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port
 >>> netlist = build_netlist(
 ...     "toggle", nets=["0", "1", "clk", "q", "d"],
 ...     inputs=[Port("clk", (2,))], outputs=[Port("q", (3,))], clock=2,

@@ -1,6 +1,7 @@
 """Which file becomes which: inputs, folders and ``--out`` to pairs of paths, before any work begins.
 
-A path is a string here, since it may be a URL. Names are kept, not paths: a million files take a few hundred megabytes.
+A path is a string here, since it may be a URL. Names are kept, not paths: a million files take a few hundred
+megabytes.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ from bifocal.hardware.circuits.cells import (
     is_supported,
 )
 from bifocal.hardware.circuits.detect import find_clock, find_reset, pick_outputs
-from bifocal.hardware.circuits.netlist import ONE, ZERO, FlipFlop, Gate, Netlist, Port, build_netlist
+from bifocal.hardware.circuits.netlist import Netlist, build_netlist
+from bifocal.hardware.circuits.parts import ONE, ZERO, FlipFlop, Gate, Port
 
 _ADVICE = {
     "SRL": "synthesise with -nosrl",

@@ -21,7 +21,8 @@ Bits = NDArray[np.uint8]
 def simulate(netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Outcome:
     """Simulate every fault over every cycle.
 
-    >>> from bifocal.hardware.circuits.netlist import FlipFlop, Gate, Port, build_netlist
+    >>> from bifocal.hardware.circuits.netlist import build_netlist
+    >>> from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port
     >>> toggle = build_netlist(
     ...     "toggle", nets=["0", "1", "clk", "q", "d"],
     ...     inputs=[Port("clk", (2,))], outputs=[Port("q", (3,))], clock=2,

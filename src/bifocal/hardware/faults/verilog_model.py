@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bifocal.hardware.circuits.netlist import ONE, ZERO, Gate, Netlist
+from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.circuits.parts import ONE, ZERO, Gate
 from bifocal.hardware.faults.models import INIT, OPEN, STUCK, UPSET, Fault, Faults
 
 #: The name of the module.
@@ -40,7 +41,8 @@ def golden_or_faulty(netlist: Netlist, fault: Fault | None = None) -> VerilogMod
 def selectable(netlist: Netlist, faults: Faults) -> VerilogModel:
     """One machine that can have any of ``faults``; which one, is said while it runs.
 
-    >>> from bifocal.hardware.circuits.netlist import Port, build_netlist
+    >>> from bifocal.hardware.circuits.netlist import build_netlist
+    >>> from bifocal.hardware.circuits.parts import Port
     >>> inverter = build_netlist(
     ...     "inverter", nets=["0", "1", "a", "y"], inputs=[Port("a", (2,))], outputs=[Port("y", (3,))],
     ...     gates=[Gate("inv", "LUT1", (2,), 3, 0b01)],
