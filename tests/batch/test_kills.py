@@ -50,9 +50,13 @@ def test_ctrl_c_stops_cleanly(
 ) -> None:
     script.make_pictures(tmp_path / "in", 100)
     command = script.command(tmp_path / "in", tmp_path / "out", str(tiny_folder), "--jobs", jobs)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # not ignored, as it is in the background
     process = subprocess.Popen(
         command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     assert "→" in process.stdout.readline()
     os.killpg(process.pid, stop)  # a terminal sends it to all of them

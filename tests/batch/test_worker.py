@@ -12,6 +12,7 @@ import pytest
 import bifocal
 from bifocal import api, batch
 from bifocal.batch.worker import reason
+from bifocal.errors import PictureWarning
 from bifocal.pictures.paths import Pair
 from tests.conftest import made_picture
 
@@ -50,7 +51,7 @@ def test_words_to_the_user_come_along(
     real = api.encode_file
 
     def talkative(*arguments: object, **options: object) -> object:
-        warnings.warn("a.png has 16 bits, coded at 8", UserWarning, stacklevel=1)
+        warnings.warn("a.png has 16 bits, coded at 8", PictureWarning, stacklevel=1)
         return real(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(api, "encode_file", talkative)

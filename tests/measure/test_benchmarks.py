@@ -45,9 +45,11 @@ def test_blocks_of_readme_are_replaced_and_nothing_else(tmp_path: Path, script: 
         readme.replace_block("y", "new", page)
 
 
-def test_readme_has_the_markers_that_scripts_fill(script: object) -> None:
-    page = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
-    for name in ("kodak", "speed", "exactness"):
+def test_pages_have_the_markers_that_scripts_fill(script: object) -> None:
+    filled = {"README.md": ("kodak", "speed"), "docs/exactness.md": ("exactness",)}
+    filled |= {"docs/effort.md": ("effort", "quality-map"), "docs/backends.md": ("backends",)}
+    for file, name in [(file, name) for file, names in filled.items() for name in names]:
+        page = (BENCHMARKS.parent / file).read_text(encoding="utf-8")
         assert page.count(f"<!-- {name} -->") == page.count(f"<!-- /{name} -->") == 1
 
 

@@ -34,10 +34,12 @@ def test_forward_gives_picture_and_bits(exact: bool) -> None:
     torch.manual_seed(0)
     model = LowFirst(TINY)
     pixels = torch.rand(2, 3, 64, 128) * 255
-    output, bits = model(pixels, torch.tensor([1, 100]), exact=exact, noise=True)
+    output, bits, (half, thumb) = model(pixels, torch.tensor([1, 100]), exact=exact, noise=True)
     assert output.shape == pixels.shape
+    assert half.shape == (2, 3, 32, 64) and thumb.shape == (2, 3, 4, 8)
     assert bits.shape == (2,) and bool((bits > 0).all()) and bits[1] > bits[0]
-    (output.square().mean() + bits.mean()).backward()
+    small = half.square().mean() + thumb.square().mean()
+    (output.square().mean() + bits.mean() + small).backward()
     missing = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())]
     assert missing == []
 
@@ -45,12 +47,14 @@ def test_forward_gives_picture_and_bits(exact: bool) -> None:
 def test_untrained_codec_is_a_wavelet_codec() -> None:
     """Linear paths start as a wavelet transform and back: without deep paths a smooth picture survives."""
     model = LowFirst()
-    for part in (model.analysis, model.synthesis):
+    for part in (model.analysis, model.synthesis, model.to_half, model.to_thumb):
         torch.nn.init.zeros_(part.tail.weight)
     ramp = torch.linspace(40, 220, 128).expand(1, 3, 128, 128)
     with torch.no_grad():
-        output, _ = model(ramp, torch.tensor([100]), exact=False, noise=False)
+        output, _, (half, thumb) = model(ramp, torch.tensor([100]), exact=False, noise=False)
     assert float((output - ramp).square().mean()) < 20
+    assert float((half - ramp[..., ::2, ::2]).square().mean()) < 25
+    assert float((thumb - ramp[..., ::16, 8::16]).square().mean()) < 25
 
 
 def test_qualities_interpolate_between_anchors() -> None:
@@ -67,3 +71,11 @@ def test_logistic_bits_are_those_of_a_probability() -> None:
     for index in (0.0, 20.0, 45.0):
         p = 2.0 ** -logistic_bits(values, torch.full_like(values, index))
         assert float(p.sum()) == pytest.approx(1, abs=2e-4)
+
+
+def test_half_and_thumb_do_not_disturb_the_codec() -> None:
+    model = LowFirst(TINY)
+    _, _, small = model(torch.rand(1, 3, 64, 64) * 255, torch.tensor([50]), exact=False, noise=False)
+    sum(x.square().mean() for x in small).backward()
+    touched = {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None}
+    assert touched == {"to_half", "to_thumb"}

@@ -63,9 +63,9 @@ def outcomes(
         for hand in hands:
             if hand.process.is_alive():
                 hand.process.kill()
-                hand.process.join()
-                if hand.task:
-                    remove_parts(hand.task.pair.target)
+            hand.process.join()
+            if hand.task:  # also where a signal to all of us was quicker than we
+                remove_parts(hand.task.pair.target)
             hand.pipe.close()
 
 
