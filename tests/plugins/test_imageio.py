@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 
 import bifocal
-from bifocal.runtime import registry
 from tests.conftest import made_picture
 from tests.promises.test_pictures import XMP, icc, made_exif, upright_exif
 from tests.stream.test_alpha import made_alpha
@@ -21,13 +18,8 @@ RGBA = np.dstack([made_picture(50, 70), made_alpha(50, 70)])
 
 
 @pytest.fixture(autouse=True)
-def tiny_installed(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    models = tmp_path_factory.mktemp("installed")
-    shutil.copytree(tiny_folder, models / "tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "MODELS", models)
-        bifocal.register_imageio()
-        yield
+def registered(tiny_installed: None) -> None:
+    bifocal.register_imageio()
 
 
 @pytest.mark.parametrize("planes", [0, 2, 3, 4])

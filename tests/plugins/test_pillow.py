@@ -6,9 +6,8 @@ import copy
 import gc
 import io
 import os
-import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +23,8 @@ from tests.stream.test_alpha import made_alpha
 
 
 @pytest.fixture(autouse=True)
-def tiny_installed(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The tiny model stands in the place of the shipped ones, so that streams find it by themselves."""
-    models = tmp_path_factory.mktemp("installed")
-    shutil.copytree(tiny_folder, models / "tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "MODELS", models)
-        bifocal.register_pillow()
-        yield
+def registered(tiny_installed: None) -> None:
+    bifocal.register_pillow()
 
 
 def stream(picture: object, quality: int = 60) -> bytes:
