@@ -139,14 +139,14 @@ def _work(path: Path, options: argparse.Namespace, pipe: Any) -> None:
             warnings.simplefilter("always")
             about = api.encode_file(path, target, options.quality, model=options.model)
         words = [str(word.message) for word in words if word.category is PictureWarning]
-        row = {"result": "accepted", "words": [word.replace(str(path), path.name) for word in words]}
+        row = {"result": "accepted", "words": [word.replace(f"{path.parent}/", "") for word in words]}
         row |= {"width": about.width, "height": about.height, "bytes": about.bytes, "alpha": about.alpha}
         row["metadata"] = sorted(about.metadata)
     except BifocalError as error:
         row = {
             "result": "refused",
             "error": type(error).__name__,
-            "why": str(error).replace(str(path), path.name),
+            "why": str(error).replace(f"{path.parent}/", ""),
         }
     except BaseException as error:  # what must not happen is a result, too
         row = {"result": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
