@@ -191,3 +191,20 @@ def test_asking_for_help_loads_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
     assert done.returncode == 0
+
+
+def test_outputs_may_be_listed_with_spaces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "harden",
+        str(NETLISTS / "uart.json"),
+        "--cycles",
+        "50",
+        "--engine",
+        "numba",
+        "--yosys",
+        "no-such",
+    ]
+    printed = bifocal(capsys, monkeypatch, *words, "--outputs", "tx, busy", "--out", str(tmp_path / "hard"))
+    assert "compared  2 output bits: tx, busy" in printed and "the same  outputs as before" in printed

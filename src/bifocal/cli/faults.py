@@ -108,18 +108,18 @@ def run(
     mapped, netlist, played = _open(
         design,
         out,
-        top,
-        cycles,
-        seed,
-        stimulus,
-        reset_cycles,
-        clock,
-        reset,
-        outputs,
-        yosys,
-        carry,
-        vhdl_standard,
-        timeout,
+        top=top,
+        cycles=cycles,
+        seed=seed,
+        stimulus=stimulus,
+        reset_cycles=reset_cycles,
+        clock=clock,
+        reset=reset,
+        outputs=outputs,
+        yosys=yosys,
+        carry=carry,
+        vhdl_standard=vhdl_standard,
+        timeout=timeout,
     )
     chosen = make_faults(model, netlist, played.cycles, upsets=upsets, seed=seed)
     if show is not None and not 0 <= show < len(chosen):
@@ -213,23 +213,23 @@ def harden(
     mapped, netlist, played = _open(
         design,
         out,
-        top,
-        cycles,
-        seed,
-        stimulus,
-        reset_cycles,
-        clock,
-        reset,
-        outputs,
-        yosys,
-        carry,
-        vhdl_standard,
-        timeout,
+        top=top,
+        cycles=cycles,
+        seed=seed,
+        stimulus=stimulus,
+        reset_cycles=reset_cycles,
+        clock=clock,
+        reset=reset,
+        outputs=outputs,
+        yosys=yosys,
+        carry=carry,
+        vhdl_standard=vhdl_standard,
+        timeout=timeout,
     )
 
     def read(text: str) -> Netlist:
         write_atomically(out / "hardened.json", text.encode())
-        wanted = None if outputs is None else outputs.split(",")
+        wanted = _names(outputs)
         return Netlist.from_yosys_json(out / "hardened.json", clock=clock, reset=reset, outputs=wanted)
 
     text, _ = only_top(mapped.json, netlist.name)
@@ -271,9 +271,15 @@ def harden(
     print(f"\nwritten   {out}: hardened.v, hardened.json, before.json, after.json, report.html")
 
 
+def _names(outputs: str | None) -> list[str] | None:
+    """The ports that ``--outputs`` lists, or None for all."""
+    return None if outputs is None else [name.strip() for name in outputs.split(",")]
+
+
 def _open(
     design: list[Path],
     out: Path,
+    *,
     top: str | None,
     cycles: int,
     seed: int,
@@ -303,7 +309,7 @@ def _open(
         top=top,
         clock=clock,
         reset=reset,
-        outputs=None if outputs is None else [name.strip() for name in outputs.split(",")],
+        outputs=_names(outputs),
     )
     print(f"design    {netlist.name}: {len(netlist.luts):,} LUTs, {len(netlist.flipflops):,} flip-flops")
     print(f"synthesis {', '.join((*mapped.tools, ' '.join(mapped.flags)))}")
