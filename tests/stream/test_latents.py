@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from bifocal.errors import DamagedStream, LatentsError, ModelMissing, OptionError
 from bifocal.stream import container
 from bifocal.stream.exact import NumpyBackend
-from bifocal.stream.latents import coded_symbols, encode_latents, pack, unpack
+from bifocal.stream.latents import coded_symbols, decode_tile, encode_latents, pack, unpack
 from bifocal.stream.plan import group_mask
-from bifocal.stream.tables import fitted_tables
+from bifocal.stream.tables import COST_UNIT, fitted_tables
 from bifocal.types import Latents
 from tests.conformance.make_golden import Y, Z, tiny_model
 
@@ -170,3 +170,31 @@ def test_impossible_options_are_refused_before_any_network() -> None:
         with pytest.raises(OptionError):
             encode_latents(y, z, gray=False, model=MODEL, backend=backend, **options)
     assert not backend.layers_run
+
+
+@pytest.mark.parametrize("spread", [0.5, 30.0, 1e4])  # the last needs escapes
+def test_what_each_place_cost_adds_up_to_the_symbols_coded(spread: float) -> None:
+    data, latents = encode(200, 130, spread=spread, tile=2048)
+    box = container.read(data)
+    h, w = latents.y.shape[1:]
+    spent = np.zeros((h, w), np.int64)
+    y, z = decode_tile(box, 0, MODEL, BACKEND, spent=spent)
+    assert np.array_equal(y, latents.y) and np.array_equal(z, latents.z)
+    floats = latents.y / float(1 << MODEL.plan.fraction)
+    values, index = coded_symbols(floats, latents.z, quality=50, model=MODEL, backend=BACKEND)
+    values, index = values[z.size :], index[z.size :]  # z is coded first, and belongs to no place of y
+    assert spent.sum() == MODEL.tables.costs(values, index).sum()
+    assert spent.sum() * COST_UNIT == pytest.approx(MODEL.tables.bits(values, index), rel=1e-2)
+    first = np.zeros((h, w), np.int64)
+    decode_tile(box, 0, MODEL, BACKEND, groups=1, spent=first)
+    assert (first <= spent).all() and first.sum() < spent.sum()
+
+
+def test_a_place_costs_what_is_coded_there() -> None:
+    y, z = np.zeros((Y, 8, 8), np.float32), np.zeros((Z, 2, 2), np.float32)
+    y[:, 5, 2] = 1e4
+    size = {"width": 128, "height": 128, "gray": False, "quality": 50, "tile": 2048}
+    data, _ = encode_latents(y, z, **size, model=MODEL, backend=BACKEND)  # type: ignore[arg-type]
+    spent = np.zeros((8, 8), np.int64)
+    decode_tile(container.read(data), 0, MODEL, BACKEND, spent=spent)
+    assert np.unravel_index(spent.argmax(), spent.shape) == (5, 2)

@@ -110,13 +110,23 @@ class Encode(_Pass):
 
 
 class Decode(_Pass):
-    """Takes the symbols of each group from the coder."""
+    """Takes the symbols of each group from the coder.
+
+    ``spent``, int64 ``[h, w]`` if it is given, is where the cost of every symbol of y is added up at its
+    place, in ``tables.COST_UNIT`` of a bit: the decoder knows it for nothing. No decoded value depends on it.
+    """
 
     def __init__(
-        self, model: EntropyModel, backend: Backend, quality: int, z: NDArray[np.int32], coder: TileDecoder
+        self,
+        model: EntropyModel,
+        backend: Backend,
+        quality: int,
+        z: NDArray[np.int32],
+        coder: TileDecoder,
+        spent: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__(model, backend, quality, z)
-        self._coder = coder
+        self._coder, self._spent = coder, spent
 
     def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> NDArray[np.int32]:
         where = _positions(group, *decoded.shape[1:])
@@ -124,6 +134,9 @@ class Decode(_Pass):
         coded = index >= self.model.plan.skip
         symbols = np.zeros(len(where), dtype=np.int32)
         symbols[coded] = self._coder.take(index[coded])
+        if self._spent is not None:
+            costs = self.model.tables.costs(symbols[coded], index[coded])
+            np.add.at(self._spent.reshape(-1), where[coded] % self._spent.size, costs)
         return self._settle(group, decoded, symbols, mu)
 
 

@@ -150,12 +150,19 @@ def pack(
 
 
 def decode_tile(
-    box: Container, number: int, model: EntropyModel, backend: Backend, *, groups: int | None = None
+    box: Container,
+    number: int,
+    model: EntropyModel,
+    backend: Backend,
+    *,
+    groups: int | None = None,
+    spent: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """``y`` and ``z`` of tile ``number``, int32 ``[c, h, w]``, checked against both of its checksums.
 
     With ``groups``, only so many groups from the first are decoded and the others stay zero. The checksum of
-    the latents covers all groups, so then only that of the payload is checked.
+    the latents covers all groups, so then only that of the payload is checked. To ``spent``, contiguous int64
+    ``[h, w]`` of y, what each place cost is added, in ``tables.COST_UNIT`` of a bit.
 
     Raises :class:`DamagedStream` if the tile is damaged, :class:`ModelMissing` if it is another model's.
     """
@@ -164,7 +171,7 @@ def decode_tile(
     units, scale = (tile.bottom - tile.top, tile.right - tile.left), TILE_UNIT // plan.z_stride
     coder = TileDecoder(box.payload(number), model.tables)
     z = decode_z(coder, (plan.z_channels, units[0] * scale, units[1] * scale), model, quality)
-    y = code_groups(plan, Decode(model, backend, quality, z, coder), groups)
+    y = code_groups(plan, Decode(model, backend, quality, z, coder, spent), groups)
     if groups is None or groups >= len(plan.groups):
         coder.finish()
         if _latent_crc(z, y) != tile.latent_crc:
