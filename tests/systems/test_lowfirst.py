@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from bifocal.nets.codec import DECODER_PARTS, quality_anchors, quality_lambda
 from bifocal.nets.cost import count
 from bifocal.nets.prior import logistic_bits
-from bifocal.systems.lowfirst import DECODER_PARTS, LowFirst, LowFirstConfig, quality_anchors, quality_lambda
+from bifocal.systems.lowfirst import LowFirst, LowFirstConfig
 
 TINY = LowFirstConfig(
     analysis_width=8,
@@ -34,7 +35,7 @@ def test_forward_gives_picture_and_bits(exact: bool) -> None:
     torch.manual_seed(0)
     model = LowFirst(TINY)
     pixels = torch.rand(2, 3, 64, 128) * 255
-    output, bits, (half, thumb) = model(pixels, torch.tensor([1, 100]), exact=exact, noise=True)
+    output, bits, (half, thumb), *_ = model(pixels, torch.tensor([1, 100]), exact=exact, noise=True)
     assert output.shape == pixels.shape
     assert half.shape == (2, 3, 32, 64) and thumb.shape == (2, 3, 4, 8)
     assert bits.shape == (2,) and bool((bits > 0).all()) and bits[1] > bits[0]
@@ -51,7 +52,7 @@ def test_untrained_codec_is_a_wavelet_codec() -> None:
         torch.nn.init.zeros_(part.tail.weight)
     ramp = torch.linspace(40, 220, 128).expand(1, 3, 128, 128)
     with torch.no_grad():
-        output, _, (half, thumb) = model(ramp, torch.tensor([100]), exact=False, noise=False)
+        output, _, (half, thumb), *_ = model(ramp, torch.tensor([100]), exact=False, noise=False)
     assert float((output - ramp).square().mean()) < 20
     assert float((half - ramp[..., ::2, ::2]).square().mean()) < 25
     assert float((thumb - ramp[..., ::16, 8::16]).square().mean()) < 25
@@ -75,7 +76,7 @@ def test_logistic_bits_are_those_of_a_probability() -> None:
 
 def test_half_and_thumb_do_not_disturb_the_codec() -> None:
     model = LowFirst(TINY)
-    _, _, small = model(torch.rand(1, 3, 64, 64) * 255, torch.tensor([50]), exact=False, noise=False)
+    _, _, small, *_ = model(torch.rand(1, 3, 64, 64) * 255, torch.tensor([50]), exact=False, noise=False)
     sum(x.square().mean() for x in small).backward()
     touched = {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None}
     assert touched == {"to_half", "to_thumb"}

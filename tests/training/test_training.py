@@ -10,8 +10,8 @@ from PIL import Image
 
 import bifocal
 from bifocal.errors import TrainingError
+from bifocal.nets.codec import quality_anchors
 from bifocal.stream.latents import unpack
-from bifocal.systems.lowfirst import quality_anchors
 from bifocal.training.checkpoint import load_checkpoint, save_checkpoint
 from bifocal.training.data import Corpus, crops, load_corpus
 from bifocal.training.loop import train

@@ -61,17 +61,19 @@ def pack(
     data: Annotated[
         Path | None, typer.Option(help="The training pictures: the tables are fitted to their symbols.")
     ] = None,
-    name: Annotated[str, typer.Option(help="The model's name.")] = "lowfirst",
+    name: Annotated[str, typer.Option(help="The model's name; its codec's if empty.")] = "",
     version: Annotated[str, typer.Option(help="The Bifocal version that ships it; this one if empty.")] = "",
 ) -> None:
     """Make the runtime model of a checkpoint and prove that its integers are exact."""
     from bifocal import __version__
+    from bifocal.systems.registry import system_of
     from bifocal.training.checkpoint import load_checkpoint
     from bifocal.training.pack import pack as pack_model
     from bifocal.training.pack import table_pictures
 
-    out = out or Path("packed") / name
     loaded = load_checkpoint(checkpoint)
+    name = name or system_of(loaded.config).name
+    out = out or Path("packed") / name
     pictures = table_pictures(loaded, data) if data else ()
     proof = pack_model(loaded, out, name=name, version=version or __version__, pictures=pictures)
     for net, largest in proof.items():
@@ -113,14 +115,21 @@ def slim(
 
 
 @app.command()
-def cost() -> None:
-    """Count the default codec's parameters and multiply-adds a pixel, part by part."""
+def cost(
+    recipe: Annotated[
+        Path, typer.Argument(help="Count the codec of this recipe; the default codec's if not given.")
+    ] = Path("lowfirst.toml"),
+) -> None:
+    """Count a codec's parameters and multiply-adds a pixel, part by part."""
     import torch
 
+    from bifocal.nets.codec import DECODER_PARTS
     from bifocal.nets.cost import count
-    from bifocal.systems.lowfirst import DECODER_PARTS, LowFirst
+    from bifocal.systems.registry import system_of
+    from bifocal.training.recipe import load_recipe
 
-    model, size = LowFirst(), 256
+    config = load_recipe(recipe).system
+    model, size = system_of(config).codec(config), 256
     pixels, quality = torch.zeros(1, 3, size, size), torch.tensor([50])
     rows = count(model, lambda: model(pixels, quality, exact=False, noise=False), size * size)
     for row in rows:

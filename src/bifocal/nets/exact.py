@@ -55,7 +55,8 @@ class ExactConv(nn.Module):
 
     ``qualities`` > 0 adds a bias per quality: a learned table ``[qualities, outputs]`` of anchors, evenly
     spaced over qualities 1..100 and interpolated linearly. ``row_fraction`` gives output rows a finer or
-    coarser grid than ``out`` says (the heads: mean and table index differ).
+    coarser grid than ``out`` says (the heads: mean and table index differ). Where ``seen`` (bool
+    ``[inputs]``) is false, weights are zero and stay so.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ExactConv(nn.Module):
         shuffle: bool = False,
         qualities: int = 0,
         gain: float = 1.0,
+        seen: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
@@ -84,9 +86,18 @@ class ExactConv(nn.Module):
         largest = torch.full((inputs,), source.largest) if source_max is None else source_max
         self.register_buffer("row_fraction", fraction.to(torch.float32), persistent=False)
         self.register_buffer("source_max", largest.to(torch.float32), persistent=False)
+        all_seen = seen is None or bool(seen.all())
+        mask = None if seen is None or all_seen else seen.to(torch.float32)[None, :, None, None]
+        self.register_buffer("seen", mask, persistent=False)
 
     row_fraction: Tensor
     source_max: Tensor
+    seen: Tensor | None
+
+    @property
+    def kernel(self) -> Tensor:
+        """The weights that count, ``[outputs, inputs, k, k]``: zero for inputs that are not seen."""
+        return self.weight if self.seen is None else self.weight * self.seen
 
     def total_bias(self, anchors: Tensor) -> Tensor:
         """Bias for interpolation weights ``anchors [b, qualities]``: ``[b, outputs]`` or ``[1, outputs]``."""
@@ -97,7 +108,7 @@ class ExactConv(nn.Module):
     def exponents(self) -> Tensor:
         """The exponent ``e`` of every weight row ``[outputs]``: the largest that keeps the row's bound."""
         with torch.no_grad():
-            w = self.weight.double().flatten(1)
+            w = self.kernel.double().flatten(1)
             bias = self.bias.double().abs()
             if self.quality_bias is not None:
                 bias = (self.bias + self.quality_bias).double().abs().amax(0)
@@ -118,7 +129,7 @@ class ExactConv(nn.Module):
 
     def forward(self, x: Tensor, anchors: Tensor, exact: bool) -> Tensor:
         """``x [b, inputs, h, w]`` within the source range to ``[b, outputs, h, w]`` (shuffled if asked)."""
-        weight: Tensor = self.weight
+        weight = self.kernel
         bias = self.total_bias(anchors)
         if exact:
             e = self.exponents()
@@ -142,7 +153,7 @@ def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Te
     """
     with torch.no_grad():
         e = layer.exponents()
-        weight = torch.floor(layer.weight * (2.0**e)[:, None, None, None] + 0.5)
+        weight = torch.floor(layer.kernel * (2.0**e)[:, None, None, None] + 0.5)
         shift = e + layer.source.fraction - layer.row_fraction
         bias = torch.floor(layer.total_bias(anchors) * 2.0 ** (e + layer.source.fraction) + 0.5)
         half = torch.where(shift > 0, 2.0 ** (shift - 1), torch.zeros_like(shift))

@@ -43,13 +43,13 @@ BLOCK = 2048
 GAIN_UNIT = 2.0**-16
 
 
-#: For each reduction: the network, the pixels it gives for one place of y, and the side of their averages.
+#: For each reduction: the network, the side in pixels of what one pixel of it shows, and of its averages.
 _REDUCED = {
-    1: ("synthesis", 16, 1),
-    2: ("half", 8, 1),
-    4: ("half", 8, 2),
-    8: ("half", 8, 4),
-    16: ("thumb", 1, 1),
+    1: ("synthesis", 1, 1),
+    2: ("half", 2, 1),
+    4: ("half", 2, 2),
+    8: ("half", 2, 4),
+    16: ("thumb", 16, 1),
 }
 REDUCTIONS = tuple(_REDUCED)
 
@@ -166,8 +166,8 @@ class Model:
         outer = max(left - MARGIN, 0), max(top - MARGIN, 0), min(right + MARGIN, w), min(bottom + MARGIN, h)
         shape = ((outer[3] - outer[1]) // plan.y_stride, (outer[2] - outer[0]) // plan.y_stride)
         y = np.empty((plan.y_channels, *shape), np.float32)
-        halo = HALO["analysis"]
-        for rows, columns in windows(h, w, core=CORE, halo=halo, multiple=TILE_UNIT, box=outer):
+        core, halo = self._window("analysis")
+        for rows, columns in windows(h, w, core=core, halo=halo, multiple=TILE_UNIT, box=outer):
             window = cut_padded(pixels, rows.outer(1), columns.outer(1))
             if window.ndim == 2:  # gray is coded as a picture without colour
                 window = np.broadcast_to(window[:, :, None], (*window.shape, 3))
@@ -235,13 +235,13 @@ class Model:
 
         :raises ModelError: if the model lacks the network of this reduction.
         """
-        name, given, average = _REDUCED[reduction]
-        plan, halo = self.entropy.plan, HALO[name]
+        name, stride, average = _REDUCED[reduction]
+        plan, (core, halo) = self.entropy.plan, self._window(name)
         left, top, right, bottom = reduce_box(box or (0, 0, width, height), reduction)
         pixels = np.empty((bottom - top, right - left) if gray else (bottom - top, right - left, 3), np.uint8)
         scale = self._gain("inverse_gain", quality) * np.float32(2.0**-plan.fraction)
         h, w = padded_size(height, TILE_UNIT), padded_size(width, TILE_UNIT)
-        for rows, columns in windows(h, w, core=CORE, halo=halo, multiple=TILE_UNIT):
+        for rows, columns in windows(h, w, core=core, halo=halo, multiple=TILE_UNIT):
             of_rows, into_rows = _overlap(rows.core(reduction), top, bottom)
             of_columns, into_columns = _overlap(columns.core(reduction), left, right)
             if of_rows.start >= of_rows.stop or of_columns.start >= of_columns.stop:
@@ -249,7 +249,6 @@ class Model:
             part = fetch(rows.outer(plan.y_stride), columns.outer(plan.y_stride))
             feeds = {"y": np.multiply(part, scale[: len(part)], dtype=np.float32)[None]}
             image = self._run(name, ["pixels"], feeds)[0][0]
-            stride = plan.y_stride // given
             image = image[:, rows.inner(stride), columns.inner(stride)]
             if average > 1:
                 _, h1, w1 = image.shape
@@ -262,6 +261,28 @@ class Model:
             pixels[into_rows, into_columns] = image if gray else image.transpose(1, 2, 0)
         return pixels
 
+    def _window(self, name: str) -> tuple[int, int]:
+        """Core and halo of the windows of a network: the default model's, unless the model says otherwise."""
+        if "windows" not in self._spec:
+            return CORE, HALO[name]
+        try:
+            core, halo = (
+                int(n) for n in (self._spec["windows"]["core"], self._spec["windows"]["halo"][name])
+            )
+        except (KeyError, TypeError, ValueError):
+            core = halo = -1
+        if not (0 < core <= 4096 and core % TILE_UNIT == 0 and 0 <= halo <= 1024):
+            raise ModelError(f"model {self.name} has no proper windows for {name}. Pack it again.")
+        return core, halo
+
+    @cached_property
+    def _spec(self) -> dict[str, Any]:
+        try:
+            spec = json.loads((self.folder / "model.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"model {self.name} cannot be read ({error}). Pack it again.") from error
+        return spec if isinstance(spec, dict) else {}
+
     def price(self, quality: int) -> float:
         """Bits that the model pays for a unit of squared error (0..255, mean of the colours) of one pixel.
 
@@ -272,9 +293,8 @@ class Model:
     @cached_property
     def _prices(self) -> list[float]:
         try:
-            spec = json.loads((self.folder / "model.json").read_text("utf-8"))
-            prices = [float(price) for price in spec["prices"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            prices = [float(price) for price in self._spec["prices"]]
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"model {self.name} was packed without the price of an error, which this effort needs. Take "
                 "effort 1, or pack the model again."

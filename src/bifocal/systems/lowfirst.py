@@ -22,7 +22,6 @@ Its ideas and where they are from; the assembly is ours:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -30,20 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bifocal.nets.blocks import ResidualBlock, conv3, rectify
-from bifocal.nets.coding import Estimate
-from bifocal.nets.exact import ExactConv, Range, round_ste
-from bifocal.nets.prior import TABLES, UNIT_INDEX, logistic_bits
+from bifocal.nets.codec import PIXEL_UNIT, Codec
 from bifocal.nets.wavelet import haar_merge, haar_split, packet_matrix
-from bifocal.stream.plan import Group, Plan, code_groups
-
-QUALITIES = 100
-PIXEL_UNIT = 32.0  # transforms see (pixel - 127.5)/32
-ACTIVATION = Range(0, 511, 4)  # hidden activations and hyper features of exact networks
-HYPER = Range(-127, 127, 0)
-CONTEXT = Range(-1023, 1023, 4)
-HEAD = Range(-32767, 32767, 4)
-DECODER_PARTS = ("hyper_synthesis", "predictors", "synthesis")
-MEAN_FRACTION, INDEX_FRACTION = 6, 3  # a mean row counts in 1/16 step = 1/64 unit; an index is eight a unit
+from bifocal.stream.plan import Group, Plan
 
 
 @dataclass(frozen=True)
@@ -72,18 +60,6 @@ class LowFirstConfig:
         low, all_ = self.latent, 4 * self.latent
         groups = [Group(0, low, 2, s) for s in range(2)] + [Group(low, all_, 4, s) for s in range(4)]
         return Plan(y_channels=all_, z_channels=self.hyper, groups=tuple(groups), skip=5)
-
-
-def quality_lambda(config: LowFirstConfig, quality: Tensor) -> Tensor:
-    """Lagrange multiplier of each quality (1..100), for MSE on pixels in [0, 1] times 255²."""
-    ratio = math.log(config.lambda_max / config.lambda_min)
-    return config.lambda_min * torch.exp(ratio * (quality.float() - 1) / (QUALITIES - 1))
-
-
-def quality_anchors(quality: Tensor, anchors: int) -> Tensor:
-    """Linear interpolation weights of qualities ``[b]`` over evenly spaced anchors: ``[b, anchors]``."""
-    place = (quality.float() - 1) / (QUALITIES - 1) * (anchors - 1)
-    return (1 - (place[:, None] - torch.arange(anchors, device=quality.device)).abs()).clamp_min(0)
 
 
 class Transform(nn.Module):
@@ -117,13 +93,15 @@ def _packet_scale(channels: int) -> Tensor:
     return 1 / (1 + 15 / (1 + order))
 
 
-class LowFirst(nn.Module):
-    """The codec in torch: :meth:`forward` for training, the parts for packing."""
+class LowFirst(Codec):
+    """The codec in torch; what it shares with every other is :class:`~bifocal.nets.codec.Codec`."""
+
+    config: LowFirstConfig
+    packet: Tensor
 
     def __init__(self, config: LowFirstConfig = LowFirstConfig()) -> None:
-        super().__init__()
-        c, p = config, config.plan
-        self.config, self.plan = c, p
+        super().__init__(config)
+        c = config
         self.register_buffer("packet", packet_matrix()[:, :, None, None], persistent=False)
         self.analysis = Transform(
             192, c.latent, c.analysis_width, c.analysis_blocks, _packet_scale(192), slope=c.analysis_slope
@@ -139,70 +117,6 @@ class LowFirst(nn.Module):
             inverse.reshape(3, 4, 2, 4, 2, -1).mean((2, 4)).flatten(0, 2)
         )
         self.to_thumb.linear.weight.data[:, :, 1, 1] = inverse.mean((1, 2)) / 2  # LL: twice the mean of four
-        self.hyper_analysis = nn.Sequential(
-            nn.Conv2d(p.y_channels, c.features, 1),
-            nn.ReLU(),
-            conv3(c.features, c.features, stride=2),
-            nn.ReLU(),
-            conv3(c.features, c.hyper, stride=2),
-        )
-        f, a = c.features, ACTIVATION
-        self.hyper_synthesis = nn.ModuleList(
-            [
-                ExactConv(
-                    c.hyper, 4 * f, 1, source=HYPER, out=a, shuffle=True, qualities=c.anchors, gain=0.5
-                ),
-                ExactConv(f, f, 3, source=a, out=a),
-                ExactConv(f, 4 * f, 1, source=a, out=a, shuffle=True),
-                ExactConv(f, f, 3, source=a, out=a, qualities=c.anchors),
-            ]
-        )
-        self.predictors = nn.ModuleList([self._predictor(g) for g in p.groups])
-        quality = torch.linspace(1, QUALITIES, c.anchors)
-        gain = 0.5 * torch.log(quality_lambda(c, quality) / 0.01) - 0.35
-        self.log_gain = nn.Parameter(gain[:, None].repeat(1, p.y_channels))
-        self.log_inverse_gain = nn.Parameter(-gain[:, None].repeat(1, p.y_channels))
-        self.z_index = nn.Parameter(torch.full((c.anchors, c.hyper), UNIT_INDEX))
-
-    packet: Tensor
-
-    def _predictor(self, group: Group) -> nn.ModuleList:
-        c, p = self.config, self.plan
-        source_max = torch.cat([torch.full((c.features,), 511), torch.full((p.y_channels,), 1023)])
-        rows = torch.tensor([MEAN_FRACTION, INDEX_FRACTION]).repeat_interleave(group.channels)
-        first = ExactConv(
-            c.features + p.y_channels,
-            c.context,
-            1,
-            source=CONTEXT,
-            out=ACTIVATION,
-            source_max=source_max,
-            qualities=c.anchors,
-        )
-        first.weight.data[:, c.features + c.latent :] *= 3  # high bands are a step or so: make them heard
-        second = ExactConv(c.context, c.context, 3, source=ACTIVATION, out=ACTIVATION)
-        head = ExactConv(
-            c.context,
-            2 * group.channels,
-            1,
-            source=ACTIVATION,
-            out=HEAD,
-            relu=False,
-            row_fraction=rows,
-            gain=0.1,
-        )
-        head.bias.data[group.channels :] = UNIT_INDEX / 2**INDEX_FRACTION
-        return nn.ModuleList([first, second, head])
-
-    @property
-    def exact_layers(self) -> dict[str, list[ExactConv]]:
-        """The networks that the entropy decoder needs, by the names they are packed under."""
-        nets = {"hyper": self.hyper_synthesis} | {
-            f"predict.{k}": net for k, net in enumerate(self.predictors)
-        }
-        return {name: [m for m in net.children() if isinstance(m, ExactConv)] for name, net in nets.items()}
-
-    # -- the parts -----------------------------------------------------------------------------------------
 
     def analyse(self, pixels: Tensor) -> Tensor:
         """Pixels ``[b, 3, H, W]`` in 0..255 (multiples of 64) to y ``[b, c, H/16, W/16]``, before gains."""
@@ -225,55 +139,6 @@ class LowFirst(nn.Module):
         """Pixels of 16×16 averages ``[b, 3, H/16, W/16]``, unclipped, from the low band of y alone."""
         return self.to_thumb(y[:, : self.config.latent]) * PIXEL_UNIT + 127.5
 
-    def hyper_latent(self, y: Tensor) -> Tensor:
-        """Hyper-latent z of the gained y, before rounding; large values enter by their logarithm."""
-        return self.hyper_analysis(y.sign() * torch.log1p(y.abs()))
-
-    def hyper_features(self, z: Tensor, anchors: Tensor, exact: bool) -> Tensor:
-        x = HYPER.clip(z)
-        for layer in self.exact_layers["hyper"]:
-            x = layer(x, anchors, exact)
-        return x
-
-    def predict(self, k: int, x: Tensor, anchors: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
-        """Mean (steps) and table index of group ``k`` from features and context ``x``."""
-        for layer in self.exact_layers[f"predict.{k}"]:
-            x = layer(x, anchors, exact)
-        mu, index = x.float().chunk(2, 1)
-        index = (index * 2**INDEX_FRACTION).clamp(0, TABLES - 1)
-        return mu * 2 ** (MEAN_FRACTION - self.plan.fraction), index
-
-    def gains(self, anchors: Tensor) -> tuple[Tensor, Tensor]:
-        """Gain and inverse gain for interpolation weights ``anchors [b, a]``: each ``[b, c, 1, 1]``."""
-        gain, inverse = (anchors @ self.log_gain).exp(), (anchors @ self.log_inverse_gain).exp()
-        return gain[:, :, None, None], inverse[:, :, None, None]
-
-    # -- training ------------------------------------------------------------------------------------------
-
-    def forward(
-        self, pixels: Tensor, quality: Tensor, *, exact: bool, noise: bool
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Reconstruction ``[b, 3, H, W]`` (0..255, unclipped), bits per picture ``[b]``, half and thumb.
-
-        ``exact`` runs the entropy networks on their integers (never under autocast); ``noise`` estimates
-        the rate with uniform noise, as training does, instead of rounding. Half and thumb learn from
-        the latents without changing them: no gradient passes to anything but their own networks.
-        """
-        anchors = quality_anchors(quality, self.config.anchors)
-        gain, inverse = self.gains(anchors)
-        y = self.analyse(pixels).float() * gain
-        z = self.hyper_latent(y).float()
-        z_index = (anchors @ self.z_index)[:, :, None, None].expand_as(z)
-        z_bits = logistic_bits(z + torch.rand_like(z) - 0.5 if noise else round_ste(z), z_index)
-        device = pixels.device.type
-        with torch.autocast(
-            device, enabled=torch.is_autocast_enabled(device) and not exact, dtype=torch.bfloat16
-        ):
-            features = self.hyper_features(round_ste(z), anchors, exact)
-            driver = Estimate(self.plan, lambda k, x: self.predict(k, x, anchors, exact), features, y, exact)
-            decoded = code_groups(self.plan, driver)
-        bits = driver.bits(decoded, noise).sum((1, 2, 3)) + z_bits.sum((1, 2, 3))
-        y_hat = decoded * inverse
-        fixed = y_hat.detach()
-        small = self.synthesise_half(fixed).float(), self.synthesise_thumb(fixed).float()
-        return self.synthesise(y_hat).float(), bits, small
+    def synthesise_small(self, y: Tensor) -> tuple[Tensor, ...]:
+        """Half and thumb."""
+        return self.synthesise_half(y), self.synthesise_thumb(y)

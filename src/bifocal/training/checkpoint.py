@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bifocal.errors import TrainingError
-from bifocal.systems.lowfirst import LowFirst, LowFirstConfig
+from bifocal.nets.codec import Codec, CodecConfig
+from bifocal.systems.registry import find_system, system_of
 
 Weights = dict[str, Tensor]
 
@@ -23,13 +24,13 @@ Weights = dict[str, Tensor]
 class Checkpoint:
     """Weights, their moving average, the configuration and the history of runs that made them."""
 
-    config: LowFirstConfig
+    config: CodecConfig
     weights: Weights
     average: Weights
     history: tuple[dict[str, Any], ...] = ()
 
-    def model(self, *, average: bool = True) -> LowFirst:
-        model = LowFirst(self.config)
+    def model(self, *, average: bool = True) -> Codec:
+        model = system_of(self.config).codec(self.config)
         missing, unknown = model.load_state_dict(self.average if average else self.weights, strict=False)
         if unknown or not all(name.startswith(("to_half.", "to_thumb.")) for name in missing):
             raise TrainingError(f"the checkpoint does not fit the system: {unknown or missing}.")
@@ -43,7 +44,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
     if not half:
         tensors |= {f"weights.{k}": v.contiguous() for k, v in checkpoint.weights.items()}
     header = {
-        "config": json.dumps(dataclasses.asdict(checkpoint.config)),
+        "system": system_of(checkpoint.config).name,
+        "config": json.dumps(dataclasses.asdict(cast(Any, checkpoint.config))),
         "history": json.dumps(checkpoint.history),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
     weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
     return Checkpoint(
-        LowFirstConfig(**json.loads(header["config"])),
+        find_system(header.get("system", "lowfirst")).config(**json.loads(header["config"])),
         weights or average,
         average,
         tuple(json.loads(header.get("history", "[]"))),

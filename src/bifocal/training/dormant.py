@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from bifocal.errors import TrainingError
 from bifocal.nets.blocks import ResidualBlock, conv3, rectify
 from bifocal.systems.lowfirst import LowFirst, Transform
 from bifocal.training.checkpoint import Checkpoint
@@ -95,14 +96,21 @@ def revived(checkpoint: Checkpoint, pictures: Sequence[Pixels], *, seed: int = 0
     for picture in pictures:
         h, w = (min(side, 256) // 64 * 64 for side in picture.shape[:2])
         corners.append(torch.from_numpy(picture[:h, :w].copy()).permute(2, 0, 1)[None].float())
-    rates = firing(checkpoint.model(average=False), corners)
+    rates = firing(_lowfirst(checkpoint, average=False), corners)
     count, weights = 0, []
     for average in (False, True):
         torch.manual_seed(seed)
-        model = checkpoint.model(average=average)
+        model = _lowfirst(checkpoint, average=average)
         count = revive(model, rates)
         weights.append(model.state_dict())
     return replace(checkpoint, weights=weights[0], average=weights[1]), count
+
+
+def _lowfirst(checkpoint: Checkpoint, *, average: bool) -> LowFirst:
+    model = checkpoint.model(average=average)
+    if not isinstance(model, LowFirst):
+        raise TrainingError("only units of the default codec, lowfirst, can be started afresh.")
+    return model
 
 
 def _restart(part: Transform) -> None:

@@ -7,7 +7,6 @@ unfold (Pad, Slice, Concat) and 1×1 convolutions, so that no engine can choose 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from bifocal.nets.codec import PIXEL_UNIT, Codec
 from bifocal.stream.exact import ExactLayer, ExactNet
-from bifocal.systems.lowfirst import PIXEL_UNIT, LowFirst, Transform
-
-OPSET = 18
-Arrays = dict[str, NDArray[Any]]
+from bifocal.systems.lowfirst import LowFirst, Transform
+from bifocal.training.graphs import OPSET, Arrays, codec_graphs
 
 
 @dataclass
@@ -130,7 +128,7 @@ def analysis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
     return graph.model({"pixels": [1, 3, "h", "w"]}, {"y": (y, [1, c, "yh", "yw"])}), graph.weights
 
 
-def hyper_analysis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
+def hyper_analysis_graph(model: Codec) -> tuple[bytes, Arrays]:
     """y with gains ``[1,c,h,w]`` → z ``[1,cz,h/4,w/4]``, not rounded; and weights."""
     graph = _Graph("hyper_analysis")
     magnitude = graph.add(
@@ -226,11 +224,15 @@ def _exact_layer(graph: _Graph, layer: ExactLayer, number: int, x: str, inputs: 
     return graph.add("DepthToSpace", y, blocksize=2, mode="CRD") if layer.shuffle else y
 
 
-#: The float networks of a packed model, by the names of their files.
-FLOAT_GRAPHS: dict[str, Callable[[LowFirst], tuple[bytes, Arrays]]] = {
-    "analysis": analysis_graph,
-    "hyper_analysis": hyper_analysis_graph,
-    "synthesis": synthesis_graph,
-    "half": half_graph,
-    "thumb": thumb_graph,
-}
+def float_graphs(model: Codec) -> dict[str, tuple[bytes, Arrays]]:
+    """The float networks of a packed model by the names of their files, each its graph and its weights."""
+    hyper = {"hyper_analysis": hyper_analysis_graph(model)}
+    if not isinstance(model, LowFirst):
+        return codec_graphs(model) | hyper
+    made = {
+        "analysis": analysis_graph(model),
+        "synthesis": synthesis_graph(model),
+        "half": half_graph(model),
+        "thumb": thumb_graph(model),
+    }
+    return made | hyper

@@ -14,7 +14,7 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bifocal.errors import TrainingError
-from bifocal.systems.lowfirst import QUALITIES, LowFirst, quality_lambda
+from bifocal.nets.codec import QUALITIES, Codec, Coded, quality_lambda
+from bifocal.systems.lowfirst import LowFirst
+from bifocal.systems.registry import system_of
 from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bifocal.training.data import Corpus, Pixels, crops, load_corpus
 from bifocal.training.dormant import dormant_units
@@ -32,7 +34,7 @@ from bifocal.training.report import write_report
 
 SAVE_EVERY = 120.0  # seconds
 VALIDATE_EVERY = 600.0
-FIGURES = ("loss", "bpp", "psnr", "half_psnr", "thumb_psnr")
+FIGURES = ("loss", "bpp", "psnr")
 VALIDATION_QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
 
 
@@ -41,25 +43,52 @@ def _to_tensor(batch: Pixels, device: str) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float()  # NHWC memory is channels-last already
 
 
-def objective(model: LowFirst, pixels: Tensor, quality: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, and what is logged: loss, bpp and the
-    PSNR of the picture, its half and its thumb; the errors of these two are trained on but not in that loss.
+class Objective(Protocol):
+    """What a run minimises. :func:`rate_distortion` is the plain one; distillation has its own."""
 
-    The figures stay on the device, so that a GPU is not made to wait at every step.
+    def __call__(
+        self, model: Codec, pixels: Tensor, quality: Tensor, recipe: Recipe, done: float
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a batch ``[b, 3, h, w]``, ``done`` (0..1) of the way through the run; and what is
+        logged, ``[3]``: loss without side tasks, bpp and PSNR, left on the device."""
+
+
+def rate_distortion(
+    model: Codec, pixels: Tensor, quality: Tensor, recipe: Recipe, done: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, see :class:`Objective`."""
+    return weighed(model(pixels, quality, exact=recipe.exact, noise=True), pixels, quality, recipe)
+
+
+def weighed(coded: Coded, pixels: Tensor, quality: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Loss and logged figures of a pass that was made: see :func:`rate_distortion`.
+
+    The errors of smaller pictures are trained on, but they are not in the loss that is logged. The figures
+    stay on the device, so that a GPU is not made to wait at every step.
     """
     h, w = pixels.shape[-2:]
-    output, bits, (half, thumb) = model(pixels, quality, exact=recipe.exact, noise=True)
-    bpp = bits / (h * w)
-    mse = ((output - pixels) ** 2).mean((1, 2, 3))
-    half_mse = ((half - F.avg_pool2d(pixels, 2)) ** 2).mean((1, 2, 3))  # these teach their own networks alone
-    thumb_mse = ((thumb - F.avg_pool2d(pixels, 16)) ** 2).mean((1, 2, 3))
+    bpp = coded.bits / (h * w)
+    mse = ((coded.output - pixels) ** 2).mean((1, 2, 3))
     lam = quality_lambda(recipe.system, quality)
     weight = (recipe.system.lambda_min / lam) ** recipe.balance
     loss = ((bpp + lam * mse) * weight).mean()
     with torch.no_grad():
-        psnr = [10 * torch.log10(255**2 / x).mean() for x in (mse, half_mse, thumb_mse)]
-        figure = torch.stack([loss, bpp.mean(), *psnr])
-    return loss + (lam * (half_mse + thumb_mse) * weight).mean(), figure
+        figure = torch.stack([loss, bpp.mean(), 10 * torch.log10(255**2 / mse).mean()])
+    for picture in coded.small:  # these teach their own networks alone
+        target = F.avg_pool2d(pixels, w // picture.shape[-1])
+        loss = loss + (lam * ((picture - target) ** 2).mean((1, 2, 3)) * weight).mean()
+    if recipe.band_weights:
+        loss = loss + ((_band_bits(coded, recipe) / (h * w)) * weight).mean()
+    return loss, figure
+
+
+def _band_bits(coded: Coded, recipe: Recipe) -> Tensor:
+    """What the recipe's band weights add to the bits of each picture ``[b]``: those beyond 1."""
+    extra = torch.zeros_like(coded.channel_bits[0])
+    bands = list(dict.fromkeys((g.start, g.stop) for g in recipe.system.plan.groups))
+    for (start, stop), band_weight in zip(bands, recipe.band_weights, strict=True):
+        extra[start:stop] = band_weight - 1
+    return coded.channel_bits @ extra
 
 
 def middles(corpus: Corpus, device: str, size: int = 256) -> list[Tensor]:
@@ -73,11 +102,11 @@ def middles(corpus: Corpus, device: str, size: int = 256) -> list[Tensor]:
 
 
 @torch.no_grad()
-def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -> list[dict[str, float]]:
+def validate(model: Codec, corpus: Corpus, *, exact: bool, size: int = 256) -> list[dict[str, float]]:
     """Rounded rate and distortion on the middle of each validation picture, a row a quality, in float32.
 
-    Rows hold quality, mean bpp, mean PSNR (per picture first), mean loss ``bpp + lambda·MSE``, and the mean
-    PSNR of half and thumb against averages of the picture.
+    Rows hold quality, mean bpp, mean PSNR (per picture first), mean loss ``bpp + lambda·MSE``, and where a
+    system decodes smaller pictures the mean PSNR of each, ``psnr_1/n``, against averages of the picture.
     """
     device = next(model.parameters()).device
     pictures = middles(corpus, str(device), size)
@@ -87,16 +116,19 @@ def validate(model: LowFirst, corpus: Corpus, *, exact: bool, size: int = 256) -
         lam = float(quality_lambda(model.config, quality))
         figures = []
         for pixels in pictures:
-            output, bits, small = model(pixels, quality, exact=exact, noise=False)
-            mse = float(((output.clamp(0, 255).round() - pixels) ** 2).mean())
-            bpp = float(bits) / (pixels.shape[2] * pixels.shape[3])
+            coded = model(pixels, quality, exact=exact, noise=False)
+            mse = float(((coded.output.clamp(0, 255).round() - pixels) ** 2).mean())
+            bpp = float(coded.bits) / (pixels.shape[2] * pixels.shape[3])
             psnr = [10 * np.log10(255**2 / max(mse, 1e-3))]
-            for x in small:
-                target = F.avg_pool2d(pixels, pixels.shape[3] // x.shape[3])
+            names = list(FIGURES)
+            for x in coded.small:
+                reduction = pixels.shape[3] // x.shape[3]
+                target = F.avg_pool2d(pixels, reduction)
                 error = float(((x.clamp(0, 255).round() - target) ** 2).mean())
                 psnr.append(10 * np.log10(255**2 / max(error, 1e-3)))
+                names.append(f"psnr_1/{reduction}")
             figures.append((bpp + lam * mse, bpp, *psnr))
-        rows.append({"quality": q, **dict(zip(FIGURES, np.mean(figures, 0).tolist(), strict=True))})
+        rows.append({"quality": q, **dict(zip(names, np.mean(figures, 0).tolist(), strict=True))})
     return rows
 
 
@@ -115,6 +147,7 @@ def train(
     steps: int = 0,
     resume: Path | None = None,
     device: str = "cpu",
+    objective: Objective = rate_distortion,
 ) -> Path:
     """Train for ``minutes``, writing checkpoint, curves and run record into ``out``; return the checkpoint.
 
@@ -128,7 +161,7 @@ def train(
     if old and old.config != recipe.system:
         raise TrainingError(f"{resume} has another configuration than recipe {recipe.name}: {old.config}.")
     corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
-    model = old.model(average=False) if old else LowFirst(recipe.system)
+    model = old.model(average=False) if old else system_of(recipe.system).codec(recipe.system)
     average = old.model() if old else copy.deepcopy(model)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.to(device).requires_grad_(False)
@@ -136,7 +169,9 @@ def train(
     seed = recipe.seed + 1000 * len(history)
     batches = crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed, device=device)
     out.mkdir(parents=True, exist_ok=True)
-    path = _Run(recipe, out, corpus, history, device).train(model, average, batches, minutes * 60, steps)
+    path = _Run(recipe, out, corpus, history, device, objective).train(
+        model, average, batches, minutes * 60, steps
+    )
     write_report(average, corpus, out, exact=recipe.exact)
     return path
 
@@ -145,14 +180,21 @@ class _Run:
     """One run's clock, log and files."""
 
     def __init__(
-        self, recipe: Recipe, out: Path, corpus: Corpus, history: list[dict[str, Any]], device: str
+        self,
+        recipe: Recipe,
+        out: Path,
+        corpus: Corpus,
+        history: list[dict[str, Any]],
+        device: str,
+        objective: Objective,
     ) -> None:
         self.recipe, self.out, self.corpus, self.history, self.device = recipe, out, corpus, history, device
+        self.objective = objective
         self.begin = time.monotonic()
         self.step, self.losses = 0, [float("nan")]
 
     def train(
-        self, model: LowFirst, average: LowFirst, batches: Iterator[Tensor], budget: float, steps: int
+        self, model: Codec, average: Codec, batches: Iterator[Tensor], budget: float, steps: int
     ) -> Path:
         recipe = self.recipe
         optimisers = make_optimisers(model, lr=recipe.lr, kernel_lr=recipe.kernel_lr)
@@ -170,7 +212,7 @@ class _Run:
             pixels = next(batches)
             quality = torch.randint(1, QUALITIES + 1, (len(pixels),), device=self.device)
             with torch.autocast(self.device, dtype=torch.bfloat16):
-                loss, figure = objective(model, pixels, quality, recipe)
+                loss, figure = self.objective(model, pixels, quality, recipe, done)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             if bool(norm.isfinite()):  # a batch that overflows is skipped, not learned
@@ -193,7 +235,7 @@ class _Run:
         return self._save(model, average, elapsed)
 
     @torch.no_grad()
-    def _average(self, model: LowFirst, average: LowFirst) -> None:
+    def _average(self, model: Codec, average: Codec) -> None:
         decay = (
             min(self.recipe.ema, (1 + self.step) / (10 + self.step)) if not self.history else self.recipe.ema
         )
@@ -220,19 +262,24 @@ class _Run:
             writer.writerow(row)
         print(" ".join(f"{k} {v}" for k, v in row.items()), flush=True)
 
-    def _validate(self, average: LowFirst, elapsed: float) -> None:
+    def _validate(self, average: Codec, elapsed: float) -> None:
         start = time.monotonic()
         rows = validate(average, self.corpus, exact=self.recipe.exact)
-        dormant = dormant_units(average, middles(self.corpus, self.device)[:8])
+        pictures = middles(self.corpus, self.device)[:8]
+        dormant = dormant_units(average, pictures) if isinstance(average, LowFirst) else {}
         record = {"seconds": round(elapsed), "step": self.step, "rows": rows, "dormant": dormant}
         with (self.out / "validation.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         text = " | ".join(f"{r['bpp']:.3f} {r['psnr']:.2f}" for r in rows)
         print(f"validation: {text}; loss {np.mean([r['loss'] for r in rows]):.4f}", flush=True)
-        print("dormant: " + ", ".join(f"{name} {n} of {of}" for name, (n, of) in dormant.items()), flush=True)
+        if dormant:
+            print(
+                "dormant: " + ", ".join(f"{name} {n} of {of}" for name, (n, of) in dormant.items()),
+                flush=True,
+            )
         self.begin += time.monotonic() - start  # validation is not training: it does not count
 
-    def _save(self, model: LowFirst, average: LowFirst, elapsed: float) -> Path:
+    def _save(self, model: Codec, average: Codec, elapsed: float) -> Path:
         record = {
             "recipe": dataclasses.asdict(self.recipe),
             "minutes": round(elapsed / 60, 2),

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from bifocal.errors import ModelError
+from bifocal.nets.codec import ACTIVATION, HYPER, QUALITIES, Codec, quality_anchors, quality_lambda
 from bifocal.nets.exact import ExactConv, integer_layer
 from bifocal.nets.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.runtime.doctor import Trial, examine
@@ -27,24 +28,21 @@ from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.model import EntropyModel
 from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_ladder
-from bifocal.systems.lowfirst import (
-    ACTIVATION,
-    HYPER,
-    QUALITIES,
-    LowFirst,
-    quality_anchors,
-    quality_lambda,
-)
+from bifocal.systems.lowfirst import LowFirst
+from bifocal.systems.registry import system_of
 from bifocal.training.adjoint import adjoint_graph
 from bifocal.training.checkpoint import Checkpoint
 from bifocal.training.data import Pixels, load_corpus
-from bifocal.training.export import FLOAT_GRAPHS, exact_graph
+from bifocal.training.export import exact_graph, float_graphs
+from bifocal.training.graphs import reach
 from bifocal.training.quantise import calibration, int8_graph
 
 LICENCE = "Apache-2.0"
 FIT_SIDE = 512
 FIT_QUALITIES = (5, 25, 50, 75, 95)
 SIZE_LIMIT = 12 * 2**20
+#: Side of the core of a window of systems whose networks work at high resolutions: those need more memory.
+CORE = 576
 
 
 def exact_net(
@@ -75,7 +73,7 @@ def exact_net(
     return net
 
 
-def exact_nets(model: LowFirst) -> dict[str, ExactNet]:
+def exact_nets(model: Codec) -> dict[str, ExactNet]:
     """All networks the entropy decoder needs: ``hyper`` and ``predict.K``."""
     config, plan = model.config, model.plan
     anchors = quality_anchors(torch.arange(1, QUALITIES + 1), config.anchors)
@@ -88,7 +86,7 @@ def exact_nets(model: LowFirst) -> dict[str, ExactNet]:
     }
 
 
-def _prove(model: LowFirst, nets: dict[str, ExactNet]) -> None:
+def _prove(model: Codec, nets: dict[str, ExactNet]) -> None:
     """Run packed integers (int64) beside the torch model's exact mode on random inputs: equal or an error."""
     rng = np.random.default_rng(0)
     for quality in (1, 37, 100):
@@ -111,7 +109,7 @@ def _prove(model: LowFirst, nets: dict[str, ExactNet]) -> None:
                 )
 
 
-def fit_tables(model: LowFirst, entropy: EntropyModel, pictures: Sequence[Pixels]) -> Tables:
+def fit_tables(model: Codec, entropy: EntropyModel, pictures: Sequence[Pixels]) -> Tables:
     """The model's tables refitted to the symbols of ``pictures`` (uint8 ``[h, w, 3]``) at five qualities.
 
     Which symbols are coded does not depend on the tables, so one pass suffices. Training pictures only.
@@ -174,11 +172,13 @@ def pack(
         "inverse_gain": np.round(inverse / GAIN_UNIT).astype(np.int32),
     }
     graphs: dict[str, bytes] = {}
-    for key, write in FLOAT_GRAPHS.items():
-        graphs[key], weights = write(model)
+    for key, (graph, weights) in float_graphs(model).items():
+        graphs[key] = graph
         arrays |= {k: v.astype(np.float32 if ".packet." in k else np.float16) for k, v in weights.items()}
-    graphs["adjoint"] = adjoint_graph(graphs["synthesis"])  # shares its weights
-    if pictures:
+    lowfirst = isinstance(model, LowFirst)
+    if lowfirst:  # the two graphs that know only the layers of this one
+        graphs["adjoint"] = adjoint_graph(graphs["synthesis"])  # shares its weights
+    if lowfirst and pictures:
         synthesis = {k: v.astype(np.float32) for k, v in arrays.items() if k.startswith("synthesis.")}
         graphs["synthesis-int8"] = int8_graph(graphs["synthesis"], synthesis, calibration(model, pictures))
     proof = {}
@@ -198,11 +198,13 @@ def pack(
     }
     prices = quality_lambda(model.config, torch.arange(1, QUALITIES + 1)).tolist()
     spec = {
-        "system": "lowfirst",
+        "system": system_of(model.config).name,
         "fingerprint": entropy.fingerprint.hex(),
         "card": card,
         "prices": [float(f"{price:.6g}") for price in prices],
     }
+    if not lowfirst:
+        spec["windows"] = {"core": CORE, "halo": reach(model)}
     _write(folder, entropy, spec, arrays, graphs)
     return proof
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bifocal.errors import ModelError
+from bifocal.nets.codec import Codec, quality_anchors
 from bifocal.runtime.session import open_session
-from bifocal.systems.lowfirst import LowFirst, quality_anchors
 from bifocal.training.data import Pixels
 
 ACTIVATIONS = ("Relu", "LeakyRelu")
@@ -35,7 +35,7 @@ ACTIVATIONS = ("Relu", "LeakyRelu")
 PICTURES, SIDE, SEEN_QUALITIES = 24, 384, (10, 50, 90)
 
 
-def calibration(model: LowFirst, pictures: Sequence[Pixels]) -> Iterator[NDArray[np.float32]]:
+def calibration(model: Codec, pictures: Sequence[Pixels]) -> Iterator[NDArray[np.float32]]:
     """Latents of some of the ``pictures`` (uint8 ``[h, w, 3]``) at three qualities, as synthesis gets them:
     ``[1, c, h, w]`` after rounding and inverse gains. Training pictures only."""
     for picture in pictures[:: max(1, len(pictures) // PICTURES)][:PICTURES]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bifocal.errors import TrainingError
+from bifocal.nets.codec import CodecConfig
 from bifocal.systems.lowfirst import LowFirstConfig
+from bifocal.systems.registry import find_system
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run. ``cooldown`` is the share of the run's minutes over which the learning rate falls to zero."""
+    """One run. ``cooldown`` is the share of the run's minutes over which the learning rate falls to zero.
+
+    ``system`` is the configuration of the codec to train, of any registered system. ``band_weights`` weigh
+    the rates of the channel ranges that the plan's groups cover, in their order (empty: all count 1).
+    """
 
     name: str
-    system: LowFirstConfig = LowFirstConfig()
+    system: CodecConfig = LowFirstConfig()
     exact: bool = False  # train the entropy networks on their integers
     crop: int = 128
     batch: int = 16
@@ -31,6 +37,7 @@ class Recipe:
     ema: float = 0.999
     balance: float = 0.5  # losses count (lambda_min/lambda)^balance, so that low rates are heard
     seed: int = 0
+    band_weights: tuple[float, ...] = ()
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -49,14 +56,15 @@ def load_recipe(path: Path) -> Recipe:
         raise TrainingError(f"There is no recipe {path}. Shipped with Bifocal are {names}.") from error
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"{path} is not valid TOML: {error}") from error
-    system = table.pop("system", {})
+    numbers, system = table.pop("system", {}), find_system(table.pop("codec", "lowfirst"))
     for given, known, where in (
-        (system, LowFirstConfig, "[system]"),
+        (numbers, system.config, "[system]"),
         (table, Recipe, "the recipe"),
     ):
-        unknown = set(given) - {f.name for f in dataclasses.fields(known)}
+        unknown = set(given) - set(inspect.signature(known).parameters)
         if unknown:
             raise TrainingError(f"{path}: {where} does not know {', '.join(sorted(unknown))}.")
     table.setdefault("name", path.stem)
     table["exclude"] = tuple(table.get("exclude", ()))
-    return Recipe(system=LowFirstConfig(**system), **table)
+    table["band_weights"] = tuple(table.get("band_weights", ()))
+    return Recipe(system=system.config(**numbers), **table)

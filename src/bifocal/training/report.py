@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bifocal.systems.lowfirst import LowFirst
+from bifocal.nets.codec import Codec
 from bifocal.training.data import Corpus
 
 matplotlib.use("Agg")
@@ -21,7 +21,7 @@ SIDE = 128
 SAMPLE_QUALITIES = (10, 50, 90)
 
 
-def write_report(model: LowFirst, corpus: Corpus, out: Path, *, exact: bool) -> None:
+def write_report(model: Codec, corpus: Corpus, out: Path, *, exact: bool) -> None:
     """Write ``curve.png`` from ``curve.csv`` and ``samples.png``: originals, then qualities 10, 50, 90."""
     _plot(out / "curve.csv", out / "curve.png")
     device = next(model.parameters()).device
@@ -32,8 +32,8 @@ def write_report(model: LowFirst, corpus: Corpus, out: Path, *, exact: bool) -> 
         row = [tile]
         for q in SAMPLE_QUALITIES:
             with torch.no_grad():
-                output, _, _ = model(pixels, torch.tensor([q], device=device), exact=exact, noise=False)
-            row.append(output[0].clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy())
+                coded = model(pixels, torch.tensor([q], device=device), exact=exact, noise=False)
+            row.append(coded.output[0].clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy())
         rows.append(np.concatenate(row, 1))
     if rows:
         Image.fromarray(np.concatenate(rows, 0)).save(out / "samples.png")
