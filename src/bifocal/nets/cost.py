@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -29,7 +30,7 @@ def count(model: nn.Module, run: Callable[[], object], pixels: int) -> list[Cost
     Products outside every child, such as fixed wavelet transforms, are the last row, ``fixed``.
     """
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):  # a fused attention would not be seen
         run()
     flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     root = type(model).__name__
