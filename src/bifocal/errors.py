@@ -16,6 +16,7 @@ Everything that Bifocal refuses is a :class:`BifocalError`; a caller who handles
     ├── LatentsError         latents that do not belong to the model that should pack them
     ├── ModelError           a packed model that is incomplete or contradicts itself
     │   ├── BoundError       an exact network whose sums could leave the range where float32 is exact
+    │   ├── HeadError        a head that cannot be read or run, or that reads another model's streams
     │   └── ModelMissing     a stream made with a model that is not here
     └── StreamError          a stream that is not decoded
         ├── NotAStream       the first bytes are not Bifocal's
@@ -97,6 +98,10 @@ class BoundError(ModelError):
             "it, then pack again."
         )
         self.net, self.layer, self.row, self.reach = net, layer, row, reach
+
+
+class HeadError(ModelError):
+    """A head cannot be read or run, or does not read what it was given."""
 
 
 class ModelMissing(ModelError):

@@ -114,3 +114,42 @@ class Latents:
         return mine == theirs and np.array_equal(self.y, other.y) and np.array_equal(self.z, other.z)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What a head says of a picture: ``names`` of its classes, most likely first, and their ``probabilities``
+    float32 in the same order, which sum to 1. ``head`` is the head's name.
+
+    For a head that selects tokens, ``kept`` holds a map for each stage, bool ``[rows, columns]``: which
+    tokens, of ``token`` pixels a side, were still computed after it. It is empty for a dense head.
+
+    >>> labels = Labels(("church", "dog"), np.array([0.75, 0.25], np.float32), "imagenette")
+    >>> labels.name, labels.top(1)
+    ('church', [('church', 0.75)])
+    """
+
+    names: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    head: str
+    token: int = 16
+    kept: tuple[NDArray[np.bool_], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The most likely class."""
+        return self.names[0]
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The ``count`` most likely classes and their probabilities."""
+        return list(zip(self.names[:count], self.probabilities[:count].tolist(), strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Labels):
+            return NotImplemented
+        mine = (self.names, self.head, self.token, len(self.kept))
+        theirs = (other.names, other.head, other.token, len(other.kept))
+        maps = zip((self.probabilities, *self.kept), (other.probabilities, *other.kept), strict=False)
+        return mine == theirs and all(np.array_equal(one, two) for one, two in maps)
+
+    __hash__ = None  # type: ignore[assignment]

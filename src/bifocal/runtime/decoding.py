@@ -15,18 +15,26 @@ from bifocal.runtime.model import REDUCTIONS, Model, reduce_box
 from bifocal.stream.alpha import decode_alpha
 from bifocal.stream.container import ALPHA, Container
 from bifocal.stream.plan import low_groups
-from bifocal.stream.tiles import TileReader
+from bifocal.stream.tiles import TileReader, Watch
 
 
 def decode_pixels(
-    stream: Container, model: Model, *, box: Box | None = None, reduction: int = 1
+    stream: Container,
+    model: Model,
+    *,
+    box: Box | None = None,
+    reduction: int = 1,
+    watch: Watch | None = None,
 ) -> NDArray[np.uint8]:
-    """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a stream; see :func:`bifocal.decode`."""
+    """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a stream; see :func:`bifocal.decode`.
+
+    ``watch`` is shown every tile that is decoded, once, as :class:`~bifocal.stream.tiles.TileReader` tells.
+    """
     header, plan = stream.header, model.entropy.plan
     low = low_groups(plan) if reduction == REDUCTIONS[-1] else None
     channels = None if low is None else plan.groups[0].stop
     return model.render(
-        TileReader(stream, model.entropy, model.backend, groups=low, channels=channels),
+        TileReader(stream, model.entropy, model.backend, groups=low, channels=channels, watch=watch),
         width=header.width,
         height=header.height,
         quality=header.quality,

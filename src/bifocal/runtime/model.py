@@ -239,7 +239,6 @@ class Model:
         plan, (core, halo) = self.entropy.plan, self._window(name)
         left, top, right, bottom = reduce_box(box or (0, 0, width, height), reduction)
         pixels = np.empty((bottom - top, right - left) if gray else (bottom - top, right - left, 3), np.uint8)
-        scale = self._gain("inverse_gain", quality) * np.float32(2.0**-plan.fraction)
         h, w = padded_size(height, TILE_UNIT), padded_size(width, TILE_UNIT)
         for rows, columns in windows(h, w, core=core, halo=halo, multiple=TILE_UNIT):
             of_rows, into_rows = _overlap(rows.core(reduction), top, bottom)
@@ -247,7 +246,7 @@ class Model:
             if of_rows.start >= of_rows.stop or of_columns.start >= of_columns.stop:
                 continue
             part = fetch(rows.outer(plan.y_stride), columns.outer(plan.y_stride))
-            feeds = {"y": np.multiply(part, scale[: len(part)], dtype=np.float32)[None]}
+            feeds = {"y": self.to_float(part, quality)[None]}
             image = self._run(name, ["pixels"], feeds)[0][0]
             image = image[:, rows.inner(stride), columns.inner(stride)]
             if average > 1:
@@ -319,14 +318,20 @@ class Model:
         :raises ModelError: if the model was packed without this graph.
         """
         inverse = self._gain("inverse_gain", quality)
-        scale = inverse * np.float32(2.0**-self.entropy.plan.fraction)
         feeds = {
-            "y": np.multiply(y, scale, dtype=np.float32)[None],
+            "y": self.to_float(y, quality)[None],
             "target": target[None],
             "weight": weight[None, None],
         }
         pixels, gradient = self._run("adjoint", ["pixels", "gradient"], feeds)
         return pixels[0], gradient[0] * inverse
+
+    def to_float(self, y: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
+        """Decoded ``y`` int32 ``[c, h, w]``, of the first c channels, as what float networks take: times
+        ``2^-fraction`` and the inverse of the quality's gain."""
+        scale = self._gain("inverse_gain", quality) * np.float32(2.0**-self.entropy.plan.fraction)
+        values: NDArray[np.float32] = np.multiply(y, scale[: len(y)], dtype=np.float32)
+        return values
 
     def _gain(self, name: str, quality: int) -> NDArray[np.float32]:
         row: NDArray[np.float32] = self._gains[name][quality - 1].astype(np.float32)

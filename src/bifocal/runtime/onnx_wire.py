@@ -18,6 +18,10 @@ from bifocal.errors import ModelError
 # numbers of the fields that matter here, from onnx.proto
 _GRAPH, _INITIALIZER = 7, 5
 _DIMS, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 8, 9, 13, 14
+_FUNCTIONS, _NODE, _SPARSE = 25, 1, 15
+_DOMAIN, _ATTRIBUTE = 7, 5
+#: Fields of an attribute that hold a tensor, and those that hold a graph or a sparse tensor.
+_TENSORS, _GRAPHS = (5, 10), (6, 11, 22, 23)
 _VARINT, _BYTES = 0, 2
 
 
@@ -40,6 +44,46 @@ def missing_weights(graph: bytes) -> dict[str, tuple[int, ...]]:
                     name, shape = _tensor(_bytes(field))
                     found[name] = shape
     return found
+
+
+def refuse_untrusted(graph: bytes, nodes: int) -> None:
+    """Refuse a graph that could do more than arithmetic with the weights beside it.
+
+    What is refused: loops and branches (any graph inside a node), functions, operators that are not ONNX's
+    own, values in files elsewhere, and more than ``nodes`` nodes. Memory is the session's business.
+
+    :raises ModelError: if the bytes are no ONNX graph, or one of these.
+    """
+    count = 0
+    for part in _fields(memoryview(graph)):
+        if part.number == _FUNCTIONS:
+            raise _unwanted("functions of its own")
+        if part.number != _GRAPH:
+            continue
+        for field in _fields(_bytes(part)):
+            if field.number == _SPARSE:
+                raise _unwanted("sparse weights")
+            if field.number == _NODE:
+                count += 1
+                _refuse_node(_bytes(field))
+    if count > nodes:
+        raise _unwanted(f"{count} nodes, and {nodes} are read at most")
+
+
+def _refuse_node(node: memoryview) -> None:
+    for field in _fields(node):
+        if field.number == _DOMAIN and bytes(_bytes(field)) not in (b"", b"ai.onnx"):
+            raise _unwanted("operators that are not ONNX's own")
+        if field.number == _ATTRIBUTE:
+            for value in _fields(_bytes(field)):
+                if value.number in _GRAPHS:
+                    raise _unwanted("loops, branches or sparse tensors")
+                if value.number in _TENSORS and _external(_bytes(value)):
+                    raise _unwanted("values in other files")
+
+
+def _unwanted(what: str) -> ModelError:
+    return ModelError(f"a graph has {what}")
 
 
 def with_weights(graph: bytes, weights: Mapping[str, NDArray[Any]]) -> bytes:

@@ -108,6 +108,15 @@ def low_groups(plan: Plan) -> int:
     return next(other, len(plan.groups))
 
 
+def groups_of(plan: Plan, channels: int) -> int:
+    """How many groups, from the first, hold the first ``channels`` channels whole.
+
+    >>> groups_of(Plan(16, 4, (Group(0, 4, 2, 0), Group(0, 4, 2, 1), Group(4, 16, 1, 0))), 4)
+    2
+    """
+    return max(k + 1 for k, group in enumerate(plan.groups) if group.start < channels)
+
+
 def code_groups(plan: Plan, driver: Driver, count: int | None = None) -> Any:
     """Code every group in order, each given the ones before it; return the decoded latents.
 

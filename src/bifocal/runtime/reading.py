@@ -1,0 +1,199 @@
+"""The second reader: labels from the latents of a stream, tile by tile, with no picture in between.
+
+The entropy decoder stops after the groups that the head's channels stand in. Synthesis is never loaded.
+Larger pictures than the head's window are read in about equal windows that never cross a tile; places beyond
+the picture's true size, which exist only because it was padded, are cut off before the head sees them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal.errors import HeadError, LatentsError
+from bifocal.pictures.windows import padded_size, spans
+from bifocal.runtime.head import Head
+from bifocal.runtime.model import Model
+from bifocal.stream import container
+from bifocal.stream.container import Container
+from bifocal.stream.latents import check_model, decode_tile, pack, tile_cuts
+from bifocal.stream.limits import TILE_UNIT
+from bifocal.stream.plan import groups_of
+from bifocal.stream.tables import COST_UNIT
+from bifocal.types import Labels, Latents
+
+
+class FloatLatents(NamedTuple):
+    """Latents as a head takes them, of the picture's true size ``⌈H/16⌉ × ⌈W/16⌉`` at the default stride:
+    ``y`` float32 ``[c, h, w]`` after the inverse gain, and ``bits`` float32 ``[h, w]``, what the symbols of
+    these channels' groups cost at each place."""
+
+    y: NDArray[np.float32]
+    bits: NDArray[np.float32]
+
+
+class LabelReader:
+    """Collects what a head says of each window of a picture; :meth:`labels` sums it up.
+
+    Logits are averaged over windows, weighted by their places.
+    """
+
+    def __init__(self, head: Head, model: Model, *, width: int, height: int, tile: int, quality: int) -> None:
+        check_head(head, model)
+        self._head, self._model, self._quality = head, model, quality
+        stride, spec = model.entropy.plan.y_stride, head.spec
+        cuts = tile_cuts(width, height, tile, model.entropy)
+        self._places = [cut[:2] for cut in cuts]
+        # the true size, or what the head's blocks make of it, but never beyond the padded picture
+        self._size = tuple(
+            min(padded_size(-(-side // stride), spec.multiple), padded_size(side, TILE_UNIT) // stride)
+            for side in (height, width)
+        )
+        self._sum = np.zeros(len(spec.classes))
+        self._weight = 0
+        tokens = tuple(-(-n * stride // spec.token) for n in self._size)
+        self._kept = tuple(np.zeros(tokens, dtype=bool) for _ in spec.stages)
+
+    def add(self, number: int, y: NDArray[np.int32], spent: NDArray[np.int64]) -> None:
+        """Read tile ``number``: its decoded y ``[c, h, w]`` and what each place cost, in ``COST_UNIT``."""
+        spec, (rows, columns) = self._head.spec, self._places[number]
+        stride = self._model.entropy.plan.y_stride
+        h, w = min(rows.stop, self._size[0]) - rows.start, min(columns.stop, self._size[1]) - columns.start
+        values = self._model.to_float(y[: spec.channels, :h, :w], self._quality)
+        cost = (spent[:h, :w] * COST_UNIT).astype(np.float32)
+        cut = {"core": spec.window, "halo": 0, "multiple": spec.multiple}
+        for down in spans(h, **cut):
+            for across in spans(w, **cut):
+                part = slice(down.start, down.stop), slice(across.start, across.stop)
+                answer = self._head.run(np.ascontiguousarray(values[:, *part]), cost[part])
+                places = (down.stop - down.start) * (across.stop - across.start)
+                self._sum += places * answer.logits.astype(np.float64)
+                self._weight += places
+                top = (rows.start + down.start) * stride // spec.token
+                left = (columns.start + across.start) * stride // spec.token
+                for whole, kept in zip(self._kept, answer.kept, strict=True):
+                    whole[top : top + kept.shape[0], left : left + kept.shape[1]] = kept
+
+    def labels(self) -> Labels:
+        """Classes by probability, ties in the head's order."""
+        logits = self._sum / self._weight
+        chances = np.exp(logits - logits.max())
+        chances /= chances.sum()
+        order = np.argsort(-chances, kind="stable")
+        spec = self._head.spec
+        names = tuple(spec.classes[k] for k in order)
+        return Labels(names, chances[order].astype(np.float32), spec.name, spec.token, self._kept)
+
+
+def read_labels(stream: Container, model: Model, head: Head) -> Labels:
+    """Labels of a stream; see :func:`bifocal.analyse`.
+
+    :raises HeadError: if the head is not for streams of ``model``.
+    :raises StreamError: if a tile is damaged.
+    """
+    check_model(stream, model.entropy)
+    header = stream.header
+    reader = LabelReader(
+        head,
+        model,
+        width=header.width,
+        height=header.height,
+        tile=header.tile,
+        quality=header.quality,
+    )
+    groups = groups_of(model.entropy.plan, head.spec.channels)
+    for number in range(len(stream.tiles)):
+        reader.add(number, *_decode(stream, number, model, groups))
+    return reader.labels()
+
+
+def label_latents(latents: Latents, model: Model, head: Head) -> Labels:
+    """Labels of latents that are decoded already.
+
+    :raises HeadError: if the head is not for latents of ``model``.
+    :raises LatentsError: if the latents are another model's, or of another shape than the model's.
+    """
+    if latents.fingerprint != model.entropy.fingerprint:
+        raise LatentsError(
+            f"these latents are of model {latents.model} ({latents.fingerprint.hex()}), not of {model.name} "
+            f"({model.entropy.fingerprint.hex()}). Read them with the model that made them."
+        )
+    check_head(head, model)
+    if head.spec.bits:  # latents do not say what they cost; their stream does
+        return read_labels(container.read(pack(latents, model.entropy, model.backend)), model, head)
+    width, height, tile = latents.width, latents.height, latents.tile
+    cuts = tile_cuts(width, height, tile, model.entropy)
+    if latents.y.shape != (model.entropy.plan.y_channels, cuts[-1][0].stop, cuts[-1][1].stop):
+        raise LatentsError(
+            f"y is {list(latents.y.shape)}, which is not what model {model.name} has for a picture of "
+            f"{width}×{height} pixels. Take latents from unpack()."
+        )
+    reader = LabelReader(head, model, width=width, height=height, tile=tile, quality=latents.quality)
+    for number, (rows, columns, _, _) in enumerate(cuts):
+        y = latents.y[:, rows, columns]
+        reader.add(number, y, np.zeros(y.shape[1:], np.int64))
+    return reader.labels()
+
+
+def read_latents(data: bytes | Container, model: Model, channels: int | None = None) -> FloatLatents:
+    """The first ``channels`` of y of a stream as heads take them, and what each place cost: for training.
+
+    Only the groups that these channels need are decoded. Raises what :func:`bifocal.decode` raises.
+
+    >>> import bifocal
+    >>> model = Model.load("lowfirst")
+    >>> data = bifocal.encode(np.full((40, 100, 3), 200, np.uint8), model=model)
+    >>> latents = read_latents(data, model, 64)
+    >>> latents.y.shape, latents.bits.shape
+    ((64, 3, 7), (3, 7))
+    """
+    stream = data if isinstance(data, Container) else container.read(data)
+    check_model(stream, model.entropy)
+    header, plan = stream.header, model.entropy.plan
+    channels = plan.y_channels if channels is None else channels
+    groups = groups_of(plan, channels)
+    h, w = (-(-side // plan.y_stride) for side in (header.height, header.width))
+    y, bits = np.empty((channels, h, w), np.float32), np.empty((h, w), np.float32)
+    for number, (rows, columns, _, _) in enumerate(
+        tile_cuts(header.width, header.height, header.tile, model.entropy)
+    ):
+        tile, spent = _decode(stream, number, model, groups)
+        inside = slice(0, min(rows.stop, h) - rows.start), slice(0, min(columns.stop, w) - columns.start)
+        y[:, rows, columns] = model.to_float(tile[:channels, *inside], header.quality)
+        bits[rows, columns] = spent[inside] * COST_UNIT
+    return FloatLatents(y, bits)
+
+
+def check_head(head: Head, model: Model) -> None:
+    """Raise :class:`HeadError` unless ``head`` reads streams of ``model``."""
+    spec, entropy = head.spec, model.entropy
+    if spec.reads != "latents":
+        raise HeadError(
+            f"head {spec.name} reads pixels, not streams: it is the other side of a comparison. Use it with "
+            "`bifocal bench --analyse --against`."
+        )
+    if spec.fingerprint != entropy.fingerprint.hex():
+        raise HeadError(
+            f"head {spec.name} reads streams of model {spec.codec} ({spec.fingerprint}), and this one is of "
+            f"model {entropy.name} ({entropy.fingerprint.hex()}). Name a head that was trained for it, or "
+            "train one: bifocal-train head."
+        )
+    if spec.channels > entropy.plan.y_channels or spec.stride != entropy.plan.y_stride:
+        raise HeadError(
+            f"head {spec.name} asks for {spec.channels} channels at a stride of {spec.stride} pixels; "
+            f"streams of model {entropy.name} have {entropy.plan.y_channels} at {entropy.plan.y_stride}. "
+            "The head's file contradicts itself: export it again."
+        )
+
+
+def _decode(
+    stream: Container, number: int, model: Model, groups: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    tile, stride = stream.tiles[number], model.entropy.plan.y_stride
+    units = ((tile.bottom - tile.top), (tile.right - tile.left))
+    h, w = (side * TILE_UNIT // stride for side in units)
+    spent = np.zeros((h, w), np.int64)
+    y, _ = decode_tile(stream, number, model.entropy, model.backend, groups=groups, spent=spent)
+    return y, spent
