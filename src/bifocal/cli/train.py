@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,13 @@ def run_recipe(
             help="A recipe of yours, or a shipped one: recipes/lowfirst.toml.", show_default=False
         ),
     ],
-    data: Annotated[Path, typer.Option(help="Folder of pictures or of tar shards.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of pictures or of tar shards; a joint recipe takes a subfolder for each class.",
+            show_default=False,
+        ),
+    ],
     minutes: Annotated[
         float, typer.Option(help="Stop after this long; validation does not count.", show_default=False)
     ],
@@ -33,10 +40,14 @@ def run_recipe(
     resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda; chosen by itself when empty.")] = "",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
+    names: Annotated[
+        Path | None, typer.Option(help="Names of classes for a joint recipe: lines FOLDER, tab, NAME.")
+    ] = None,
 ) -> None:
     """Train a recipe for some minutes and write checkpoint, curves and run record."""
     import torch
 
+    from bifocal.training.joint import train_joint
     from bifocal.training.loop import train
     from bifocal.training.recipe import load_recipe
 
@@ -45,7 +56,8 @@ def run_recipe(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loaded = load_recipe(recipe)
     out = out or Path("runs") / loaded.name
-    path = train(loaded, data, out, minutes=minutes, steps=steps, resume=resume, device=device)
+    run = train if loaded.joint is None else partial(train_joint, names=names)
+    path = run(loaded, data, out, minutes=minutes, steps=steps, resume=resume, device=device)
     print(f"wrote {path}")
 
 

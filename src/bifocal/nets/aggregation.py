@@ -1,7 +1,8 @@
 """Convolutions around a transformer on latents, and the way from its early blocks back to a picture.
 
 The blocks of arXiv 2112.09300 (Bai et al., AAAI 2022): a stack of strided 5×5 convolutions instead of a patch
-stem, its mirror, and between them the aggregation of what the first transformer blocks have made of the latents.
+stem, its mirror, and between them the aggregation of what the first transformer blocks have made of the
+latents.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def strided_encoder(stages: int, width: int, outputs: int, *, inputs: int = 3) -
     layers: list[nn.Module] = []
     for i in range(stages):
         last = i + 1 == stages
-        layers.append(nn.Conv2d(inputs if i == 0 else width, outputs if last else width, 5, 2, 2))
+        layer = nn.Conv2d(inputs if i == 0 else width, outputs if last else width, 5, 2, 2)
+        layers.append(_even(layer, 25 * layer.in_channels, last))
         layers += [] if last else [nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers)
 
@@ -40,17 +42,25 @@ def strided_decoder(stages: int, width: int, inputs: int, *, outputs: int = 3) -
     for i in range(stages):
         last = i + 1 == stages
         sizes = inputs if i == 0 else width, outputs if last else width
-        layers.append(nn.ConvTranspose2d(*sizes, 5, 2, 2, output_padding=1))
+        layer = nn.ConvTranspose2d(*sizes, 5, 2, 2, output_padding=1)
+        layers.append(_even(layer, 25 * layer.in_channels / 4, last))  # a quarter of the taps meets a value
         layers += [] if last else [nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers)
 
 
-def early_features(trunk: VisionTransformer, y: Tensor, count: int) -> tuple[list[Tensor], Tensor]:
-    """What ``trunk`` makes of latents ``y [b, c, h, w]`` early on: ``count`` features, and the tokens there.
+def _even(layer: nn.Conv2d | nn.ConvTranspose2d, inputs: float, last: bool) -> nn.Module:
+    """Start a layer so that values keep their spread from layer to layer: He et al. (arXiv 1502.01852)."""
+    nn.init.normal_(layer.weight, std=((1.0 if last else 2.0) / inputs) ** 0.5)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
 
-    The features ``F_0 … F_(count-1)``, each ``[b, h·w, d]``, are the embedding before positions and class token,
-    then the patch tokens after each of the first ``count - 1`` blocks. The tokens ``[b, 1 + h·w, d]``, class token
-    first, are what the next block takes: see :func:`late_logits`.
+
+def early_features(trunk: VisionTransformer, y: Tensor, count: int) -> tuple[list[Tensor], Tensor]:
+    """What ``trunk`` makes of latents ``y [b, c, h, w]`` early on: ``count`` features, then tokens.
+
+    The features ``F_0 … F_(count-1)``, each ``[b, h·w, d]``, are the embedding before positions and class
+    token, then the patch tokens after each of the first ``count - 1`` blocks. The tokens ``[b, 1 + h·w, d]``,
+    class token first, are what the next block takes: see :func:`late_logits`.
     """
     embedded = trunk.patch_embed(y)
     tokens = trunk._pos_embed(embedded)

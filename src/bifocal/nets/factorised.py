@@ -58,7 +58,7 @@ class FactorisedDensity(nn.Module):
         return x
 
     def round(self, z: Tensor, *, noise: bool) -> Tensor:
-        """``z [b, c, h, w]`` rounded around the medians; with uniform noise instead where training asks for it."""
+        """``z [b, c, h, w]`` rounded around the medians, or with uniform noise instead, for training."""
         if noise:
             return z + torch.rand_like(z) - 0.5
         medians = self.medians.detach()[:, None, None]

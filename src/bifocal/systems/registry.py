@@ -10,6 +10,7 @@ from typing import Any
 
 from bifocal.errors import TrainingError
 from bifocal.nets.codec import Codec, CodecConfig
+from bifocal.systems.joint import Joint, JointConfig
 from bifocal.systems.lowfirst import LowFirst, LowFirstConfig
 
 
@@ -61,3 +62,4 @@ def system_of(config: CodecConfig) -> System:
 
 
 register("lowfirst", LowFirstConfig, LowFirst)
+register("joint", JointConfig, Joint)

@@ -15,6 +15,21 @@ from bifocal.systems.registry import find_system
 
 
 @dataclass(frozen=True)
+class JointSteps:
+    """The two steps of a joint codec's training (``training/joint.py``): table ``[joint]`` of a recipe.
+
+    ``first`` is the share of the run without an entropy model; 0 trains everything from the start.
+    """
+
+    first: float = 0.5
+    second_lr: float = 5e-4  # the recipe's lr is that of the first step
+    weight_decay: float = 0.05  # of the first step
+    picture: float = 1e-3  # what MSE (0..255) counts in the first step
+    smoothing: float = 0.1  # of labels
+    margin: int = 8  # pixels by which pictures in memory are larger than a crop
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One run. ``cooldown`` is the share of the run's minutes over which the learning rate falls to zero.
 
@@ -38,6 +53,7 @@ class Recipe:
     balance: float = 0.5  # losses count (lambda_min/lambda)^balance, so that low rates are heard
     seed: int = 0
     band_weights: tuple[float, ...] = ()
+    joint: JointSteps | None = None  # a run with labels
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -57,8 +73,10 @@ def load_recipe(path: Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"{path} is not valid TOML: {error}") from error
     numbers, system = table.pop("system", {}), find_system(table.pop("codec", "lowfirst"))
+    joint = table.pop("joint", None)
     for given, known, where in (
         (numbers, system.config, "[system]"),
+        (joint or {}, JointSteps, "[joint]"),
         (table, Recipe, "the recipe"),
     ):
         unknown = set(given) - set(inspect.signature(known).parameters)
@@ -67,4 +85,6 @@ def load_recipe(path: Path) -> Recipe:
     table.setdefault("name", path.stem)
     table["exclude"] = tuple(table.get("exclude", ()))
     table["band_weights"] = tuple(table.get("band_weights", ()))
-    return Recipe(system=system.config(**numbers), **table)
+    return Recipe(
+        system=system.config(**numbers), joint=None if joint is None else JointSteps(**joint), **table
+    )

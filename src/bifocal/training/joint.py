@@ -1,0 +1,294 @@
+"""Training of the joint codec (``systems/joint.py``) on labelled pictures, in two steps (arXiv 2112.09300).
+
+Step 1 has no entropy model: latents pass unrounded, and the loss is cross-entropy + 1e-3·MSE. Step 2 trains
+everything with the rate: alpha·cross-entropy + lambda·MSE + bits a pixel, alpha = 100·lambda. MSE is on
+0..255.
+
+Ours: a quality is drawn for every picture, so that one model has all rates; errors of pixels are measured on
+clean crops (the paper's step 1 rebuilds mixed and erased pictures); between the steps gains are set so
+that a latent spans a few steps; the second step trains the entropy networks on their integers. A shift and a
+mirror are all the augmentation. AdamW with a cosine a step, as the paper's step 1 (its step 2 has no weight
+decay either).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bifocal.errors import TrainingError
+from bifocal.nets.codec import QUALITIES, quality_lambda
+from bifocal.stream.limits import TILE_UNIT
+from bifocal.systems.joint import Joint, JointConfig
+from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bifocal.training.data import Corpus
+from bifocal.training.labelled import find_labelled, load_squares, split
+from bifocal.training.loop import VALIDATION_QUALITIES
+from bifocal.training.recipe import JointSteps, Recipe
+from bifocal.training.report import write_report
+
+FIGURES = ("loss", "bpp", "psnr", "accuracy")
+LOG_EVERY = 15.0  # seconds
+
+#: (pixels [b, 3, s, s] in 0..255, labels [b]) -> the loss, and FIGURES as a tensor on the device
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """Labelled pictures in memory: uint8 ``[n, s, s, 3]``, and int64 ``[n]``."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def take(self, places: NDArray[np.int64]) -> Squares:
+        return Squares(self.pixels[places], self.labels[places])
+
+    def middle(self, side: int) -> Squares:
+        """The middle ``side × side`` pixels of each."""
+        i = (self.pixels.shape[1] - side) // 2
+        return Squares(self.pixels[:, i : i + side, i : i + side], self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step of a training: ``steps`` batches, or ``seconds`` if they are over first (steps 0: no limit)."""
+
+    name: str
+    steps: int
+    seconds: float
+    lr: float
+    weight_decay: float
+
+
+def as_tensor(pixels: NDArray[np.uint8], device: str | torch.device = "cpu") -> Tensor:
+    """Pixels uint8 ``[b, s, s, 3]`` as float ``[b, 3, s, s]``, channels last in memory."""
+    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
+
+
+def _figures(loss: Tensor, bpp: Tensor, mse: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        psnr = 10 * torch.log10(255**2 / mse.clamp_min(1e-3))
+        right = (logits.argmax(1) == labels).float()
+        return torch.stack([loss.mean(), bpp.mean(), psnr.mean(), right.mean()])
+
+
+def first_loss(model: Joint, plan: JointSteps) -> Loss:
+    """Step 1: cross-entropy + 1e-3·MSE of latents that nothing has rounded."""
+
+    def loss(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        y = model.analyse(pixels).float()
+        logits, mse = model.labels(y).float(), (model.synthesise(y).float() - pixels).square().mean((1, 2, 3))
+        error = F.cross_entropy(logits, labels, label_smoothing=plan.smoothing, reduction="none")
+        each = error + plan.picture * mse
+        return each.mean(), _figures(each, torch.zeros_like(mse), mse, logits, labels)
+
+    return loss
+
+
+def second_loss(model: Joint, plan: JointSteps, recipe: Recipe) -> Loss:
+    """Step 2: alpha·cross-entropy + lambda·MSE + bits a pixel, at a random quality for each picture."""
+    config = model.config
+
+    def loss(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        quality = torch.randint(1, QUALITIES + 1, (len(pixels),), device=pixels.device)
+        lam = quality_lambda(config, quality)
+        coded = model(pixels, quality, exact=recipe.exact, noise=True)
+        logits, mse = model.labels(coded.y_hat).float(), (coded.output - pixels).square().mean((1, 2, 3))
+        bpp = coded.bits / (pixels.shape[2] * pixels.shape[3])
+        error = F.cross_entropy(logits, labels, label_smoothing=plan.smoothing, reduction="none")
+        each = config.label_weight * lam * error + lam * mse + bpp
+        each = each * (config.lambda_min / lam) ** recipe.balance
+        return each.mean(), _figures(each, bpp, mse, logits, labels)
+
+    return loss
+
+
+class Log:
+    """The curve of a run, ``curve.csv``: a row every few seconds, of both steps."""
+
+    def __init__(self, out: Path) -> None:
+        self.path, self.begin = out / "curve.csv", time.monotonic()
+        out.mkdir(parents=True, exist_ok=True)
+
+    def row(self, step: Step, done: int, batch: int, rate: float, figures: list[Tensor]) -> None:
+        values = torch.stack(figures).mean(0).tolist()
+        row: dict[str, Any] = {
+            "seconds": round(time.monotonic() - self.begin, 1),
+            "part": step.name,
+            "step": done,
+            "pictures": done * batch,
+            "rate": f"{rate:.2e}",
+        }
+        row |= {k: round(v, 4) for k, v in zip(FIGURES, values, strict=True)}
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(" ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+
+
+def fit(
+    model: nn.Module, data: Squares, loss: Loss, step: Step, recipe: Recipe, log: Log | None = None
+) -> int:
+    """Minimise ``loss`` over random shifts and mirrors of ``data``; return how many batches were seen.
+
+    Crops are ``recipe.crop`` pixels a side; the learning rate warms up and falls along a cosine to zero.
+    """
+    device = next(model.parameters()).device
+    pixels, labels = torch.from_numpy(data.pixels).to(device), torch.from_numpy(data.labels).to(device)
+    spare = data.pixels.shape[1] - recipe.crop
+    rng = torch.Generator().manual_seed(recipe.seed)
+    optimiser = torch.optim.AdamW(model.parameters(), step.lr, weight_decay=step.weight_decay)
+    begin, logged, figures, n = time.monotonic(), 0.0, [], 0
+    while (elapsed := time.monotonic() - begin) < step.seconds and not (step.steps and n >= step.steps):
+        done = n / step.steps if step.steps else elapsed / step.seconds
+        rate = step.lr * min(1.0, (n + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * done))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        places = torch.randint(len(pixels), (recipe.batch,), generator=rng).to(device)
+        top, left = (int(i) for i in torch.randint(spare + 1, (2,), generator=rng))
+        part = pixels[places, top : top + recipe.crop, left : left + recipe.crop]
+        mirrored = (torch.rand(recipe.batch, generator=rng) < 0.5).to(device)
+        part = torch.where(mirrored[:, None, None, None], part.flip(2), part)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            value, figure = loss(part.permute(0, 3, 1, 2).float(), labels[places])
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        if bool(norm.isfinite()):  # a batch that overflows is skipped, not learned
+            optimiser.step()
+        n += 1
+        figures.append(figure)
+        if log and elapsed - logged >= LOG_EVERY:
+            log.row(step, n, recipe.batch, rate, figures)
+            logged, figures = elapsed, []
+    return n
+
+
+@torch.no_grad()
+def validate(model: Joint, data: Squares, *, exact: bool, batch: int = 100) -> list[dict[str, float]]:
+    """Rounded rate, PSNR (mean over pictures) and accuracy on ``data``, a row for each of eight qualities."""
+    rows = []
+    for q in VALIDATION_QUALITIES:
+        seen = []
+        for i in range(0, len(data.labels), batch):
+            part = data.take(np.arange(i, min(i + batch, len(data.labels))))
+            x = as_tensor(part.pixels, next(model.parameters()).device)
+            coded = model(x, torch.full((len(x),), q, device=x.device), exact=exact, noise=False)
+            mse = (coded.output.clamp(0, 255).round() - x).square().mean((1, 2, 3))
+            right = model.labels(coded.y_hat).argmax(1).cpu() == torch.from_numpy(part.labels)
+            psnr = 10 * torch.log10(255**2 / mse.clamp_min(1e-3))
+            bpp = coded.bits / (x.shape[2] * x.shape[3])
+            seen.append(torch.stack([bpp.cpu(), psnr.cpu(), right.float()]))
+        bpp, psnr, accuracy = torch.cat(seen, 1).mean(1).tolist()
+        rows.append({"quality": q, "bpp": bpp, "psnr": psnr, "accuracy": accuracy})
+    return rows
+
+
+def load_labelled_squares(
+    recipe: Recipe, data: Path, names: Path | None
+) -> tuple[Squares, Squares, tuple[str, ...]]:
+    """Squares to train on, a little larger than a crop, those held out, of its size, and the classes."""
+    plan = recipe.joint
+    if plan is None or not isinstance(recipe.system, JointConfig):
+        raise TrainingError(
+            f'recipe {recipe.name} trains no joint codec: it needs codec = "joint" and [joint].'
+        )
+    if recipe.crop % TILE_UNIT:
+        raise TrainingError(f"crop is {recipe.crop}; the joint codec needs a multiple of {TILE_UNIT}.")
+    found, pixels = load_squares(find_labelled(data, names=names), recipe.crop + plan.margin)
+    for warning in found.warnings:
+        print(f"note: {warning}", flush=True)
+    squares = Squares(pixels, found.labels)
+    train, held = split(found.labels, min(0.5, recipe.validation / len(found.labels)), recipe.seed)
+    return squares.take(train), squares.take(held).middle(recipe.crop), found.classes
+
+
+def train_joint(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    minutes: float,
+    steps: int = 0,
+    resume: Path | None = None,
+    device: str = "cpu",
+    names: Path | None = None,
+) -> Path:
+    """Train for ``minutes`` or ``steps`` batches, whichever ends first; return the checkpoint.
+
+    ``data`` is a folder with a subfolder for each class; ``names`` may give the classes better names, see
+    :func:`~bifocal.training.labelled.find_labelled`. Both steps of the recipe are run, also on ``resume``.
+
+    :raises TrainingError: when recipe, data or checkpoint do not fit, before any step is made.
+    """
+    train, held, classes = load_labelled_squares(recipe, data, names)
+    plan, config = recipe.joint, recipe.system
+    assert plan is not None and isinstance(config, JointConfig)
+    config = dataclasses.replace(config, classes=len(classes))
+    torch.manual_seed(recipe.seed)
+    old = load_checkpoint(resume) if resume else None
+    if old and old.config != config:
+        raise TrainingError(f"{resume} has another configuration than recipe {recipe.name}: {old.config}.")
+    model = old.model() if old else Joint(config)
+    assert isinstance(model, Joint)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    log, seen, begin = Log(out), 0, time.monotonic()
+    for step in joint_steps(plan, recipe, steps, minutes * 60):
+        if step.name == "second" and not old:
+            sample = train.middle(recipe.crop).take(
+                np.arange(0, len(train.labels), max(1, len(train.labels) // 256))
+            )
+            model.scale_gains(as_tensor(sample.pixels, device))
+        loss = first_loss(model, plan) if step.name == "first" else second_loss(model, plan, recipe)
+        seen += fit(model, train, loss, step, recipe, log)
+    rows = validate(model, held, exact=recipe.exact)
+    (out / "validation.jsonl").write_text(json.dumps({"rows": rows, "pictures": len(held.labels)}) + "\n")
+    print("validation: " + " | ".join(f"{r['bpp']:.3f} {r['psnr']:.2f} {r['accuracy']:.3f}" for r in rows))
+    record = {
+        "recipe": dataclasses.asdict(dataclasses.replace(recipe, system=config)),
+        "classes": list(classes),
+        "minutes": round((time.monotonic() - begin) / 60, 2),
+        "steps": seen,
+        "crops": seen * recipe.batch,
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine() + " CPU",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "pictures": len(train.labels),
+        "validation": rows,
+    }
+    weights = {k: v.detach().cpu() for k, v in model.state_dict().items()}
+    path = out / "checkpoint.safetensors"
+    save_checkpoint(path, Checkpoint(config, weights, weights, (*(old.history if old else ()), record)))
+    (out / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_report(model, Corpus((), tuple(held.pixels), ()), out, exact=recipe.exact)
+    return path
+
+
+def joint_steps(plan: JointSteps, recipe: Recipe, steps: int, seconds: float) -> list[Step]:
+    """The steps of a recipe that have any length: their shares of ``steps`` batches and ``seconds``."""
+    parts = (
+        ("first", plan.first, recipe.lr, plan.weight_decay),
+        ("second", 1 - plan.first, plan.second_lr, 0.0),
+    )
+    return [
+        Step(name, round(steps * share), seconds * share, lr, decay)
+        for name, share, lr, decay in parts
+        if share > 0
+    ]
