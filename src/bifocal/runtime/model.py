@@ -9,7 +9,6 @@ it goes. Both run window by window, so memory stays bounded for pictures of any 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 from functools import cached_property
@@ -23,7 +22,7 @@ from bifocal.errors import LatentsError, ModelError, OptionError
 from bifocal.pictures.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.runtime.exact_ort import OrtBackend
 from bifocal.runtime.halves import REFERENCE, Half, check_backend, open_half
-from bifocal.runtime.registry import model_folder
+from bifocal.runtime.registry import model_folder, read_spec
 from bifocal.stream.latents import EntropyModel
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.types import Latents
@@ -270,17 +269,13 @@ class Model:
             )
         except (KeyError, TypeError, ValueError):
             core = halo = -1
-        if not (0 < core <= 4096 and core % TILE_UNIT == 0 and 0 <= halo <= 1024):
+        if not (0 < core <= 4096 and 0 <= halo <= 1024 and core % TILE_UNIT == halo % TILE_UNIT == 0):
             raise ModelError(f"model {self.name} has no proper windows for {name}. Pack it again.")
         return core, halo
 
     @cached_property
     def _spec(self) -> dict[str, Any]:
-        try:
-            spec = json.loads((self.folder / "model.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"model {self.name} cannot be read ({error}). Pack it again.") from error
-        return spec if isinstance(spec, dict) else {}
+        return read_spec(self.folder)
 
     def price(self, quality: int) -> float:
         """Bits that the model pays for a unit of squared error (0..255, mean of the colours) of one pixel.
@@ -318,11 +313,8 @@ class Model:
         :raises ModelError: if the model was packed without this graph.
         """
         inverse = self._gain("inverse_gain", quality)
-        feeds = {
-            "y": self.to_float(y, quality)[None],
-            "target": target[None],
-            "weight": weight[None, None],
-        }
+        scaled = self.to_float(y, quality)
+        feeds = {"y": scaled[None], "target": target[None], "weight": weight[None, None]}
         pixels, gradient = self._run("adjoint", ["pixels", "gradient"], feeds)
         return pixels[0], gradient[0] * inverse
 
