@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from bifocal.errors import ModelError
 from bifocal.nets.codec import Codec
+from bifocal.pictures.windows import padded_size
 from bifocal.stream.limits import TILE_UNIT
 
 OPSET = 18
@@ -180,5 +181,6 @@ def reach(codec: Codec) -> dict[str, int]:
                 f"{name} sees {middle} pixels and more beyond a place, too far for windows. Give it smaller "
                 "kernels or fewer layers at low resolutions."
             )
-        found[name] = max(middle - first, last - middle - TILE_UNIT, 0)
+        # windows begin at whole units: a network with strides or blocks sees the same grid in each
+        found[name] = padded_size(max(middle - first, last - middle - TILE_UNIT, 0), TILE_UNIT)
     return found

@@ -1,0 +1,57 @@
+"""A tiny configuration of every registered system, for the contract tests: add yours here, one entry.
+
+As few channels as show every part once. The weights are random, so the smaller the better; only the strides
+and the order of the groups should be those of the real thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bifocal.nets.codec import Codec
+from bifocal.runtime.model import Model
+
+#: System: the numbers of its tiny configuration.
+TINY: dict[str, dict[str, Any]] = {
+    "lowfirst": {
+        "analysis_width": 8,
+        "analysis_blocks": 1,
+        "synthesis_width": 8,
+        "synthesis_blocks": 1,
+        "half_width": 8,
+        "half_blocks": 1,
+        "thumb_width": 8,
+        "latent": 8,
+        "hyper": 4,
+        "features": 8,
+        "context": 8,
+        "anchors": 4,
+    },
+    "joint": {
+        "stages": 4,
+        "width": 8,
+        "latent": 8,
+        "dim": 12,
+        "depth": 1,
+        "heads": 2,
+        "grid": 4,
+        "aggregated": 2,
+        "hyper": 4,
+        "features": 8,
+        "context": 8,
+    },
+}
+
+#: System: what the plain objective does not train, by the beginning of its name.
+ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "joint": ("trunk.norm.", "trunk.head."),  # they make labels
+}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tiny codec with random weights in torch, and the same packed and opened."""
+
+    codec: Codec
+    model: Model
