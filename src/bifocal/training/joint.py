@@ -65,7 +65,7 @@ class Squares:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One step of a training: ``steps`` batches, or ``seconds`` if they are over first (steps 0: no limit)."""
+    """One step of a training: ``steps`` batches (0: no limit), or ``seconds`` if they are over first."""
 
     name: str
     steps: int
