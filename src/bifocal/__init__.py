@@ -14,24 +14,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bifocal.api import StreamInfo, decode, decode_file, encode, encode_file, info
+    from bifocal.api import (
+        StreamInfo,
+        analyse,
+        decode,
+        decode_and_analyse,
+        decode_file,
+        encode,
+        encode_file,
+        info,
+    )
     from bifocal.errors import BifocalError
     from bifocal.pictures.convert import to_pillow
     from bifocal.pictures.files import read_picture, write_picture
     from bifocal.plugins.register import register_imageio, register_pillow
+    from bifocal.runtime.head import Head
     from bifocal.runtime.model import Model
     from bifocal.stream.limits import Limits
-    from bifocal.types import Picture
+    from bifocal.types import Labels, Picture
 
 __version__ = "0.2.0"
 
 __all__ = [
     "BifocalError",
+    "Head",
+    "Labels",
     "Limits",
     "Model",
     "Picture",
     "StreamInfo",
+    "analyse",
     "decode",
+    "decode_and_analyse",
     "decode_file",
     "encode",
     "encode_file",
@@ -45,11 +59,15 @@ __all__ = [
 
 _HOMES = {
     "BifocalError": "bifocal.errors",
+    "Head": "bifocal.runtime.head",
+    "Labels": "bifocal.types",
     "Limits": "bifocal.stream.limits",
     "Model": "bifocal.runtime.model",
     "Picture": "bifocal.types",
     "StreamInfo": "bifocal.api",
+    "analyse": "bifocal.api",
     "decode": "bifocal.api",
+    "decode_and_analyse": "bifocal.api",
     "decode_file": "bifocal.api",
     "encode": "bifocal.api",
     "encode_file": "bifocal.api",

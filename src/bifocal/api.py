@@ -1,4 +1,4 @@
-"""The product in one short file: encode a picture, decode a stream, say what is in it."""
+"""The product in one short file: encode a picture, decode a stream, label it, say what is in it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,23 @@ from bifocal.runtime.budget import QUALITY, check_budget, decoded_psnr, encode_w
 from bifocal.runtime.decoding import check_box, check_scale, decode_pixels, decode_transparency
 from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.halves import REFERENCE
+from bifocal.runtime.head import Head
+from bifocal.runtime.head_file import DEFAULT_HEAD, head_path
 from bifocal.runtime.model import Model
+from bifocal.runtime.reading import LabelReader, label_latents, read_labels
 from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
 from bifocal.runtime.search import EFFORT, check_effort
 from bifocal.stream import container
 from bifocal.stream.alpha import encode_alpha
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
 from bifocal.stream.source import FileBytes, SeekableFile, Source
-from bifocal.types import Picture
+from bifocal.types import Labels, Latents, Picture
 
 #: A model: an installed name, the folder of a packed one, or one already loaded.
 ModelLike = str | os.PathLike[str] | Model
+
+#: A head: a shipped name, the path of a .bfh file, or one already loaded.
+HeadLike = str | os.PathLike[str] | Head
 
 #: A stream: its bytes, or a file open for reading in binary that can seek.
 StreamLike = bytes | bytearray | memoryview | SeekableFile
@@ -158,14 +164,58 @@ def decode(
     parsed = container.read(_source(data), limits)
     header = parsed.header
     box, reduction = check_box(box, header.width, header.height), check_scale(scale)
-    if model is None:
-        model = find_card(header.wire_id, header.fingerprint, header.release).folder
+    loaded = _model_of(header, model)
     alpha = decode_transparency(parsed, box=box, reduction=reduction)
-    loaded = _load(model)
     loaded = loaded if backend is None else loaded.on(backend)
     pixels = decode_pixels(parsed, loaded, box=box, reduction=reduction)
-    metadata = {key: value for key, value in parsed.metadata.items() if key != container.ALPHA}
-    return Picture(pixels, metadata, alpha)
+    return Picture(pixels, _metadata(parsed), alpha)
+
+
+def analyse(
+    data: StreamLike | Latents,
+    *,
+    head: HeadLike = DEFAULT_HEAD,
+    model: ModelLike | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Labels:
+    """Say what a stream shows, from its latents: no picture is rebuilt, and no synthesis weights are read.
+
+    :param data: as for :func:`decode`; or latents that are decoded already.
+    :param head: what reads the latents: a shipped head, the file of your own, or a loaded :class:`Head`.
+    :param model: the model that made the stream; found among the installed ones by default.
+    :param limits: what to refuse before any work is done.
+    :raises HeadError: if there is no such head, it is damaged, or it is for streams of another model.
+    :raises StreamError: if the stream is damaged, cut short, beyond ``limits`` or not Bifocal's.
+    :raises ModelMissing: if its model is not installed; the message says which release has it.
+    """
+    if isinstance(data, Latents):
+        return label_latents(data, _load(data.model if model is None else model), _load_head(head))
+    parsed = container.read(_source(data), limits)
+    return read_labels(parsed, _model_of(parsed.header, model), _load_head(head))
+
+
+def decode_and_analyse(
+    data: StreamLike,
+    *,
+    head: HeadLike = DEFAULT_HEAD,
+    model: ModelLike | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    backend: str | None = None,
+) -> tuple[Picture, Labels]:
+    """The picture of :func:`decode` and the labels of :func:`analyse`, for one entropy decoding.
+
+    Arguments and errors are theirs.
+    """
+    parsed = container.read(_source(data), limits)
+    header, reader = parsed.header, _load_head(head)
+    loaded = _model_of(header, model)
+    loaded = loaded if backend is None else loaded.on(backend)
+    labels = LabelReader(
+        reader, loaded, width=header.width, height=header.height, tile=header.tile, quality=header.quality
+    )
+    alpha = decode_transparency(parsed)
+    pixels = decode_pixels(parsed, loaded, watch=labels.add, count=reader.spec.bits)
+    return Picture(pixels, _metadata(parsed), alpha), labels.labels()
 
 
 def info(data: StreamLike, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
@@ -294,6 +344,30 @@ def _refuse_same(source: str | os.PathLike[str], target: str | os.PathLike[str])
         not remote.is_url(one) and not remote.is_url(other) and Path(one).resolve() == Path(other).resolve()
     ):
         raise OutputError(f"{os.fspath(target)} is the input; it is never overwritten. Name another output.")
+
+
+def _metadata(parsed: container.Container) -> dict[str, bytes]:
+    return {key: value for key, value in parsed.metadata.items() if key != container.ALPHA}
+
+
+def _model_of(header: container.Header, model: ModelLike | None) -> Model:
+    """The model of a stream: the one given, or the installed one that the header names."""
+    return _load(
+        find_card(header.wire_id, header.fingerprint, header.release).folder if model is None else model
+    )
+
+
+def _load_head(head: HeadLike) -> Head:
+    if isinstance(head, Head):
+        return head
+    path = head_path(head).resolve()
+    return _loaded_head(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _loaded_head(path: Path, changed: int) -> Head:
+    """Kept like models, until the file changes: a head may be trained again while it is in use."""
+    return Head.load(path)
 
 
 def _load(model: ModelLike) -> Model:

@@ -25,16 +25,20 @@ def decode_pixels(
     box: Box | None = None,
     reduction: int = 1,
     watch: Watch | None = None,
+    count: bool = False,
 ) -> NDArray[np.uint8]:
     """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a stream; see :func:`bifocal.decode`.
 
-    ``watch`` is shown every tile that is decoded, once, as :class:`~bifocal.stream.tiles.TileReader` tells.
+    ``watch`` is shown every tile that is decoded, once, as :class:`~bifocal.stream.tiles.TileReader` tells,
+    with what its places cost if ``count``.
     """
     header, plan = stream.header, model.entropy.plan
     low = low_groups(plan) if reduction == REDUCTIONS[-1] else None
     channels = None if low is None else plan.groups[0].stop
     return model.render(
-        TileReader(stream, model.entropy, model.backend, groups=low, channels=channels, watch=watch),
+        TileReader(
+            stream, model.entropy, model.backend, groups=low, channels=channels, watch=watch, count=count
+        ),
         width=header.width,
         height=header.height,
         quality=header.quality,

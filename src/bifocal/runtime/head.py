@@ -103,15 +103,16 @@ class Head:
         tokens: _Tokens | None = None
         kept: list[NDArray[np.bool_]] = []
         for number, package in enumerate(spec.stages):
-            arrays = self._run(number, feeds)
+            outputs = self._run(number, feeds)
+            names = [port.name for port in self._sessions[number + 1].get_inputs()]
+            arrays = {name: outputs[f"{name}_out"] for name in names} | {"keep": outputs["keep"]}
             if tokens is None:
                 tokens = _Tokens({}, np.arange(-1, rows * columns))
             tokens = self._prune(number, _Tokens(arrays, tokens.origin, tokens.package), package)
             left = np.zeros(rows * columns, dtype=bool)
             left[tokens.origin[tokens.origin >= 0]] = True
             kept.append(left.reshape(rows, columns))
-            names = [port.name for port in self._sessions[number + 1].get_inputs()]
-            feeds = {name: tokens.arrays[name] for name in names}
+            feeds = tokens.arrays
         logits = self._run(len(spec.stages), feeds)["logits"]
         if logits.shape != (1, len(spec.classes)) or not np.isfinite(logits).all():
             raise HeadError(
@@ -183,10 +184,10 @@ def _check_ports(spec: HeadSpec, ports: list[tuple[list[_Port], list[_Port]]]) -
     for number, (_, outputs) in enumerate(ports[:-1]):
         names = {port.name for port in outputs}
         wanted = {port.name for port in ports[number + 1][0]}
-        if not {"tokens", "keep"} <= names or not wanted or not wanted <= names - {"keep"}:
+        if "tokens" not in wanted or not {"keep", *(f"{name}_out" for name in wanted)} <= names:
             raise HeadError(
-                f"graph.{number} gives {sorted(names)}, which must be tokens, keep and all that the next "
-                f"takes ({sorted(wanted)})"
+                f"graph.{number} gives {sorted(names)}, and must give keep and, as NAME_out, what the next "
+                f"takes: {sorted(wanted)}, tokens among them"
             )
     if "logits" not in {port.name for port in ports[-1][1]}:
         raise HeadError(f"graph.{len(ports) - 1} gives no logits")

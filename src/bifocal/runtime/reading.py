@@ -51,23 +51,26 @@ class LabelReader:
             min(padded_size(-(-side // stride), spec.multiple), padded_size(side, TILE_UNIT) // stride)
             for side in (height, width)
         )
+        self._groups = groups_of(model.entropy.plan, spec.channels)
         self._sum = np.zeros(len(spec.classes))
         self._weight = 0
         tokens = tuple(-(-n * stride // spec.token) for n in self._size)
         self._kept = tuple(np.zeros(tokens, dtype=bool) for _ in spec.stages)
 
-    def add(self, number: int, y: NDArray[np.int32], spent: NDArray[np.int64]) -> None:
-        """Read tile ``number``: its decoded y ``[c, h, w]`` and what each place cost, in ``COST_UNIT``."""
+    def add(self, number: int, y: NDArray[np.int32], spent: NDArray[np.int64] | None) -> None:
+        """Read tile ``number``: decoded y ``[c, h, w]`` and, for a head that reads bits, ``spent`` of
+        :func:`decode_tile`. Of these only the channels that the head reads, and their groups, count."""
         spec, (rows, columns) = self._head.spec, self._places[number]
         stride = self._model.entropy.plan.y_stride
         h, w = min(rows.stop, self._size[0]) - rows.start, min(columns.stop, self._size[1]) - columns.start
         values = self._model.to_float(y[: spec.channels, :h, :w], self._quality)
-        cost = (spent[:h, :w] * COST_UNIT).astype(np.float32)
+        bits = None if spent is None else _bits(spent[: self._groups, :h, :w])
         cut = {"core": spec.window, "halo": 0, "multiple": spec.multiple}
         for down in spans(h, **cut):
             for across in spans(w, **cut):
                 part = slice(down.start, down.stop), slice(across.start, across.stop)
-                answer = self._head.run(np.ascontiguousarray(values[:, *part]), cost[part])
+                cost = None if bits is None else np.ascontiguousarray(bits[part])
+                answer = self._head.run(np.ascontiguousarray(values[:, *part]), cost)
                 places = (down.stop - down.start) * (across.stop - across.start)
                 self._sum += places * answer.logits.astype(np.float64)
                 self._weight += places
@@ -105,7 +108,9 @@ def read_labels(stream: Container, model: Model, head: Head) -> Labels:
     )
     groups = groups_of(model.entropy.plan, head.spec.channels)
     for number in range(len(stream.tiles)):
-        reader.add(number, *_decode(stream, number, model, groups))
+        spent = _room(stream, number, model) if head.spec.bits else None
+        y, _ = decode_tile(stream, number, model.entropy, model.backend, groups=groups, spent=spent)
+        reader.add(number, y, spent)
     return reader.labels()
 
 
@@ -132,8 +137,7 @@ def label_latents(latents: Latents, model: Model, head: Head) -> Labels:
         )
     reader = LabelReader(head, model, width=width, height=height, tile=tile, quality=latents.quality)
     for number, (rows, columns, _, _) in enumerate(cuts):
-        y = latents.y[:, rows, columns]
-        reader.add(number, y, np.zeros(y.shape[1:], np.int64))
+        reader.add(number, latents.y[:, rows, columns], None)
     return reader.labels()
 
 
@@ -159,10 +163,11 @@ def read_latents(data: bytes | Container, model: Model, channels: int | None = N
     for number, (rows, columns, _, _) in enumerate(
         tile_cuts(header.width, header.height, header.tile, model.entropy)
     ):
-        tile, spent = _decode(stream, number, model, groups)
+        spent = _room(stream, number, model)
+        tile, _ = decode_tile(stream, number, model.entropy, model.backend, groups=groups, spent=spent)
         inside = slice(0, min(rows.stop, h) - rows.start), slice(0, min(columns.stop, w) - columns.start)
         y[:, rows, columns] = model.to_float(tile[:channels, *inside], header.quality)
-        bits[rows, columns] = spent[inside] * COST_UNIT
+        bits[rows, columns] = _bits(spent[:, *inside])
     return FloatLatents(y, bits)
 
 
@@ -188,12 +193,15 @@ def check_head(head: Head, model: Model) -> None:
         )
 
 
-def _decode(
-    stream: Container, number: int, model: Model, groups: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    tile, stride = stream.tiles[number], model.entropy.plan.y_stride
-    units = ((tile.bottom - tile.top), (tile.right - tile.left))
-    h, w = (side * TILE_UNIT // stride for side in units)
-    spent = np.zeros((h, w), np.int64)
-    y, _ = decode_tile(stream, number, model.entropy, model.backend, groups=groups, spent=spent)
-    return y, spent
+def _room(stream: Container, number: int, model: Model) -> NDArray[np.int64]:
+    """Zeros ``[groups, h, w]`` for what is spent on a tile."""
+    tile, plan = stream.tiles[number], model.entropy.plan
+    sides = (tile.bottom - tile.top, tile.right - tile.left)
+    h, w = (side * TILE_UNIT // plan.y_stride for side in sides)
+    return np.zeros((len(plan.groups), h, w), np.int64)
+
+
+def _bits(spent: NDArray[np.int64]) -> NDArray[np.float32]:
+    """``[groups, h, w]`` in ``COST_UNIT`` to bits ``[h, w]``."""
+    bits: NDArray[np.float32] = (spent.sum(axis=0) * COST_UNIT).astype(np.float32)
+    return bits

@@ -112,8 +112,9 @@ class Encode(_Pass):
 class Decode(_Pass):
     """Takes the symbols of each group from the coder.
 
-    ``spent``, int64 ``[h, w]`` if it is given, is where the cost of every symbol of y is added up at its
-    place, in ``tables.COST_UNIT`` of a bit: the decoder knows it for nothing. No decoded value depends on it.
+    ``spent``, int64 ``[groups, h, w]`` if it is given, is where the cost of every symbol of y is added up, by
+    group and place, in ``tables.COST_UNIT`` of a bit: the decoder knows it for nothing. No decoded value
+    depends on it.
     """
 
     def __init__(
@@ -136,7 +137,8 @@ class Decode(_Pass):
         symbols[coded] = self._coder.take(index[coded])
         if self._spent is not None:
             costs = self.model.tables.costs(symbols[coded], index[coded])
-            np.add.at(self._spent.reshape(-1), where[coded] % self._spent.size, costs)
+            places = self._spent[self.model.plan.groups.index(group)].reshape(-1)
+            np.add.at(places, where[coded] % places.size, costs)
         return self._settle(group, decoded, symbols, mu)
 
 

@@ -162,7 +162,7 @@ def decode_tile(
 
     With ``groups``, only so many groups from the first are decoded and the others stay zero. The checksum of
     the latents covers all groups, so then only that of the payload is checked. To ``spent``, contiguous int64
-    ``[h, w]`` of y, what each place cost is added, in ``tables.COST_UNIT`` of a bit.
+    ``[groups, h, w]``, what each group cost at each place of y is added, in ``tables.COST_UNIT`` of a bit.
 
     Raises :class:`DamagedStream` if the tile is damaged, :class:`ModelMissing` if it is another model's.
     """

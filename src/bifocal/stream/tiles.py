@@ -12,8 +12,8 @@ from bifocal.stream.exact import Backend
 from bifocal.stream.latents import check_model, decode_tile, tile_cuts
 from bifocal.stream.model import EntropyModel
 
-#: Takes the number of a tile, its y and what each place of it cost.
-Watch = Callable[[int, NDArray[np.int32], NDArray[np.int64]], None]
+#: Takes the number of a tile, its y, and its ``spent`` if that is counted.
+Watch = Callable[[int, NDArray[np.int32], NDArray[np.int64] | None], None]
 
 
 class TileReader:
@@ -23,7 +23,8 @@ class TileReader:
     Ask from top to bottom: tiles above the rows asked for last are forgotten, so memory holds a few rows of
     tiles whatever the height of the picture. With ``groups``, only so many groups from the first are decoded,
     and of y only the ``channels`` that these fill are kept. ``watch`` is shown every tile when it is
-    decoded: its number, its y and what each place cost (see :func:`~bifocal.stream.latents.decode_tile`).
+    decoded: its number, its y and, with ``count``, its ``spent`` (see
+    :func:`~bifocal.stream.latents.decode_tile`).
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class TileReader:
         groups: int | None = None,
         channels: int | None = None,
         watch: Watch | None = None,
+        count: bool = False,
     ) -> None:
         check_model(box, model)
         self._box, self._model, self._backend = box, model, backend
-        self._groups, self._channels, self._watch = groups, channels, watch
+        self._groups, self._channels, self._watch, self._count = groups, channels, watch, count
         header = box.header
         self._places = [cut[:2] for cut in tile_cuts(header.width, header.height, header.tile, model)]
         self._side, self._in_row = header.tile // model.plan.y_stride, -(-header.width // header.tile)
@@ -62,12 +64,13 @@ class TileReader:
     def _tile(self, number: int) -> NDArray[np.int32]:
         if number not in self._kept:
             rows, columns = self._places[number]
-            shape = (rows.stop - rows.start, columns.stop - columns.start)
-            spent = None if self._watch is None else np.zeros(shape, np.int64)
+            groups = len(self._model.plan.groups)
+            shape = (groups, rows.stop - rows.start, columns.stop - columns.start)
+            spent = np.zeros(shape, np.int64) if self._count else None
             y, _ = decode_tile(
                 self._box, number, self._model, self._backend, groups=self._groups, spent=spent
             )
-            if self._watch is not None and spent is not None:
+            if self._watch is not None:
                 self._watch(number, y, spent)
             self._kept[number] = y if self._channels is None else y[: self._channels].copy()
         return self._kept[number]
