@@ -22,7 +22,7 @@ class JointSteps:
     """
 
     first: float = 0.5
-    second_lr: float = 5e-4  # the recipe's lr is that of the first step
+    second: float = 0.5  # learning rates of the second step, as a share of the recipe's, which the first has
     weight_decay: float = 0.05  # of the first step
     picture: float = 1e-3  # what MSE (0..255) counts in the first step
     smoothing: float = 0.1  # of labels
