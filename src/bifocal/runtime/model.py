@@ -326,18 +326,19 @@ class Model:
         return values
 
     def _gain(self, name: str, quality: int) -> NDArray[np.float32]:
-        row: NDArray[np.float32] = self._gains[name][quality - 1].astype(np.float32)
-        return row[:, None, None] * np.float32(GAIN_UNIT)
+        row: NDArray[np.float32] = self.gains[name][quality - 1]
+        return row[:, None, None]
 
     @cached_property
-    def _gains(self) -> dict[str, NDArray[Any]]:
+    def gains(self) -> dict[str, NDArray[np.float32]]:
+        """``gain``, what y is multiplied by at each quality, and ``inverse_gain``: ``[100, c]`` each."""
         gains = self._tensors("gain", "inverse_gain")
         for name in ("gain", "inverse_gain"):
             if name not in gains or gains[name].shape != (100, self.entropy.plan.y_channels):
                 raise ModelError(
                     f"{self.folder} has no {name} for 100 qualities. Install or pack the model again."
                 )
-        return gains
+        return {name: gains[name].astype(np.float32) * np.float32(GAIN_UNIT) for name in gains}
 
     def _run(
         self, name: str, outputs: list[str], feeds: dict[str, NDArray[np.float32]]

@@ -1,0 +1,91 @@
+"""Packing a head: a torch network over latents becomes one ``.bfh`` file that the runtime reads.
+
+The file is safetensors: graphs of ONNX without weights as bytes, weights in float16 under the names that the
+graphs ask for, and a description as JSON in the metadata. ``runtime/head_file.py`` reads it, and says what
+each field means; no torch is needed there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from torch import nn
+from torch.export import Dim
+
+from bifocal.errors import ModelError
+from bifocal.runtime.head_file import FORMAT, KIND, MAX_FILE
+from bifocal.runtime.model import Model
+from bifocal.training.graphs import Arrays, module_graph
+
+
+@dataclass(frozen=True, eq=False)
+class PackedHead:
+    """A head ready to be written: its graph, the weights that this asks for, and its description."""
+
+    graph: bytes
+    weights: Arrays
+    spec: Mapping[str, Any]
+
+    def data(self, card: Mapping[str, Any] | None = None) -> bytes:
+        """The bytes of the ``.bfh`` file; ``card`` says what people should know: data, licence, accuracy.
+
+        :raises ModelError: if it would be larger than a head may be.
+        """
+        tensors: dict[str, NDArray[Any]] = {"graph.0": np.frombuffer(self.graph, np.uint8)}
+        tensors |= {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
+        text = json.dumps({**self.spec, "card": dict(card or {})}, ensure_ascii=False)
+        made: bytes = save(tensors, {"bifocal": text})
+        if len(made) > MAX_FILE:
+            raise ModelError(
+                f"the head would have {len(made)} bytes, and may have {MAX_FILE}. Make the network smaller."
+            )
+        return made
+
+
+def pack_dense_head(
+    network: nn.Module, *, name: str, base: Model, channels: int, classes: tuple[str, ...], window: int
+) -> PackedHead:
+    """Pack a network of one piece, from y ``[1, channels, h, w]`` to logits ``[1, classes]``.
+
+    ``window`` is the side, in places of y, of the largest window that it shall see at once. The network may
+    have any size of window from one place on.
+
+    :raises ModelError: if it cannot become a graph, or a weight does not fit float16.
+    """
+    plan = base.entropy.plan
+    sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
+    example = torch.zeros(1, channels, min(7, window), min(9, window))
+    graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, ("logits",))
+    spec = {
+        "format": FORMAT,
+        "kind": KIND,
+        "name": name,
+        "codec": base.name,
+        "fingerprint": base.entropy.fingerprint.hex(),
+        "classes": list(classes),
+        "channels": channels,
+        "window": window,
+        "stages": [],
+        "token": plan.y_stride,
+        "stride": plan.y_stride,
+    }
+    return PackedHead(graph, {key: _half(key, value) for key, value in weights.items()}, spec)
+
+
+def _half(name: str, value: NDArray[Any]) -> NDArray[Any]:
+    """A weight in float16; numbers below its smallest become zero, none may become infinite."""
+    with np.errstate(over="ignore"):
+        half = value.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ModelError(
+            f"weight {name} of the head reaches {np.abs(value).max():.3g}, and float16 ends at 65504. The "
+            "training has run away: start it again with a smaller learning rate."
+        )
+    return half
