@@ -22,7 +22,7 @@ CLASSES = ("one", "two", "three")
 Arrays = dict[str, NDArray[Any]]
 
 
-def spec_of(fingerprint: bytes, **changes: Any) -> dict[str, Any]:
+def spec_of(fingerprint: bytes, /, **changes: Any) -> dict[str, Any]:
     """The description of a head; ``changes`` replace fields, None takes one away."""
     spec = {
         "format": 1,
