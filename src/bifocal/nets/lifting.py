@@ -46,27 +46,49 @@ CDF97 = Wavelet(
     1.149604398860241,
 )
 WAVELETS = {w.name: w for w in (HAAR, CDF53, CDF97)}
+_HALF = math.sqrt(0.5)
+_MOVED = (0, 3, 1, 2)  # where the axes of [b, c, h, w] are in [b, h, w, c]
 
 
-def _neighbours(x: Tensor, count: int, odd: bool) -> tuple[Tensor, Tensor]:
-    """Left and right neighbours, out of ``x [..., n]``, of ``count`` odd (or even) samples."""
-    index = torch.arange(count, device=x.device)
-    last = x.shape[-1] - 1
-    left, right = (index, index + 1) if odd else (index - 1, index)
-    return x[..., left.clamp(0, last)], x[..., right.clamp(0, last)]
+def _channels_last(x: Tensor) -> bool:
+    """Whether ``x`` lies in memory as ``[b, h, w, c]``: results then do too, as convolutions like it."""
+    return x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
-def _apply(step: Step, even: Tensor, odd: Tensor, sign: int, integer: bool) -> tuple[Tensor, Tensor]:
+def _along(x: Tensor, axis: int, start: int | None, stop: int | None, step: int = 1) -> Tensor:
+    """``x[start:stop:step]`` along ``axis``."""
+    return x[(slice(None),) * axis + (slice(start, stop, step),)]
+
+
+def _neighbours(x: Tensor, target: Tensor, odd: bool, axis: int) -> tuple[Tensor, Tensor]:
+    """Left and right neighbours, out of ``x``, of the odd (or even) samples ``target``, along ``axis``.
+
+    Slices and not an index, so that layouts survive, gradients are cheap and exported graphs short.
+    """
+    n, count = x.shape[axis], target.shape[axis]
+    if odd:  # even samples 0 .. n-1 stand around count = n or n-1 odd ones
+        if n > count:
+            return _along(x, axis, None, -1), _along(x, axis, 1, None)
+        return x, torch.cat([_along(x, axis, 1, None), _along(x, axis, -1, None)], axis)
+    left = torch.cat([_along(x, axis, None, 1), _along(x, axis, None, count - 1)], axis)
+    return left, x if n == count else torch.cat([x, _along(x, axis, -1, None)], axis)
+
+
+def _apply(
+    step: Step, even: Tensor, odd: Tensor, sign: int, integer: bool, axis: int
+) -> tuple[Tensor, Tensor]:
     target, source = (odd, even) if step.odd else (even, odd)
-    if source.shape[-1] and target.shape[-1]:
-        left, right = _neighbours(source, target.shape[-1], step.odd)
+    if source.shape[axis] and target.shape[axis]:
+        left, right = _neighbours(source, target, step.odd, axis)
         if integer:  # rounded half up in quarters: 5/3 is then the reversible transform of JPEG 2000
             change = (left * round(4 * step.left) + right * round(4 * step.right) + 2).div(
                 4, rounding_mode="floor"
             )
+            target = target + sign * change
+        elif step.left == step.right:
+            target = torch.add(target, left + right, alpha=sign * step.left)
         else:
-            change = left * step.left + right * step.right
-        target = target + sign * change
+            target = target + sign * (left * step.left + right * step.right)
     return (even, target) if step.odd else (target, odd)
 
 
@@ -80,26 +102,38 @@ def split(x: Tensor, axis: int, wavelet: Wavelet = HAAR, *, integer: bool = Fals
     (tensor([3., 7.]), tensor([-2.]))
     """
     _check(wavelet, integer)
-    x = x.movedim(axis, -1)
-    even, odd = x[..., 0::2], x[..., 1::2]
+    axis %= x.ndim
+    if _channels_last(x):
+        low, high = split(x.movedim(1, -1), _MOVED[axis], wavelet, integer=integer)
+        return low.movedim(-1, 1), high.movedim(-1, 1)
+    if x.shape[axis] % 2:
+        even, odd = _along(x, axis, 0, None, 2), _along(x, axis, 1, None, 2)
+    else:
+        even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
+        if wavelet is HAAR and not integer:
+            return (even + odd) * _HALF, (even - odd) * _HALF
     for step in wavelet.steps:
-        even, odd = _apply(step, even, odd, 1, integer)
-    if not integer:
-        even, odd = even * wavelet.low, odd * (-1 / wavelet.low)
-    return even.movedim(-1, axis), odd.movedim(-1, axis)
+        even, odd = _apply(step, even, odd, 1, integer, axis)
+    return (even, odd) if integer else (even * wavelet.low, odd * (-1 / wavelet.low))
 
 
 def merge(low: Tensor, high: Tensor, axis: int, wavelet: Wavelet = HAAR, *, integer: bool = False) -> Tensor:
     """Inverse of :func:`split`: exact for integers, up to rounding for floats."""
     _check(wavelet, integer)
-    even, odd = low.movedim(axis, -1), high.movedim(axis, -1)
-    if not integer:
-        even, odd = even / wavelet.low, odd * -wavelet.low
-    for step in reversed(wavelet.steps):
-        even, odd = _apply(step, even, odd, -1, integer)
-    x = even.new_empty((*even.shape[:-1], even.shape[-1] + odd.shape[-1]))
-    x[..., 0::2], x[..., 1::2] = even, odd
-    return x.movedim(-1, axis)
+    axis %= low.ndim
+    if _channels_last(low):
+        halves = low.movedim(1, -1), high.movedim(1, -1)
+        return merge(*halves, _MOVED[axis], wavelet, integer=integer).movedim(-1, 1)
+    paired = low.shape[axis] == high.shape[axis]
+    if wavelet is HAAR and not integer and paired:
+        low, high = low * _HALF, high * _HALF
+        even, odd = low + high, low - high
+    else:
+        even, odd = (low, high) if integer else (low / wavelet.low, high * -wavelet.low)
+        for step in reversed(wavelet.steps):
+            even, odd = _apply(step, even, odd, -1, integer, axis)
+    both = torch.stack([_along(even, axis, None, odd.shape[axis]), odd], axis + 1).flatten(axis, axis + 1)
+    return both if paired else torch.cat([both, _along(even, axis, -1, None)], axis)
 
 
 def _check(wavelet: Wavelet, integer: bool) -> None:

@@ -12,6 +12,7 @@ from bifocal.errors import TrainingError
 from bifocal.nets.codec import Codec, CodecConfig
 from bifocal.systems.joint import Joint, JointConfig
 from bifocal.systems.lowfirst import LowFirst, LowFirstConfig
+from bifocal.systems.weconvene import WeConvene, WeConveneConfig
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,4 @@ def system_of(config: CodecConfig) -> System:
 
 register("lowfirst", LowFirstConfig, LowFirst)
 register("joint", JointConfig, Joint)
+register("weconvene", WeConveneConfig, WeConvene)
