@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,23 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import bifocal
 from bifocal.cli.train import app
-from bifocal.errors import TrainingError
+from bifocal.errors import ModelError, TrainingError
+from bifocal.stream.latents import unpack
 from bifocal.systems.joint import Joint
-from bifocal.training.checkpoint import load_checkpoint
-from bifocal.training.joint import Squares, Step, first_loss, fit, joint_steps, train_joint, validate
+from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bifocal.training.joint import (
+    Squares,
+    Step,
+    as_tensor,
+    first_loss,
+    fit,
+    joint_steps,
+    label_head,
+    train_joint,
+    validate,
+)
 from bifocal.training.recipe import JointSteps, Recipe, load_recipe
 
 RECIPE = """
@@ -136,3 +149,34 @@ def test_refusals_come_before_the_first_step(tmp_path: Path, folder: Path) -> No
     for name in ("joint.toml", "joint-small.toml"):
         assert load_recipe(Path(name)).joint is not None
     assert not out.exists()
+
+
+def test_labels_from_the_stream_are_those_of_the_network(tmp_path: Path) -> None:
+    """A checkpoint is packed with its label reader, which reads a file in windows of the trained size."""
+    torch.manual_seed(0)
+    config = replace(load_recipe(recipe_file(tmp_path)).system, classes=3)
+    model = Joint(config).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    model.scale_gains(as_tensor(pixels[None]))
+    model.trunk.head.weight.data *= 50  # an untrained network is of no opinion
+    weights = {k: v.detach() for k, v in model.state_dict().items()}
+    average = {k: v.clone() for k, v in weights.items()}
+    checkpoint, folder = tmp_path / "c.safetensors", tmp_path / "packed"
+    save_checkpoint(checkpoint, Checkpoint(config, weights, average, ({"classes": ["a", "b", "c"]},)))
+    result = CliRunner().invoke(app, ["pack", str(checkpoint), "--out", str(folder)])
+    assert result.exit_code == 0, result.output
+    (folder / "synthesis.onnx").unlink()
+
+    data = bifocal.encode(pixels, quality=70, model=folder)
+    labels = bifocal.analyse(data, head=folder / "labels.bfh", model=folder)
+    packed = bifocal.Model.load(folder)
+    y = torch.from_numpy(packed.to_float(unpack(data, packed.entropy, packed.backend).y, 70))
+    with torch.no_grad():
+        halves = torch.stack([model.labels(part[None])[0] for part in y.split(4, 2)])
+        expected = halves.mean(0).softmax(0).numpy()
+    order = np.argsort(-expected)
+    assert labels.names == tuple("abc"[i] for i in order)
+    assert np.allclose(labels.probabilities, expected[order], atol=5e-3)  # weights are float16 in the file
+
+    with pytest.raises(ModelError, match="no joint codec"):
+        label_head(load_checkpoint(Path("checkpoints/lowfirst.safetensors")), packed, "x")

@@ -76,7 +76,10 @@ def pack(
     name: Annotated[str, typer.Option(help="The model's name; its codec's if empty.")] = "",
     version: Annotated[str, typer.Option(help="The Bifocal version that ships it; this one if empty.")] = "",
 ) -> None:
-    """Make the runtime model of a checkpoint and prove that its integers are exact."""
+    """Make the runtime model of a checkpoint and prove that its integers are exact.
+
+    A joint codec's label reader comes with it, as labels.bfh: `bifocal classify --head OUT/labels.bfh`.
+    """
     from bifocal import __version__
     from bifocal.systems.registry import system_of
     from bifocal.training.checkpoint import load_checkpoint
@@ -90,6 +93,11 @@ def pack(
     proof = pack_model(loaded, out, name=name, version=version or __version__, pictures=pictures)
     for net, largest in proof.items():
         print(f"{net:10} largest possible sum {largest:9,} of 2^24 = 16,777,216: exact in float32")
+    if system_of(loaded.config).name == "joint":
+        from bifocal.runtime.model import Model
+        from bifocal.training.joint import label_head
+
+        (out / "labels.bfh").write_bytes(label_head(loaded, Model.load(out), name))
     print(f"wrote {out}")
 
 

@@ -29,12 +29,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bifocal.errors import TrainingError
+from bifocal.errors import ModelError, TrainingError
 from bifocal.nets.codec import QUALITIES, quality_lambda
+from bifocal.runtime.model import Model
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.systems.joint import Joint, JointConfig
+from bifocal.systems.registry import system_of
 from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bifocal.training.data import Corpus
+from bifocal.training.head_export import pack_dense_head
 from bifocal.training.labelled import find_labelled, load_squares, split
 from bifocal.training.loop import VALIDATION_QUALITIES
 from bifocal.training.optimiser import Muon
@@ -310,3 +313,30 @@ def joint_steps(plan: JointSteps, recipe: Recipe, steps: int, seconds: float) ->
         for name, share, part, decay in parts
         if share > 0
     ]
+
+
+def label_head(checkpoint: Checkpoint, base: Model, name: str) -> bytes:
+    """The label reader of a joint codec as a ``.bfh`` head for streams of ``base``, its packed model.
+
+    Larger pictures are read in windows as large as those it was trained on.
+
+    :raises ModelError: if the checkpoint is of another codec, or the head cannot be packed.
+    """
+    model = checkpoint.model().eval()
+    if not isinstance(model, Joint):
+        name = system_of(checkpoint.config).name
+        raise ModelError(f"{name} is no joint codec: it has no label reader. Train a head for it instead.")
+    run = checkpoint.history[-1] if checkpoint.history else {}
+    classes = tuple(run.get("classes") or (f"class {i}" for i in range(model.config.classes)))
+    packed = pack_dense_head(
+        model.trunk,
+        name=name,
+        base=base,
+        channels=model.config.latent,
+        classes=classes,
+        window=model.config.grid,
+    )
+    rows = {str(row["quality"]): row["accuracy"] for row in run.get("validation", [])}
+    return packed.data(
+        {"trained": "with its codec (arXiv 2112.09300)", "accuracy of held-out pictures": rows}
+    )
