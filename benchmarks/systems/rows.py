@@ -1,0 +1,111 @@
+"""The rows of the tables in docs/systems.md: what is trained, in which order, and where its results are."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROWS = HERE / "rows.toml"
+#: Run records of finished rows, with the hash of their checkpoint: committed, where the checkpoints are not.
+RECORDS = HERE / "runs"
+#: Rate and distortion of measured rows.
+RESULTS = HERE.parent / "results" / "systems"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A recipe, by the name of its file, and how many steps of it."""
+
+    recipe: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table; ``name`` is that of its last recipe, with the seed if it is not the recipe's own.
+
+    ``teacher`` and ``against`` are names of rows; ``against`` is empty in the first row of a table.
+    """
+
+    table: str
+    name: str
+    label: str
+    phases: tuple[Phase, ...]
+    teacher: str = ""
+    against: str = ""
+    estimated: bool = False
+    seed: int | None = None
+
+    @property
+    def steps(self) -> int:
+        return sum(phase.steps for phase in self.phases)
+
+    @property
+    def results(self) -> Path:
+        return RESULTS / f"{self.name}.json"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One system's rows."""
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+
+
+def read_tables(path: Path = ROWS) -> tuple[Table, ...]:
+    """The tables of a file. ValueError if a row names one that does not exist, or has a key nobody reads."""
+    with path.open("rb") as file:
+        parsed = tomllib.load(file)
+    tables = []
+    for entry in parsed["table"]:
+        rows: list[Row] = []
+        for fields in entry["row"]:
+            rows.append(
+                _row(entry["name"], dict(fields), int(parsed["steps"]), rows[-1].name if rows else "")
+            )
+        tables.append(Table(entry["name"], entry["title"], tuple(rows)))
+    known = {row.name for table in tables for row in table.rows}
+    for row in (row for table in tables for row in table.rows):
+        for name in (row.against, row.teacher):
+            if name and name not in known:
+                raise ValueError(f"{path}: row {row.name} names {name}, which is no row")
+    return tuple(tables)
+
+
+def _row(table: str, fields: dict[str, Any], steps: int, above: str) -> Row:
+    steps = int(fields.pop("steps", steps))
+    if "phases" in fields:
+        phases = tuple(Phase(str(p["recipe"]), int(p["steps"])) for p in fields.pop("phases"))
+    else:
+        phases = (Phase(str(fields.pop("recipe")), steps),)
+    row = Row(
+        table,
+        phases[-1].recipe,
+        str(fields.pop("label")),
+        phases,
+        teacher=str(fields.pop("distil", "")),
+        against=str(fields.pop("against", above)),
+        estimated=bool(fields.pop("estimated", False)),
+    )
+    if fields:
+        raise ValueError(f"row {row.name} has keys that nobody reads: {', '.join(fields)}")
+    return row
+
+
+def seeded(row: Row, seed: int) -> Row:
+    """The same row trained from another seed; rows that it depends on keep theirs."""
+    return Row(
+        row.table,
+        f"{row.name}.seed{seed}",
+        row.label,
+        row.phases,
+        row.teacher,
+        row.against and f"{row.against}.seed{seed}",
+        row.estimated,
+        seed,
+    )
