@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from bifocal.cli.launch import launch, new_app
+from bifocal.cli.train_head import head
 
 app = new_app("Train and pack Bifocal's models.")
+app.command()(head)
 
 
 @app.command("run")

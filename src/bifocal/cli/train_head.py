@@ -1,0 +1,74 @@
+"""``bifocal-train head``: teach a head your classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def head(
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with one subfolder of pictures, or of .bfc files, for each class.",
+            show_default=False,
+        ),
+    ],
+    minutes: Annotated[
+        float,
+        typer.Option(
+            help="Train for so long; reading the pictures before is not counted.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The head, for `bifocal classify --head`.")] = Path("mine.bfh"),
+    task: Annotated[str, typer.Option(help="What the head tells: classify is all there is.")] = "classify",
+    base: Annotated[
+        str, typer.Option(help="The codec whose streams it reads: a model's name or folder.")
+    ] = "lowfirst",
+    names: Annotated[
+        Path | None, typer.Option(help="File of lines FOLDER<TAB>NAME, for better names of classes.")
+    ] = None,
+    side: Annotated[int, typer.Option(help="Side in pixels of what the head sees at once.")] = 128,
+    views: Annotated[int, typer.Option(help="Random views that are made of each picture.")] = 8,
+    held: Annotated[float, typer.Option(help="Share of the pictures that the head is judged on.")] = 0.1,
+    channels: Annotated[
+        int, typer.Option(help="Channels of the latents that it reads; 0: the first band, the cheapest.")
+    ] = 0,
+    steps: Annotated[int, typer.Option(help="Stop after so many steps, if minutes are not over first.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of views, split and batches.")] = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for the curve and the confusion matrix; beside the head.")
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder for temporary files.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
+) -> None:
+    """Train a head on your own labelled pictures, the codec frozen, and judge it on real streams.
+
+    Everything is checked before the first step. Ctrl-C ends the training early and packs what there is.
+    """
+    import torch
+
+    from bifocal.errors import OptionError
+    from bifocal.training.head import train_head
+    from bifocal.training.head_loop import HeadRecipe
+
+    if task != "classify":
+        raise OptionError(f"there is no task {task!r}: heads classify. Leave --task out.")
+    if threads:
+        torch.set_num_threads(threads)
+    recipe = HeadRecipe(side=side, views=views, held=held, channels=channels, seed=seed)
+    made = train_head(
+        data,
+        out,
+        minutes=minutes,
+        steps=steps,
+        recipe=recipe,
+        base=base,
+        names=names,
+        report=report,
+        work=work,
+    )
+    print(f"wrote {made.path}; curve and confusion matrix are in {made.report}")
+    print(f"try it: bifocal classify FILE.bfc --head {made.path}")

@@ -1,0 +1,229 @@
+"""The steps of training a head on cached latents: a quality for each picture, and a moving average.
+
+The recipe (mixup, CutMix, label smoothing, Muon for matrices, a cosine) is standard; that quantisation is
+done to latents which were analysed once, so that a step costs the head alone, is ours.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bifocal.nets.latent_stem import LatentClassifierConfig, latent_classifier
+from bifocal.runtime.model import Model
+from bifocal.runtime.reading import read_latents
+from bifocal.training.head_data import GIVEN, Streams, Views, coded
+from bifocal.training.optimiser import Muon
+
+#: The streams that the curve is drawn from while training, and how often they are looked at.
+WATCHED, WATCHES = "q60", 12
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """Every number of a run. ``channels`` 0 reads the first group of the codec's channels: the cheapest.
+
+    ``views`` of ``side`` pixels are made of each picture; ``held`` is the share that is judged on; ``mixed``
+    and ``cut`` are shares of the batches that mixup or CutMix, or a crop of the latents, is done to.
+    """
+
+    classifier: LatentClassifierConfig = LatentClassifierConfig()
+    channels: int = 0
+    window: int = 0  # places of y a side that the head sees at once; 0: as many as a view has
+    side: int = 128
+    views: int = 8
+    held: float = 0.1
+    batch: int = 128
+    lr: float = 2e-3  # AdamW: norms, biases, positions, the last layer
+    matrix_lr: float = 1e-2  # Muon: kernels and matrices
+    decay: float = 0.05
+    smoothing: float = 0.1
+    mixed: float = 0.5
+    cut: float = 0.3
+    warmup: int = 60
+    ema: float = 0.998
+    seed: int = 0
+
+
+@dataclass
+class HeadRun:
+    """One run's network, judges and clock."""
+
+    recipe: HeadRecipe
+    model: nn.Module
+    average: nn.Module
+    optimisers: list[torch.optim.Optimizer]
+    judged: list[tuple[Tensor, int]]
+    say: Callable[[str], None]
+    curve: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+
+
+def start_run(
+    recipe: HeadRecipe,
+    classes: int,
+    views: Views,
+    rows: NDArray[np.int64],
+    streams: Streams,
+    model: Model,
+    say: Callable[[str], None],
+) -> HeadRun:
+    """A fresh network for ``views`` of ``classes`` classes, of which ``rows`` are trained on."""
+    sample = views.y[rows[:: max(1, len(rows) // 500)], 0].astype(np.float32)
+    spread = (torch.from_numpy(f(sample, axis=(0, 2, 3))) for f in (np.mean, np.std))
+    grid = recipe.side // model.entropy.plan.y_stride
+    config = dataclasses.replace(recipe.classifier, channels=recipe.channels, grid=grid, classes=classes)
+    network: nn.Module = latent_classifier(config, *spread)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).requires_grad_(False).eval()
+    matrices = [
+        p for name, p in network.named_parameters() if p.ndim in (2, 4) and not name.startswith("head.")
+    ]
+    taken = {id(p) for p in matrices}
+    rest = [p for p in network.parameters() if id(p) not in taken]
+    optimisers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, recipe.lr, betas=(0.9, 0.99), weight_decay=0.0),
+        Muon(matrices, recipe.matrix_lr, weight_decay=recipe.decay),
+    ]
+    watched = streams.get(WATCHED) or streams[GIVEN]
+    judged = []
+    for data, label in watched:
+        y = read_latents(data, model, recipe.channels).y
+        top, left = (max(0, side - recipe.window) // 2 for side in y.shape[1:])
+        middle = y[:, top : top + recipe.window, left : left + recipe.window]
+        judged.append((torch.from_numpy(np.ascontiguousarray(middle)), label))
+    return HeadRun(recipe, network, average, optimisers, judged, say)
+
+
+def train_steps(
+    run: HeadRun, views: Views, rows: NDArray[np.int64], model: Model, budget: float, steps: int
+) -> None:
+    """Steps until the time or their number is over; Ctrl-C ends the training, not the run."""
+    recipe, rng = run.recipe, np.random.default_rng(run.recipe.seed)
+    tables = torch.from_numpy(model.gains["gain"]), torch.from_numpy(model.gains["inverse_gain"])
+    base = [[group["lr"] for group in o.param_groups] for o in run.optimisers]
+    batch = min(recipe.batch, max(2, len(rows) * views.y.shape[1]))
+    order = np.empty(0, np.int64)
+    losses: list[float] = []
+    begin, watched = time.monotonic(), 0.0
+    try:
+        while True:
+            elapsed = time.monotonic() - begin
+            done = max(elapsed / budget, run.step / steps if steps else 0.0)
+            if done >= 1:
+                break
+            while len(order) < batch:
+                order = np.concatenate([order, rng.permutation(rows)])
+            taken, order = order[:batch], order[batch:]
+            rate = min(1.0, (run.step + 1) / recipe.warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
+            for o, rates in zip(run.optimisers, base, strict=True):
+                for group, lr in zip(o.param_groups, rates, strict=True):
+                    group["lr"] = lr * rate
+            losses.append(_step(run, views, taken, tables, rng))
+            if done - watched > 1 / WATCHES:
+                watched = done
+                start = time.monotonic()
+                _watch(run, elapsed, losses)
+                losses, begin = [], begin + time.monotonic() - start  # judging does not count
+    except KeyboardInterrupt:
+        run.say("stopped early; packing what there is")
+    _watch(run, time.monotonic() - begin, losses)
+
+
+def _step(
+    run: HeadRun,
+    views: Views,
+    rows: NDArray[np.int64],
+    tables: tuple[Tensor, Tensor],
+    rng: np.random.Generator,
+) -> float:
+    recipe = run.recipe
+    y = views.take(rows, rng)
+    classes = int(run.model.head.out_features)  # type: ignore[union-attr, arg-type]
+    target = F.one_hot(torch.from_numpy(views.labels[rows]), classes).float()
+    if rng.random() < recipe.mixed:
+        y, target = _mixed(y, target, rng)
+    target = target * (1 - recipe.smoothing) + recipe.smoothing / classes
+    if rng.random() < recipe.cut:
+        y = _cut(y, rng)
+    quality = torch.from_numpy(rng.integers(0, 100, len(rows)))
+    y = coded(y, quality, tables, int(rng.integers(3))).contiguous(memory_format=torch.channels_last)
+    for o in run.optimisers:
+        o.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = run.model(y)
+    loss = -(target * F.log_softmax(logits.float(), 1)).sum(1).mean()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 5.0)
+    if bool(norm.isfinite()):  # a batch that overflows is skipped, not learned
+        for o in run.optimisers:
+            o.step()
+    run.step += 1
+    decay = min(recipe.ema, (1 + run.step) / (10 + run.step))
+    with torch.no_grad():
+        mean: list[Tensor] = list(run.average.parameters())
+        torch._foreach_lerp_(mean, list[Tensor](run.model.parameters()), 1 - decay)
+        for kept, new in zip(run.average.buffers(), run.model.buffers(), strict=True):
+            kept.copy_(new)
+    return float(loss.detach())
+
+
+def _mixed(y: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899) with the same batch in another order."""
+    other = torch.from_numpy(rng.permutation(len(y)))
+    side = y.shape[2]
+    if rng.random() < 0.5:
+        share = float(rng.beta(0.4, 0.4))
+        y = share * y + (1 - share) * y[other]
+    else:
+        edge = round(side * math.sqrt(1 - rng.uniform()))
+        top, left = (int(place) for place in rng.integers(0, side - edge + 1, 2))
+        part = slice(top, top + edge), slice(left, left + edge)
+        y = y.clone()
+        y[:, :, *part] = y[other][:, :, *part]
+        share = 1 - edge**2 / side**2
+    return y, share * target + (1 - share) * target[other]
+
+
+def _cut(y: Tensor, rng: np.random.Generator) -> Tensor:
+    """A window of the latents of five eighths of a side at least: pictures have all shapes."""
+    side = y.shape[2]
+    h, w = (int(n) for n in rng.integers(-(-5 * side // 8), side + 1, 2))
+    top, left = int(rng.integers(0, side - h + 1)), int(rng.integers(0, side - w + 1))
+    return y[:, :, top : top + h, left : left + w]
+
+
+@torch.no_grad()
+def _watch(run: HeadRun, elapsed: float, losses: list[float]) -> None:
+    """Accuracy of the average on the latents of real streams; batches of equal shapes."""
+    groups: dict[torch.Size, list[tuple[Tensor, int]]] = {}
+    for y, label in run.judged:
+        groups.setdefault(y.shape, []).append((y, label))
+    right = 0
+    for pairs in groups.values():
+        for start in range(0, len(pairs), 128):
+            part = pairs[start : start + 128]
+            y = torch.stack([y for y, _ in part]).contiguous(memory_format=torch.channels_last)
+            labels = torch.tensor([label for _, label in part])
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                right += int((run.average(y).argmax(1) == labels).sum())
+    row = {
+        "minutes": elapsed / 60,
+        "step": run.step,
+        "loss": float(np.mean(losses)) if losses else float("nan"),
+        "accuracy": right / len(run.judged),
+    }
+    run.curve.append(row)
+    run.say(
+        f"{row['minutes']:.1f} minutes, step {run.step}: loss {row['loss']:.3f}, {row['accuracy']:.1%} right"
+    )
