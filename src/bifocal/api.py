@@ -189,9 +189,9 @@ def analyse(
     :raises ModelMissing: if its model is not installed; the message says which release has it.
     """
     if isinstance(data, Latents):
-        return label_latents(data, _load(data.model if model is None else model), _load_head(head))
+        return label_latents(data, _load(data.model if model is None else model), load_head(head))
     parsed = container.read(_source(data), limits)
-    return read_labels(parsed, _model_of(parsed.header, model), _load_head(head))
+    return read_labels(parsed, _model_of(parsed.header, model), load_head(head))
 
 
 def decode_and_analyse(
@@ -207,7 +207,7 @@ def decode_and_analyse(
     Arguments and errors are theirs.
     """
     parsed = container.read(_source(data), limits)
-    header, reader = parsed.header, _load_head(head)
+    header, reader = parsed.header, load_head(head)
     loaded = _model_of(header, model)
     loaded = loaded if backend is None else loaded.on(backend)
     labels = LabelReader(
@@ -357,7 +357,11 @@ def _model_of(header: container.Header, model: ModelLike | None) -> Model:
     )
 
 
-def _load_head(head: HeadLike) -> Head:
+def load_head(head: HeadLike) -> Head:
+    """A head by its name, its file or itself; the last few are kept.
+
+    :raises HeadError: if there is no such head, or it is damaged.
+    """
     if isinstance(head, Head):
         return head
     path = head_path(head).resolve()

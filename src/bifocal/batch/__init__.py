@@ -6,7 +6,9 @@
 Report(done=200, kept=0, failed=(), seconds=41.3, bytes_in=97216012, bytes_out=5120313)
 """
 
-from bifocal.batch.runs import Report, run
+from bifocal.batch.labels import labels_json
+from bifocal.batch.runs import Report, label, run
 from bifocal.batch.worker import Outcome, Task, Worker
+from bifocal.pictures.paths import Pair
 
-__all__ = ["Outcome", "Report", "Task", "Worker", "run"]
+__all__ = ["Outcome", "Pair", "Report", "Task", "Worker", "label", "labels_json", "run"]

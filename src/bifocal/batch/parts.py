@@ -14,7 +14,7 @@ _PART = re.compile(r"(\..{0,40}\.[0-9a-f]{8}\.)[^.]*\.part", re.DOTALL)
 
 def remove_parts(target: str) -> None:
     """Remove what was to become ``target``; nobody may be writing it now."""
-    if not remote.is_url(target):
+    if target and not remote.is_url(target):
         folder, name = os.path.split(target)
         _remove(folder or ".", {part_prefix(name)})
 

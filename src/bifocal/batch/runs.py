@@ -15,7 +15,7 @@ from bifocal.batch.worker import Outcome, Task, Worker
 from bifocal.errors import OptionError
 from bifocal.pictures import remote
 from bifocal.pictures.files import is_picture_name
-from bifocal.pictures.paths import Pairs, is_stream_name, pair_paths
+from bifocal.pictures.paths import Pair, Pairs, find_files, is_stream_name, pair_paths
 from bifocal.runtime.session import available_threads
 
 
@@ -61,18 +61,10 @@ def run(
     :raises BatchError: if another run works in that folder, or processes cannot start.
     """
     begun = time.perf_counter()
-    if jobs < 1:
-        raise OptionError(
-            f"{jobs} jobs do nothing. Choose 1 or more; as many as processors is a good choice."
-        )
+    worker = _ready(worker, jobs)
     if not 1 <= shard[0] <= shard[1]:
         raise OptionError(f"there is no shard {shard[0]}/{shard[1]}. The first of four is 1/4, the last 4/4.")
-    if worker.threads is None:
-        worker = with_changes(worker, threads=max(1, available_threads() // jobs))
-    folders = worker.model_folders()  # a missing model is found before any work begins
     encoding = worker.verb == "encode"
-    if worker.model is not None or encoding:
-        worker = with_changes(worker, model=os.fspath(folders[0].resolve()))  # the same in every process
     pairs = pair_paths(
         inputs,
         output,
@@ -95,6 +87,51 @@ def run(
             _work(worker, _tasks(pairs, manifest, about["key"], resume, replace), jobs, tally, manifest)
     seconds = time.perf_counter() - begun
     return Report(tally.done, tally.kept, tuple(tally.failed), seconds, tally.bytes_in, tally.bytes_out)
+
+
+def label(
+    worker: Worker,
+    inputs: Sequence[str | os.PathLike[str]],
+    *,
+    jobs: int = 1,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Have a worker that analyses read every stream of ``inputs``, folders searched to the bottom.
+
+    ``jobs``, ``on_start`` and ``on_outcome`` as in :func:`run`. Returns an outcome for each file, in the
+    order of the inputs; a file that fails stops no other.
+
+    :raises OptionError: if there are no streams; nothing was tried then.
+    :raises ModelError: if there is no such model or head, or the head is damaged.
+    :raises BatchError: if processes cannot start.
+    """
+    worker = _ready(worker, jobs)
+    worker.head()  # a missing or damaged head is found before any work begins
+    sources = find_files(inputs, is_stream_name)
+    on_start(len(sources))
+    done: dict[str, Outcome] = {}
+
+    def take(outcome: Outcome) -> None:
+        done[outcome.pair.source] = outcome
+        on_outcome(outcome)
+
+    _work(worker, (Task(Pair(source, source, "")) for source in sources), jobs, _Tally(take))
+    return [done[source] for source in sources]
+
+
+def _ready(worker: Worker, jobs: int) -> Worker:
+    """The worker with its share of the processors; a missing model is found here, before any work begins."""
+    if jobs < 1:
+        raise OptionError(
+            f"{jobs} jobs do nothing. Choose 1 or more; as many as processors is a good choice."
+        )
+    if worker.threads is None:
+        worker = with_changes(worker, threads=max(1, available_threads() // jobs))
+    folders = worker.model_folders()
+    if worker.model is not None or worker.verb == "encode":
+        worker = with_changes(worker, model=os.fspath(folders[0].resolve()))  # the same in every process
+    return worker
 
 
 def _refuse_contradictions(pairs: Pairs, jobs: int, resume: bool) -> None:

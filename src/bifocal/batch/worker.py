@@ -22,8 +22,10 @@ from bifocal.batch.manifest import Record, stamp
 from bifocal.errors import BifocalError, OptionError, PictureWarning
 from bifocal.pictures import remote
 from bifocal.pictures.paths import Pair
+from bifocal.types import Labels
 
 if TYPE_CHECKING:
+    from bifocal.runtime.head import Head
     from bifocal.runtime.model import Model
 
 
@@ -45,8 +47,9 @@ class Task:
 class Outcome:
     """What became of a file: ``state`` is done, kept (it was finished already) or failed.
 
-    ``width`` and ``height`` in pixels and ``gray`` are those of the result; ``notes`` are words to the user
-    that are no errors; ``error`` says what happened, why, and what to do next.
+    ``width`` and ``height`` in pixels and ``gray`` are those of the result; ``labels`` what analysis says;
+    ``notes`` are words to the user that are no errors; ``error`` says what happened, why, and what to do
+    next.
     """
 
     pair: Pair
@@ -60,29 +63,30 @@ class Outcome:
     notes: tuple[str, ...] = ()
     error: str = ""
     record: Record | None = None
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Encodes or decodes files, one at a time.
+    """Encodes, decodes or analyses files, one at a time.
 
-    ``options`` are keyword arguments of :func:`bifocal.encode_file` or :func:`bifocal.decode_file`, plain
-    values all; a ``Path`` among them is a file that is read. ``model`` is an installed name or a folder, by
-    default the one that is shipped or that a stream names. ``threads`` is how many processors one network
-    may use.
+    ``options`` are keyword arguments of :func:`bifocal.encode_file`, :func:`bifocal.decode_file` or
+    :func:`bifocal.analyse`, plain values all; a ``Path`` among them is a file that is read. ``model`` is an
+    installed name or a folder, by default the one that is shipped or that a stream names. ``threads`` is how
+    many processors one network may use.
 
     >>> Worker("encode", {"quality": 40}).verb
     'encode'
     """
 
-    verb: Literal["encode", "decode"]
+    verb: Literal["encode", "decode", "analyse"]
     options: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.verb not in ("encode", "decode"):
-            raise OptionError(f"a worker cannot '{self.verb}'. Choose encode or decode.")
+        if self.verb not in ("encode", "decode", "analyse"):
+            raise OptionError(f"a worker cannot '{self.verb}'. Choose encode, decode or analyse.")
 
     def do(self, task: Task) -> Outcome:
         """Work on one file. Whatever is wrong with it becomes its outcome, never an exception."""
@@ -103,7 +107,7 @@ class Worker:
         """
         from bifocal.runtime.registry import DEFAULT_MODEL, installed, model_folder
 
-        if self.model is None and self.verb == "decode":  # whichever a stream names
+        if self.model is None and self.verb != "encode":  # whichever a stream names
             return [card.folder for card in installed()]
         return [model_folder(self.model or DEFAULT_MODEL)]
 
@@ -128,8 +132,12 @@ class Worker:
         """Columns in, columns out: what ``map_batches`` of Ray and its like call.
 
         ``batch`` holds columns ``source`` and ``target``; the answer has ``source``, ``target``, ``state``,
-        ``bytes_in``, ``bytes_out`` and ``error``.
+        ``bytes_in``, ``bytes_out`` and ``error``. Analysis needs no target; its answer has ``label`` and
+        ``probability``, the most likely class, empty and 0 where a file failed, in place of target and
+        bytes_out.
         """
+        if self.verb == "analyse":
+            return self._label([str(source) for source in batch["source"]])
         rows = zip(batch["source"], batch["target"], strict=True)
         outcomes = [self.do(Task(Pair(str(s), str(s), str(t)))) for s, t in rows]
         columns = ("state", "bytes_in", "bytes_out", "error")
@@ -139,8 +147,20 @@ class Worker:
             **{name: [getattr(outcome, name) for outcome in outcomes] for name in columns},
         }
 
+    def _label(self, sources: list[str]) -> dict[str, list[Any]]:
+        outcomes = [self.do(Task(Pair(source, source, ""))) for source in sources]
+        best = [outcome.labels.top(1)[0] if outcome.labels else ("", 0.0) for outcome in outcomes]
+        return {
+            "source": sources,
+            "label": [name for name, _ in best],
+            "probability": [probability for _, probability in best],
+            **{name: [getattr(o, name) for o in outcomes] for name in ("state", "bytes_in", "error")},
+        }
+
     def _result(self, task: Task) -> Outcome:
         pair = task.pair
+        if self.verb == "analyse":
+            return Outcome(pair, "done", bytes_in=remote.size(pair.source), labels=self._analyse(pair.source))
         before = (
             stamp(pair.source) if task.key else ""
         )  # ahead of reading: a change meanwhile shows next time
@@ -175,13 +195,29 @@ class Worker:
         act: Callable[..., Any] = api.encode_file if self.verb == "encode" else api.decode_file
         return act(source, target, model=self._model(source), **self.options)
 
+    def head(self) -> Head:
+        """What analysis reads with, with our number of threads; the same object for every file.
+
+        :raises HeadError: if there is no such head, or it is damaged.
+        """
+        from bifocal.runtime.head_file import DEFAULT_HEAD, head_path
+
+        return _loaded_head(head_path(self.options.get("head", DEFAULT_HEAD)).resolve(), self.threads)
+
+    def _analyse(self, source: str) -> Labels:
+        from bifocal import api
+
+        options = {**self.options, "head": self.head()}
+        with remote.opened(source) as file:
+            return api.analyse(file, model=self._model(source), **options)
+
     def _model(self, source: str) -> Model:
         """The model for a file, with our number of threads; the same object for the next file."""
         from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
         from bifocal.stream import container
         from bifocal.stream.source import FileBytes
 
-        if self.model is None and self.verb == "decode":
+        if self.model is None and self.verb != "encode":
             with remote.opened(source) as file:
                 header = container.read(FileBytes(file)).header
             folder = find_card(header.wire_id, header.fingerprint, header.release).folder
@@ -195,6 +231,13 @@ def _loaded(folder: Path, threads: int | None) -> Model:
     from bifocal.runtime.model import Model
 
     return Model.load(folder, threads=threads)
+
+
+@lru_cache(maxsize=4)
+def _loaded_head(path: Path, threads: int | None) -> Head:
+    from bifocal.runtime.head import Head
+
+    return Head.load(path, threads=threads)
 
 
 def _plain(value: Any) -> Any:

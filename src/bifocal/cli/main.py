@@ -8,6 +8,7 @@ import typer
 
 from bifocal import __version__
 from bifocal.cli.bench import bench
+from bifocal.cli.classify import classify
 from bifocal.cli.decode import decode
 from bifocal.cli.doctor import doctor
 from bifocal.cli.encode import encode
@@ -17,7 +18,7 @@ from bifocal.cli.launch import launch, new_app
 from bifocal.cli.models import models
 
 app = new_app("A learned image codec whose streams decode bit-exactly on every machine.")
-for command in (encode, decode, info, bench, models, doctor):
+for command in (encode, decode, classify, info, bench, models, doctor):
     app.command()(command)
 app.add_typer(faults, name="faults")
 

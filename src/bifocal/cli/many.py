@@ -1,4 +1,5 @@
-"""What ``encode`` and ``decode`` share: a progress bar, a line for a result, and an exit status that tells.
+"""What ``encode``, ``decode`` and ``classify`` share: a progress bar, a line for a result, and an exit status
+that tells.
 
 0: all is well. 1: files failed. 2: nothing was tried, since the command line or its files contradict each
 other. 130: stopped by Ctrl-C or SIGTERM.
@@ -10,10 +11,10 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,10 +42,13 @@ Errors = Annotated[
 
 
 @dataclass
-class _Display:
-    """What the user sees of a run while it goes."""
+class Display:
+    """What the user sees of a run while it goes. ``doing`` and ``past`` are forms of its verb; ``line`` tells
+    what became of a file."""
 
-    verb: str
+    doing: str
+    past: str
+    line: Callable[[Outcome], str]
     total: int = 0
     begun: float = 0.0
     counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "kept": 0, "failed": 0})
@@ -66,7 +70,7 @@ class _Display:
                 console=Console(stderr=True),
                 redirect_stdout=sys.stdout.isatty(),  # piped lines stay in the pipe
             )
-            self.bar.add_task(self.verb.removesuffix("e") + "ing", total=total, rate="")
+            self.bar.add_task(self.doing, total=total, rate="")
             self.bar.start()
 
     def show(self, outcome: Outcome) -> None:
@@ -76,7 +80,7 @@ class _Display:
         if outcome.state == "failed":
             self.failed.append(outcome)
         elif outcome.state == "done":
-            print(_line(outcome, self.verb), flush=True)
+            print(self.line(outcome), flush=True)
         if self.bar:
             rate = sum(self.counts.values()) / max(time.monotonic() - self.begun, 1e-9)
             self.bar.update(self.bar.task_ids[0], advance=1, rate=f"{rate:.1f} files/s")
@@ -102,7 +106,7 @@ class _Display:
 
     def _summary(self) -> str:
         seconds = time.monotonic() - self.begun
-        told = [f"{self.counts['done']} of {self.total} files {self.verb}d in {seconds:.1f} s"]
+        told = [f"{self.counts['done']} of {self.total} files {self.past} in {seconds:.1f} s"]
         if self.counts["done"]:
             told[0] += f" ({self.counts['done'] / max(seconds, 1e-9):.1f} a second)"
         if self.counts["kept"]:
@@ -128,12 +132,10 @@ def run_many(
     """Run a worker over files, print what became of them, and leave with a status that tells."""
     from bifocal import batch
 
-    display = _Display(worker.verb)
-    # SIGTERM is what stops jobs on clusters: as clean as Ctrl-C
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    settings: dict[str, Any] = {"suffix": suffix, "keep_suffix": keep_suffix, "replace": replace}
-    status = 0
-    try:
+    verb = worker.verb
+    display = Display(f"{verb.removesuffix('e')}ing", f"{verb}d", lambda outcome: _line(outcome, verb))
+
+    def work() -> None:
         batch.run(
             worker,
             inputs,
@@ -141,10 +143,27 @@ def run_many(
             jobs=jobs,
             shard=_shard(shard),
             resume=resume,
-            **settings,
+            suffix=suffix,
+            keep_suffix=keep_suffix,
+            replace=replace,
             on_start=display.start,
             on_outcome=display.show,
         )
+
+    status = watch(display, work, resumable=output is not None)
+    if errors is not None and status != 2:
+        _write_errors(errors, display.failed)
+    if status:
+        raise typer.Exit(status)
+
+
+def watch(display: Display, work: Callable[[], None], *, resumable: bool = False) -> int:
+    """Do ``work`` while the user looks on; returns the exit status. It may be stopped, cleanly."""
+    # SIGTERM is what stops jobs on clusters: as clean as Ctrl-C
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = 0
+    try:
+        work()
         status = 1 if display.failed else 0
     except (BifocalError, OSError) as error:
         status = 1 if display.total else 2
@@ -155,12 +174,9 @@ def run_many(
         signal.signal(signal.SIGTERM, before)
         display.stop()
     if status == 130:
-        more = " The same command with --resume goes on." if display.total > 1 and output else ""
+        more = " The same command with --resume goes on." if display.total > 1 and resumable else ""
         print(f"bifocal: stopped.{more}", file=sys.stderr)
-    if errors is not None and status != 2:
-        _write_errors(errors, display.failed)
-    if status:
-        raise typer.Exit(status)
+    return status
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -1,10 +1,11 @@
-"""``bifocal models``: which models are installed."""
+"""``bifocal models``: which models and heads are installed."""
 
 from __future__ import annotations
 
 
 def models() -> None:
-    """List the installed models."""
+    """List the installed models, and the heads that read their streams."""
+    from bifocal.runtime.head_file import read_card, shipped_heads
     from bifocal.runtime.registry import installed
 
     print(f"{'name':<12} {'wire id':>7} {'fingerprint':<16} {'parameters':>10} {'size':>9}  licence")
@@ -14,3 +15,10 @@ def models() -> None:
             f"{card.name:<12} {card.wire_id:>7} {card.fingerprint:<16} {card.parameters:>10,} {size:>9}  "
             f"{card.licence}"
         )
+    for number, path in enumerate(shipped_heads()):
+        if not number:
+            print(f"\n{'head':<12} {'classes':>7} {'reads':<16} {'size':>20}  licence")
+        head = read_card(path)
+        size = f"{path.stat().st_size / 2**20:.1f} MiB"
+        licence = head.card.get("licence", "")
+        print(f"{path.stem:<12} {len(head.classes):>7} {head.codec:<16} {size:>20}  {licence}")

@@ -131,11 +131,8 @@ def pair_paths(
 
     :raises OptionError: if an input does not exist, nothing is found, or two results would share a name.
     """
-    sources = [remote.plain(path) for path in inputs]
+    sources = _existing(inputs)
     place = None if output is None else remote.plain(output)
-    for path in sources:
-        if not remote.exists(path):
-            raise OptionError(f"{path} does not exist. Check the spelling.")
     folders = [remote.is_folder(path) for path in sources]
     if folders == [False] and place is not None and not remote.is_folder(place):
         found = _found(sources[0], False, None, wanted)
@@ -151,6 +148,29 @@ def pair_paths(
         raise OptionError(f"no files to work on under {', '.join(sources)}.")
     _refuse_collisions(pairs, replace)
     return replace_fields(pairs, shard=shard)
+
+
+def find_files(inputs: Sequence[str | os.PathLike[str]], wanted: Callable[[PurePath], bool]) -> list[str]:
+    """The files among ``inputs``, each once, and those under folders for which ``wanted`` says yes.
+
+    :raises OptionError: if an input does not exist, or nothing is found.
+    """
+    sources = _existing(inputs)
+    found: list[str] = []
+    for path in sources:
+        one = _found(path, remote.is_folder(path), None, wanted)
+        found += [remote.join(one.root, name) for name in one.names]
+    if not found:
+        raise OptionError(f"no files to work on under {', '.join(sources)}.")
+    return list(dict.fromkeys(found))
+
+
+def _existing(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
+    sources = [remote.plain(path) for path in inputs]
+    for path in sources:
+        if not remote.exists(path):
+            raise OptionError(f"{path} does not exist. Check the spelling.")
+    return sources
 
 
 def _found(path: str, is_folder: bool, place: str | None, wanted: Callable[[PurePath], bool]) -> Found:

@@ -65,7 +65,7 @@ def open_capped(
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 4  # what is wrong comes as an exception, too
     try:
-        return _session(graph, options, disabled_optimizers=["ConstantFolding"])
+        return _session(graph, options, disabled_optimizers=["ConstantFolding"], enable_fallback=0)
     except Exception as error:  # ONNX Runtime raises its own kinds, none of which it exports as a tree
         raise ModelError(f"ONNX Runtime refuses a graph: {error}") from error
 
