@@ -57,7 +57,8 @@ def rate_distortion(
     model: Codec, pixels: Tensor, quality: Tensor, recipe: Recipe, done: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, see :class:`Objective`."""
-    return weighed(model(pixels, quality, exact=recipe.exact, noise=True), pixels, quality, recipe)
+    exact = recipe.exact and done >= recipe.exact_from
+    return weighed(model(pixels, quality, exact=exact, noise=True), pixels, quality, recipe)
 
 
 def weighed(coded: Coded, pixels: Tensor, quality: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:

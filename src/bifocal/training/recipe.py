@@ -40,6 +40,7 @@ class Recipe:
     name: str
     system: CodecConfig = LowFirstConfig()
     exact: bool = False  # train the entropy networks on their integers
+    exact_from: float = 0.0  # from this share of the run on; floats are quicker until then
     crop: int = 128
     batch: int = 16
     exclude: tuple[str, ...] = ()
