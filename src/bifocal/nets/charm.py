@@ -73,16 +73,20 @@ def _head(inputs: int, hidden: tuple[int, int], outputs: int) -> nn.Sequential:
 class Slice(nn.Module):
     """Mean and deviation of one slice of ``width`` channels.
 
-    ``given`` channels of another band and ``previous`` of its own are decoded before it.
+    ``given`` channels of another band and ``previous`` of its own are decoded before it. With ``inner`` 0
+    there is no mapping: the heads see the whole support.
     """
 
     def __init__(
         self, features: int, given: int, previous: int, width: int, *, inner: int, hidden: tuple[int, int]
     ) -> None:
         super().__init__()
-        support, mapped = features + given + previous, features + previous
-        self.given = given
-        self.mean_gate, self.scale_gate = Gate(support, mapped, inner), Gate(support, mapped, inner)
+        support = features + given + previous
+        mapped = features + previous if inner else support
+        self.given = given if inner else 0
+        self.mean_gate, self.scale_gate = (
+            Gate(support, mapped, inner) if inner else nn.Identity() for _ in range(2)
+        )
         self.mean, self.scale = _head(mapped, hidden, width), _head(mapped, hidden, width)
 
     def forward(self, mean: Tensor, scale: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:

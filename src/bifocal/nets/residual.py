@@ -65,23 +65,26 @@ class Residual(nn.Module):
 class ResidualDown(nn.Module):
     """``[b, i, h, w]`` to ``[b, o, ceil(h/s), ceil(w/s)]``: strided conv, conv with GDN, strided 1×1 skip.
 
-    With ``bands`` it is WeConvene's "WeConv-down".
+    With ``bands`` it is WeConvene's "WeConv-down". ``square`` lets a skip of stride 2 see all four pixels and
+    not one of them: ours, for a transform that starts as wavelet packets.
 
     >>> ResidualDown(3, 8, bands=Bands())(torch.zeros(1, 3, 8, 12)).shape
     torch.Size([1, 8, 4, 6])
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 2, bands: Bands | None = None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int = 2, bands: Bands | None = None, square: bool = False
+    ) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, outputs, 3, stride, 1)
         self.middle = _middle(outputs, "gdn", bands)
-        self.skip = nn.Conv2d(inputs, outputs, 1)
-        self.stride = stride
+        self.skip = nn.Conv2d(inputs, outputs, 2, 2) if square else nn.Conv2d(inputs, outputs, 1)
+        self.every = 1 if square else stride
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.middle(F.leaky_relu(self.first(x), SLOPE))
-        # not a strided convolution: with few channels, channels last, torch 2.13 corrupts memory on CPU
-        return y + self.skip(x[..., :: self.stride, :: self.stride])
+        # no strided 1×1 convolution: with few channels, channels last, torch 2.13 corrupts memory on CPU
+        return y + self.skip(x[..., :: self.every, :: self.every])
 
 
 class ResidualUp(nn.Module):
@@ -120,29 +123,3 @@ class Subpixel(nn.Module):
         if torch.compiler.is_exporting():
             return shuffled
         return shuffled.contiguous(memory_format=torch.channels_last)  # a shuffle drops that layout
-
-
-def analysis(
-    widths: tuple[int, ...], latent: int, *, blocks: int, first_stride: int, bands: Bands | None
-) -> nn.Sequential:
-    """WeConvene's analysis: pixels ``[b, 3, H, W]`` to ``[b, latent, H/s, W/s]``.
-
-    A first strided block to ``widths[0]`` channels; then for every further width ``blocks`` residual blocks
-    and a halving one; at the end residual blocks and a strided convolution.
-    ``s = first_stride·2^len(widths)``.
-    """
-    stages: list[nn.Module] = [ResidualDown(3, widths[0], stride=first_stride)]
-    for width, following in zip(widths, (*widths[1:], 0), strict=True):
-        stages += [Residual(width) for _ in range(blocks)]
-        down = ResidualDown(width, following, bands=bands) if following else nn.Conv2d(width, latent, 3, 2, 1)
-        stages.append(down)
-    return nn.Sequential(*stages)
-
-
-def synthesis(latent: int, widths: tuple[int, ...], *, blocks: int, bands: Bands | None) -> nn.Sequential:
-    """WeConvene's synthesis: ``[b, latent, h, w]`` to pixels ``[b, 3, s·h, s·w]``, ``s = 2^len(widths)``."""
-    stages: list[nn.Module] = [ResidualUp(latent, widths[0], factor=1)]
-    for width, following in zip(widths, (*widths[1:], 0), strict=True):
-        stages += [Residual(width) for _ in range(blocks)]
-        stages.append(ResidualUp(width, following, bands=bands) if following else Subpixel(width, 3))
-    return nn.Sequential(*stages)

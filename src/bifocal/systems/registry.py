@@ -10,9 +10,11 @@ from typing import Any
 
 from bifocal.errors import TrainingError
 from bifocal.nets.codec import Codec, CodecConfig
+from bifocal.systems.dual import Dual, DualConfig
 from bifocal.systems.joint import Joint, JointConfig
 from bifocal.systems.lowfirst import LowFirst, LowFirstConfig
 from bifocal.systems.weconvene import WeConvene, WeConveneConfig
+from bifocal.systems.weconvene3d import WeConvene3D, WeConvene3DConfig
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,5 @@ def system_of(config: CodecConfig) -> System:
 register("lowfirst", LowFirstConfig, LowFirst)
 register("joint", JointConfig, Joint)
 register("weconvene", WeConveneConfig, WeConvene)
+register("weconvene3d", WeConvene3DConfig, WeConvene3D)
+register("dual", DualConfig, Dual)

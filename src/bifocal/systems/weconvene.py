@@ -24,17 +24,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bifocal.errors import ModelError
-from bifocal.nets.charm import ChannelPrior, estimate_slices
 from bifocal.nets.codec import PIXEL_UNIT, Codec
-from bifocal.nets.exact import ExactConv, round_ste
-from bifocal.nets.hyperprior import hyper_analysis, hyper_synthesis
-from bifocal.nets.lifting import WAVELETS, Pyramid, decompose, recompose, synthesis_gains
-from bifocal.nets.prior import logistic_bits
-from bifocal.nets.residual import Bands, analysis, synthesis
+from bifocal.nets.exact import ExactConv
+from bifocal.nets.hyperprior import REFUSAL, FloatEntropy
+from bifocal.nets.lifting import WAVELETS
+from bifocal.nets.residual import Bands
+from bifocal.nets.stages import analysis, band_gains, from_bands, start_as_packets, synthesis, to_bands
 from bifocal.stream.plan import Group, Plan
 
 
@@ -117,32 +115,26 @@ class WeConvene(Codec):
         c = config
         fine = (c.fine_width, c.width) if c.first_stride == 2 else (c.fine_width, c.width, c.width)
         self.analysis = analysis(fine, c.latent, blocks=c.blocks, first_stride=c.first_stride, bands=c.bands)
-        self.analysis[-1].weight.data *= 8  # so that quarter steps at the lowest quality code something
         self.synthesis = synthesis(c.latent, (c.width, c.width, c.fine_width), blocks=c.blocks, bands=c.bands)
-        if c.slices_of == "wavelet":  # a band whose errors count more is quantised more finely
-            low, high = synthesis_gains(WAVELETS[c.wavelet])
-            gains = torch.tensor([low[0], *high]).log()
-            gains = torch.cat([gains[:1].expand(c.latent), gains[1:].repeat_interleave(c.latent)])
-            self.log_gain.data += self._interleaved(gains[None, :, None, None])[:, :, 0, 0]
-            self.log_inverse_gain.data -= self._interleaved(gains[None, :, None, None])[:, :, 0, 0]
+        if c.first_stride == 2:
+            start_as_packets(self.analysis, self.synthesis)
+        if c.slices_of == "wavelet":
+            gains = band_gains(WAVELETS[c.wavelet], c.latent, c.slices)
+            self.log_gain.data += gains
+            self.log_inverse_gain.data -= gains
         if c.prior == "paper":
-            self._float_prior()
-
-    def _float_prior(self) -> None:
-        """The paper's hyperprior and channel-wise prior, in place of those that every codec here has."""
-        c, p = self.config, self.plan
-        del self.hyper_synthesis, self.predictors
-        width, blocks, bands = c.prior_width, c.blocks, c.bands
-        self.hyper_analysis = hyper_analysis(p.y_channels, width, c.hyper, blocks=blocks, bands=bands)
-        self.hyper_mean = hyper_synthesis(c.hyper, width, c.features, blocks=blocks, bands=bands)
-        self.hyper_scale = hyper_synthesis(c.hyper, width, c.features, blocks=blocks, bands=bands)
-        hidden = (c.prior_hidden_1, c.prior_hidden_2)
-        self.low_prior, self.high_prior = (
-            ChannelPrior(p, *ends, features=c.features, inner=width, hidden=hidden)
-            for ends in ((0, c.latent), (c.latent, p.y_channels))
-        )
-        #: The released models are for one rate each; ours learns an offset of the features a quality.
-        self.feature_offset = nn.Parameter(torch.zeros(c.anchors, 2 * c.features))
+            del self.hyper_analysis, self.hyper_synthesis, self.predictors
+            self.prior = FloatEntropy(
+                self.plan,
+                c.latent,
+                width=c.prior_width,
+                hidden=(c.prior_hidden_1, c.prior_hidden_2),
+                features=c.features,
+                blocks=c.blocks,
+                bands=c.bands,
+                anchors=c.anchors,
+                family=c.family,
+            )
 
     # -- the transforms ------------------------------------------------------------------------------------
 
@@ -151,25 +143,14 @@ class WeConvene(Codec):
         x: Tensor = self.analysis((pixels - 127.5) / PIXEL_UNIT)
         if self.config.slices_of == "channels":
             return x
-        bands = decompose(x.float(), WAVELETS[self.config.wavelet])
-        return self._interleaved(torch.cat([bands.low, *bands.high[0]], 1))
+        return to_bands(x, WAVELETS[self.config.wavelet], self.config.slices)
 
     def synthesise(self, y: Tensor) -> Tensor:
         """The inverse of :meth:`analyse`: y after inverse gains to pixels, unclipped."""
-        c = self.config.latent
         if self.config.slices_of == "wavelet":
-            n = self.config.slices
-            high = y[:, c:].unflatten(1, (n, 3, c // n)).transpose(1, 2).flatten(1, 3)
-            lh, hl, hh = high.chunk(3, 1)
-            y = recompose(Pyramid(y[:, :c], ((lh, hl, hh),)), WAVELETS[self.config.wavelet])
+            y = from_bands(y, WAVELETS[self.config.wavelet], self.config.slices)
         pixels: Tensor = self.synthesis(y)
         return pixels * PIXEL_UNIT + 127.5
-
-    def _interleaved(self, bands: Tensor) -> Tensor:
-        """LL | LH | HL | HH to LL and then slices of LH|HL|HH of the same channels."""
-        c, n = self.config.latent, self.config.slices
-        high = bands[:, c:].unflatten(1, (3, n, c // n)).transpose(1, 2).flatten(1, 3)
-        return torch.cat([bands[:, :c], high], 1)
 
     # -- the float entropy path ----------------------------------------------------------------------------
 
@@ -177,10 +158,7 @@ class WeConvene(Codec):
     def exact_layers(self) -> dict[str, list[ExactConv]]:
         """As every codec's. Raises :class:`ModelError` where the prior is the paper's: it has no integers."""
         if self.config.prior == "paper":
-            raise ModelError(
-                "The paper's prior is a float network: another machine could not open its files, so it is "
-                'trained and measured by its estimate but never packed. Pack one with prior = "exact".'
-            )
+            raise ModelError(REFUSAL)
         return super().exact_layers
 
     def estimate(
@@ -189,14 +167,5 @@ class WeConvene(Codec):
         """See :meth:`Codec.estimate`; the paper's prior has no exact form and ignores ``exact``."""
         if self.config.prior == "exact":
             return super().estimate(y, anchors, exact=exact, noise=noise)
-        z = self.hyper_latent(y).float()
-        z_index = (anchors @ self.z_index)[:, :, None, None].expand_as(z)
-        z_bits = logistic_bits(z + torch.rand_like(z) - 0.5 if noise else round_ste(z), z_index)
-        z_hat = round_ste(z)
-        mean_offset, scale_offset = (anchors @ self.feature_offset)[:, :, None, None].chunk(2, 1)
-        mean, scale = self.hyper_mean(z_hat) + mean_offset, self.hyper_scale(z_hat) + scale_offset
-        priors = (self.low_prior, self.high_prior)
-        decoded, bits = estimate_slices(
-            self.plan, priors, mean, scale, y, noise=noise, family=self.config.family
-        )
-        return decoded, bits.sum((2, 3)), z_bits.sum((1, 2, 3))
+        result: tuple[Tensor, Tensor, Tensor] = self.prior(y, anchors @ self.z_index, anchors, noise)
+        return result
