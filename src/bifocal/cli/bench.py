@@ -22,24 +22,47 @@ def bench(
         str, typer.Option(help="What computes the pixels when Bifocal decodes; see `bifocal doctor`.")
     ] = "onnxruntime",
     csv: Annotated[Path | None, typer.Option(help="Write every row to this file, too.")] = None,
+    analyse: Annotated[
+        bool,
+        typer.Option("--analyse", help="Time instead: picture, labels, both, and decoding to classify."),
+    ] = False,
+    head: Annotated[str, typer.Option(help="With --analyse: a shipped head, or a .bfh file.")] = "imagenette",
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="With --analyse: the .bfh of a classifier that reads pixels.",
+            show_default="our analysis network and the same head",
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="With --analyse: times that each is done.")] = 5,
 ) -> None:
-    """Measure size, PSNR, MS-SSIM and time on pictures."""
+    """Measure size, PSNR, MS-SSIM and time on pictures; or how long answers take from a stream's bytes."""
     import dataclasses
     import sys
 
-    from bifocal.errors import OptionError
     from bifocal.measure.bench import Row, run_bench, summarise, write_csv
     from bifocal.measure.peers import available_peers, bifocal_codec
     from bifocal.measure.report import table
 
+    curve = _qualities(qualities)
+    if analyse:
+        from bifocal.measure.modes import mode_table, time_modes
+
+        timings = time_modes(
+            inputs,
+            head=head,
+            against=against,
+            model=model,
+            backend=backend,
+            qualities=curve or (60,),
+            repeats=repeats,
+        )
+        print(mode_table(timings))
+        if csv is not None:
+            write_csv(csv, timings)
+        return
     ours = bifocal_codec(model, backend)
-    if qualities:
-        try:
-            curve = tuple(int(part) for part in qualities.split(","))
-        except ValueError as error:
-            raise OptionError(
-                f"--qualities is '{qualities}'; give whole numbers such as 10,50,90."
-            ) from error
+    if curve:
         ours = dataclasses.replace(ours, curve=curve)
     others, missing = available_peers([] if peers == "none" else peers.split(","))
     for sentence in missing:
@@ -56,3 +79,12 @@ def bench(
     print(table(summarise(rows)))
     if csv is not None:
         write_csv(csv, rows)
+
+
+def _qualities(text: str) -> tuple[int, ...]:
+    from bifocal.errors import OptionError
+
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise OptionError(f"--qualities is '{text}'; give whole numbers such as 10,50,90.") from error

@@ -227,8 +227,9 @@ def read_json(path: Path) -> list[Row]:
         ) from fault
 
 
-def write_csv(path: Path, rows: Sequence[Row] | Sequence[Mean]) -> None:
-    """Rows or means as CSV with a header; the bits per pixel of a row are its last column."""
+def write_csv(path: Path, rows: Sequence[Any]) -> None:
+    """Rows, means or other dataclasses of one kind as CSV with a header; the bits per pixel of a row are its
+    last column."""
     kind = type(rows[0]) if rows else Row
     names = [f.name for f in dataclasses.fields(kind)]
     if kind is Row:

@@ -47,35 +47,41 @@ class LabelReader:
         cuts = tile_cuts(width, height, tile, model.entropy)
         self._places = [cut[:2] for cut in cuts]
         # the true size, or what the head's blocks make of it, but never beyond the padded picture
-        self._size = tuple(
+        self.size = tuple(
             min(padded_size(-(-side // stride), spec.multiple), padded_size(side, TILE_UNIT) // stride)
             for side in (height, width)
         )
         self._groups = groups_of(model.entropy.plan, spec.channels)
         self._sum = np.zeros(len(spec.classes))
         self._weight = 0
-        tokens = tuple(-(-n * stride // spec.token) for n in self._size)
+        tokens = tuple(-(-n * stride // spec.token) for n in self.size)
         self._kept = tuple(np.zeros(tokens, dtype=bool) for _ in spec.stages)
 
     def add(self, number: int, y: NDArray[np.int32], spent: NDArray[np.int64] | None) -> None:
         """Read tile ``number``: decoded y ``[c, h, w]`` and, for a head that reads bits, ``spent`` of
         :func:`decode_tile`. Of these only the channels that the head reads, and their groups, count."""
-        spec, (rows, columns) = self._head.spec, self._places[number]
-        stride = self._model.entropy.plan.y_stride
-        h, w = min(rows.stop, self._size[0]) - rows.start, min(columns.stop, self._size[1]) - columns.start
-        values = self._model.to_float(y[: spec.channels, :h, :w], self._quality)
-        bits = None if spent is None else _bits(spent[: self._groups, :h, :w])
+        rows, columns = self._places[number]
+        inside = slice(0, self.size[0] - rows.start), slice(0, self.size[1] - columns.start)
+        values = self._model.to_float(y[: self._head.spec.channels, *inside], self._quality)
+        bits = None if spent is None else _bits(spent[: self._groups, *inside])
+        self.add_values(values, bits, rows.start, columns.start)
+
+    def add_values(
+        self, values: NDArray[np.float32], bits: NDArray[np.float32] | None, row: int, column: int
+    ) -> None:
+        """Read what the head takes, ``[c, h, w]``, and its bits, from place ``row``, ``column`` on."""
+        spec, stride = self._head.spec, self._model.entropy.plan.y_stride
         cut = {"core": spec.window, "halo": 0, "multiple": spec.multiple}
-        for down in spans(h, **cut):
-            for across in spans(w, **cut):
+        for down in spans(values.shape[1], **cut):
+            for across in spans(values.shape[2], **cut):
                 part = slice(down.start, down.stop), slice(across.start, across.stop)
                 cost = None if bits is None else np.ascontiguousarray(bits[part])
                 answer = self._head.run(np.ascontiguousarray(values[:, *part]), cost)
                 places = (down.stop - down.start) * (across.stop - across.start)
                 self._sum += places * answer.logits.astype(np.float64)
                 self._weight += places
-                top = (rows.start + down.start) * stride // spec.token
-                left = (columns.start + across.start) * stride // spec.token
+                top = (row + down.start) * stride // spec.token
+                left = (column + across.start) * stride // spec.token
                 for whole, kept in zip(self._kept, answer.kept, strict=True):
                     whole[top : top + kept.shape[0], left : left + kept.shape[1]] = kept
 
