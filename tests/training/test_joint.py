@@ -136,7 +136,7 @@ def test_steps_share_the_run() -> None:
 def test_refusals_come_before_the_first_step(tmp_path: Path, folder: Path) -> None:
     recipe = load_recipe(recipe_file(tmp_path))
     out = tmp_path / "run"
-    with pytest.raises(TrainingError, match="needs codec"):
+    with pytest.raises(TrainingError, match="that needs codec"):
         train_joint(Recipe("plain"), folder, out, minutes=1)
     with pytest.raises(TrainingError, match="multiple of 64"):
         train_joint(Recipe("odd", recipe.system, joint=JointSteps(), crop=96), folder, out, minutes=1)

@@ -222,23 +222,38 @@ def validate(model: Joint, data: Squares, *, exact: bool, batch: int = 100) -> l
     return rows
 
 
-def load_labelled_squares(
-    recipe: Recipe, data: Path, names: Path | None
-) -> tuple[Squares, Squares, tuple[str, ...]]:
+@dataclasses.dataclass(frozen=True)
+class Task:
     """Squares to train on, a little larger than a crop, those held out, of its size, and the classes."""
-    plan = recipe.joint
-    if plan is None or not isinstance(recipe.system, JointConfig):
+
+    train: Squares
+    held: Squares
+    classes: tuple[str, ...]
+
+
+def _joint_config(recipe: Recipe) -> JointConfig:
+    if recipe.joint is None or not isinstance(recipe.system, JointConfig):
         raise TrainingError(
-            f'recipe {recipe.name} trains no joint codec: it needs codec = "joint" and [joint].'
+            f'recipe {recipe.name} trains no joint codec: that needs codec = "joint" and a table [joint].'
         )
     if recipe.crop % TILE_UNIT:
         raise TrainingError(f"crop is {recipe.crop}; the joint codec needs a multiple of {TILE_UNIT}.")
-    found, pixels = load_squares(find_labelled(data, names=names), recipe.crop + plan.margin)
+    return recipe.system
+
+
+def load_task(recipe: Recipe, data: Path, names: Path | None = None) -> Task:
+    """The labelled pictures of ``data`` for a recipe, about ``recipe.validation`` of them held out.
+
+    :raises TrainingError: if they, or the recipe, are not fit for it.
+    """
+    _joint_config(recipe)
+    assert recipe.joint is not None
+    found, pixels = load_squares(find_labelled(data, names=names), recipe.crop + recipe.joint.margin)
     for warning in found.warnings:
         print(f"note: {warning}", flush=True)
     squares = Squares(pixels, found.labels)
     train, held = split(found.labels, min(0.5, recipe.validation / len(found.labels)), recipe.seed)
-    return squares.take(train), squares.take(held).middle(recipe.crop), found.classes
+    return Task(squares.take(train), squares.take(held).middle(recipe.crop), found.classes)
 
 
 def train_joint(
@@ -259,10 +274,24 @@ def train_joint(
 
     :raises TrainingError: when recipe, data or checkpoint do not fit, before any step is made.
     """
-    train, held, classes = load_labelled_squares(recipe, data, names)
-    plan, config = recipe.joint, recipe.system
-    assert plan is not None and isinstance(config, JointConfig)
-    config = dataclasses.replace(config, classes=len(classes))
+    task = load_task(recipe, data, names)
+    return train_on(recipe, task, out, minutes=minutes, steps=steps, resume=resume, device=device)
+
+
+def train_on(
+    recipe: Recipe,
+    task: Task,
+    out: Path,
+    *,
+    minutes: float,
+    steps: int = 0,
+    resume: Path | None = None,
+    device: str = "cpu",
+) -> Path:
+    """:func:`train_joint` on pictures that are in memory. A checkpoint is written after each step."""
+    plan = recipe.joint
+    config = dataclasses.replace(_joint_config(recipe), classes=len(task.classes))
+    assert plan is not None
     torch.manual_seed(recipe.seed)
     old = load_checkpoint(resume) if resume else None
     if old and old.config != config:
@@ -270,49 +299,54 @@ def train_joint(
     model = old.model() if old else Joint(config)
     assert isinstance(model, Joint)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    log, seen, begin = Log(out), 0, time.monotonic()
+    history = list(old.history) if old else []
+    recipe = dataclasses.replace(recipe, system=config, seed=recipe.seed + 1000 * len(history))
+    log, seen, begin, path = Log(out), 0, time.monotonic(), out / "checkpoint.safetensors"
     for step in joint_steps(plan, recipe, steps, minutes * 60):
         if step.name == "second" and not old:
-            sample = train.middle(recipe.crop).take(
-                np.arange(0, len(train.labels), max(1, len(train.labels) // 256))
-            )
-            model.scale_gains(as_tensor(sample.pixels, device))
+            some = np.arange(0, len(task.train.labels), max(1, len(task.train.labels) // 256))
+            model.scale_gains(as_tensor(task.train.middle(recipe.crop).take(some).pixels, device))
         loss = first_loss(model, plan) if step.name == "first" else second_loss(model, plan, recipe)
-        seen += fit(model, train, loss, step, recipe, log)
-    rows = validate(model, held, exact=recipe.exact)
-    (out / "validation.jsonl").write_text(json.dumps({"rows": rows, "pictures": len(held.labels)}) + "\n")
+        seen += fit(model, task.train, loss, step, recipe, log)
+        record = {
+            "recipe": dataclasses.asdict(recipe),
+            "classes": list(task.classes),
+            "minutes": round((time.monotonic() - begin) / 60, 2),
+            "steps": seen,
+            "crops": seen * recipe.batch,
+            "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine() + " CPU",
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "pictures": len(task.train.labels),
+        }
+        _save(path, model, (*history, record))
+    rows = validate(model, task.held, exact=recipe.exact)
+    (out / "validation.jsonl").write_text(json.dumps({"rows": rows, "of": len(task.held.labels)}) + "\n")
     print("validation: " + " | ".join(f"{r['bpp']:.3f} {r['psnr']:.2f} {r['accuracy']:.3f}" for r in rows))
-    record = {
-        "recipe": dataclasses.asdict(dataclasses.replace(recipe, system=config)),
-        "classes": list(classes),
-        "minutes": round((time.monotonic() - begin) / 60, 2),
-        "steps": seen,
-        "crops": seen * recipe.batch,
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine() + " CPU",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "pictures": len(train.labels),
-        "validation": rows,
-    }
-    weights = {k: v.detach().cpu() for k, v in model.state_dict().items()}
-    average = {
-        k: v.clone() for k, v in weights.items()
-    }  # there is no moving average: the cosine ends at zero
-    path = out / "checkpoint.safetensors"
-    save_checkpoint(path, Checkpoint(config, weights, average, (*(old.history if old else ()), record)))
+    record["validation"] = rows
+    _save(path, model, (*history, record))
     (out / "run.json").write_text(json.dumps(record, indent=1) + "\n")
-    write_report(model, Corpus((), tuple(held.pixels), ()), out, exact=recipe.exact)
+    write_report(model, Corpus((), tuple(task.held.pixels), ()), out, exact=recipe.exact)
     return path
+
+
+def _save(path: Path, model: Joint, history: tuple[dict[str, Any], ...]) -> None:
+    weights = {k: v.detach().cpu() for k, v in model.state_dict().items()}
+    average = {k: v.clone() for k, v in weights.items()}  # none is kept: the learning rate ends at zero
+    save_checkpoint(path, Checkpoint(model.config, weights, average, history))
 
 
 def joint_steps(plan: JointSteps, recipe: Recipe, steps: int, seconds: float) -> list[Step]:
     """The steps of a recipe that have any length: their shares of ``steps`` batches and ``seconds``."""
-    parts = (("first", plan.first, 1.0, plan.weight_decay), ("second", 1 - plan.first, plan.second, 0.0))
-    return [
-        Step(name, round(steps * share), seconds * share, recipe.lr * part, recipe.kernel_lr * part, decay)
-        for name, share, part, decay in parts
-        if share > 0
-    ]
+    made = []
+    for name, share, part, decay in (
+        ("first", plan.first, 1.0, plan.weight_decay),
+        ("second", 1 - plan.first, plan.second, 0.0),
+    ):
+        if share > 0:
+            count = max(1, round(steps * share)) if steps else 0
+            made.append(Step(name, count, seconds * share, recipe.lr * part, recipe.kernel_lr * part, decay))
+    return made
 
 
 def label_head(checkpoint: Checkpoint, base: Model, name: str) -> bytes:
