@@ -87,7 +87,7 @@ def close_pairs(tables: tuple[Table, ...]) -> list[Row]:
     """Rows to train from a second seed: those less than two percent from the one above, and that one."""
     known = {row.name: row for table in tables for row in table.rows}
     wanted: dict[str, Row] = {}
-    for row in known.values():
+    for row in (row for table in tables for row in table.rows):
         if row.against and gap(row, known[row.against]).wants_seed:
             for one in (known[row.against], row):
                 wanted[one.name] = seeded(one, SECOND_SEED)
