@@ -1,0 +1,176 @@
+"""What reading a stream costs: picture, labels, both, and labels from decoded pixels; how to pool windows.
+
+    python benchmarks/reading.py --data IMAGENETTE/val --kodak KODAK --docs
+
+Times are wall seconds from the bytes of a file to its answer, on as many processors as the process may use;
+arms take turns and medians count (`bifocal.measure.modes`). Run it on a machine with nothing else to do; the
+load average goes into the results. Pooling: pictures enlarged to twice the side no longer fit one window of
+the head; the most likely class is compared with their folder for four ways to sum up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from readme import RESULTS, ROOT, replace_block
+
+import bifocal
+from bifocal.measure.bench import load_rgb
+from bifocal.measure.modes import mode_table, time_modes
+from bifocal.measure.report import markdown
+from bifocal.pictures.windows import spans
+from bifocal.runtime.reading import read_latents
+from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.session import available_threads
+
+QUALITIES = (10, 30, 60, 90)
+#: Ways to sum up the windows of a picture; the last looks at all of it at once.
+POOLINGS = ("mean of logits", "mean of probabilities", "surest window", "one window")
+
+
+def spread(folder: Path, count: int) -> list[Path]:
+    """``count`` pictures of a folder of classes, evenly over its sorted files."""
+    files = sorted(path for path in folder.glob("*/*") if path.is_file())
+    if not files:
+        raise SystemExit(f"{folder} holds no folders of pictures. Unpack the validation pictures there.")
+    return [files[k * len(files) // count] for k in range(min(count, len(files)))]
+
+
+def pooled(y: NDArray[np.float32], head: bifocal.Head, window: int) -> tuple[NDArray[np.float64], ...]:
+    """Scores of the classes for each of ``POOLINGS``."""
+    cut = {"core": window, "halo": 0, "multiple": head.spec.multiple}
+    parts = [
+        y[:, down.core(1), across.core(1)]
+        for down in spans(y.shape[1], **cut)
+        for across in spans(y.shape[2], **cut)
+    ]
+    logits = np.array([head.run(np.ascontiguousarray(part)).logits for part in parts], np.float64)
+    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    surest = chances[chances.max(axis=1).argmax()]
+    return logits.mean(0), chances.mean(0), surest, head.run(y).logits.astype(np.float64)
+
+
+def pooling(
+    files: list[Path], head: bifocal.Head, model: bifocal.Model, names: dict[str, str], window: int
+) -> dict[str, float]:
+    """Share of pictures, enlarged twice, whose most likely class is their folder's."""
+    right = dict.fromkeys(POOLINGS, 0)
+    for path in files:
+        with Image.open(path) as picture:
+            rgb = picture.convert("RGB")
+            large = rgb.resize((2 * rgb.width, 2 * rgb.height), Image.Resampling.LANCZOS)
+        data = bifocal.encode(np.asarray(large), 60, model=model, effort=0)
+        latents = read_latents(data, model, head.spec.channels)
+        truth = head.spec.classes.index(names.get(path.parent.name, path.parent.name))
+        for way, scores in zip(POOLINGS, pooled(latents.y, head, window), strict=True):
+            right[way] += int(scores.argmax()) == truth
+    return {way: hits / len(files) for way, hits in right.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="a folder per class of 128×128 pictures")
+    parser.add_argument("--kodak", type=Path, required=True, help="a folder of larger pictures")
+    parser.add_argument("--head", default="imagenette")
+    parser.add_argument("--against", help="the .bfh of a classifier that reads pixels")
+    parser.add_argument("--names", type=Path, help="folder TAB class, where folders are not named so")
+    parser.add_argument("--count", type=int, default=24, help="pictures that are timed")
+    parser.add_argument("--large", type=int, default=4, help="of them large ones")
+    parser.add_argument("--pool", type=int, default=200, help="pictures for pooling; 0 for none")
+    parser.add_argument("--window", type=int, default=8, help="places a side of a window, for pooling")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--docs", action="store_true", help="write the tables into docs/reading.md")
+    chosen = parser.parse_args()
+
+    head, model = bifocal.Head.load(chosen.head), bifocal.Model.load(DEFAULT_MODEL)
+    small, large = spread(chosen.data, chosen.count), sorted(chosen.kodak.glob("*.png"))[: chosen.large]
+    options = {"head": chosen.head, "against": chosen.against, "repeats": chosen.repeats}
+    with tempfile.TemporaryDirectory() as place:
+        for number, path in enumerate(small):  # JPEGs of many folders into one
+            Image.fromarray(load_rgb(path)).save(Path(place) / f"{number:04}.png")
+        timings = time_modes([Path(place)], qualities=QUALITIES, **options)
+    timings += time_modes(large, qualities=(60,), **options) if large else []
+    groups = [[t for t in timings if t.width == t.height == 128], [t for t in timings if t.width != t.height]]
+    print("\n".join(mode_table(group) for group in groups if group))
+    names = {}
+    if chosen.names:
+        rows = (line.split("\t") for line in chosen.names.read_text("utf-8").splitlines() if line.strip())
+        names = {row[0]: row[1].strip() for row in rows}
+    shares = {}
+    if chosen.pool:
+        shares = pooling(spread(chosen.data, chosen.pool), head, model, names, chosen.window)
+        print("\n".join(f"{way:<22}{100 * share:6.1f} %" for way, share in shares.items()))
+    machine = f"{platform.machine()}, {available_threads()} processors"
+    result = {
+        "machine": machine,
+        "load": round(os.getloadavg()[0], 1),
+        "head": head.name,
+        "against": chosen.against and Path(chosen.against).name,
+        "timings": [dataclasses.asdict(timing) for timing in timings],
+        "pooling": {"pictures": chosen.pool, "window": chosen.window, "top1": shares},
+    }
+    RESULTS.joinpath("reading.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    text = tables(result)
+    RESULTS.joinpath("reading.md").write_text(text + "\n", "utf-8")
+    if chosen.docs:
+        replace_block("reading", text, ROOT / "docs" / "reading.md")
+
+
+def tables(result: dict[str, Any]) -> str:
+    """The tables of docs/reading.md."""
+    timings = result["timings"]
+    rows = []
+    for key in dict.fromkeys((t["width"] * t["height"], t["quality"]) for t in timings):
+        group = [t for t in timings if (t["width"] * t["height"], t["quality"]) == key]
+        ms = {
+            arm: 1000 * np.mean([t[arm] for t in group]) for arm in ("picture", "labels", "both", "classify")
+        }
+        size = "{}×{}".format(*sorted((group[0]["width"], group[0]["height"]), reverse=True))
+        rows.append(
+            (
+                f"{len(group)} of {size}, q {key[1]}",
+                *(f"{value:.1f}" for value in ms.values()),
+                f"{ms['labels'] / ms['picture']:.2f}",
+                f"{ms['labels'] / ms['classify']:.2f}",
+                f"{ms['both'] / (ms['picture'] + ms['labels']):.2f}",
+            )
+        )
+    head = (
+        "pictures",
+        "picture",
+        "labels",
+        "both",
+        "decode, classify",
+        "labels ÷ picture",
+        "labels ÷ decode, classify",
+        "both ÷ apart",
+    )
+    other = result["against"] or "our analysis network and the same head"
+    lines = [
+        f"Milliseconds from bytes to answer ({result['machine']}, load {result['load']}); head "
+        f"`{result['head']}`; decoded pixels are classified by {other}.\n",
+        markdown(head, rows),
+    ]
+    pooling = result["pooling"]
+    if pooling["top1"]:
+        shares = ((way, f"{100 * share:.1f} %") for way, share in pooling["top1"].items())
+        lines += [
+            f"\n{pooling['pictures']} pictures enlarged to 256×256, windows of {pooling['window']} places:\n",
+            markdown(("windows are summed up by", "top-1"), shares),
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
