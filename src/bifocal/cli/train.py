@@ -64,6 +64,44 @@ def run_recipe(
 
 
 @app.command()
+def distil(
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="A recipe with a [distil] table, yours or shipped: recipes/feds-small.toml.",
+            show_default=False,
+        ),
+    ],
+    teacher: Annotated[
+        Path, typer.Option(help="Checkpoint of the teacher, by `bifocal-train run`.", show_default=False)
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of pictures or of tar shards.", show_default=False)],
+    minutes: Annotated[
+        float, typer.Option(help="Stop after this long; validation does not count.", show_default=False)
+    ],
+    steps: Annotated[
+        int, typer.Option(help="Stop after this many steps, if minutes are not over first.")
+    ] = 0,
+    out: Annotated[Path | None, typer.Option(help="Where to write; runs/NAME by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda; chosen by itself when empty.")] = "",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
+) -> None:
+    """Train a recipe's codec as the student of a larger one; write what `run` writes."""
+    import torch
+
+    from bifocal.training.distil import distil as train_student
+    from bifocal.training.recipe import load_recipe
+
+    if threads:
+        torch.set_num_threads(threads)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = load_recipe(recipe)
+    out = out or Path("runs") / loaded.name
+    path = train_student(loaded, teacher, data, out, minutes=minutes, steps=steps, device=device)
+    print(f"wrote {path}")
+
+
+@app.command()
 def pack(
     checkpoint: Annotated[
         Path, typer.Argument(help="A checkpoint of `bifocal-train run`.", show_default=False)

@@ -11,6 +11,7 @@ from typing import Any
 from bifocal.errors import TrainingError
 from bifocal.nets.codec import Codec, CodecConfig
 from bifocal.systems.dual import Dual, DualConfig
+from bifocal.systems.feds import Feds, FedsConfig
 from bifocal.systems.joint import Joint, JointConfig
 from bifocal.systems.lowfirst import LowFirst, LowFirstConfig
 from bifocal.systems.weconvene import WeConvene, WeConveneConfig
@@ -69,3 +70,4 @@ register("joint", JointConfig, Joint)
 register("weconvene", WeConveneConfig, WeConvene)
 register("weconvene3d", WeConvene3DConfig, WeConvene3D)
 register("dual", DualConfig, Dual)
+register("feds", FedsConfig, Feds)

@@ -12,13 +12,13 @@ import dataclasses
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bifocal.errors import TrainingError
@@ -149,14 +149,21 @@ def train(
     resume: Path | None = None,
     device: str = "cpu",
     objective: Objective = rate_distortion,
+    learned: nn.Module | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train for ``minutes``, writing checkpoint, curves and run record into ``out``; return the checkpoint.
 
     With ``steps`` the run ends after that many (or after ``minutes``, if they are over first): arms of a
-    comparison are of equal length then, whatever else the machine does. A checkpoint is written every two
-    minutes and at the end, then a plot of the curve and samples of the validation pictures. Raises
+    comparison are of equal length then, whatever else the machine does. ``learned`` is what the objective
+    learns beside the codec; it is not saved. ``notes`` are added to the run record. A checkpoint is written
+    every two minutes and at the end, then a plot of the curve and samples of the validation pictures. Raises
     :class:`TrainingError` when data or checkpoint do not fit, before any step is made.
     """
+    if recipe.distil and learned is None:
+        raise TrainingError(
+            f"Recipe {recipe.name} is for a student. Run bifocal-train distil, with a --teacher."
+        )
     torch.manual_seed(recipe.seed)
     old = load_checkpoint(resume) if resume else None
     if old and old.config != recipe.system:
@@ -170,9 +177,8 @@ def train(
     seed = recipe.seed + 1000 * len(history)
     batches = crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed, device=device)
     out.mkdir(parents=True, exist_ok=True)
-    path = _Run(recipe, out, corpus, history, device, objective).train(
-        model, average, batches, minutes * 60, steps
-    )
+    run = _Run(recipe, out, corpus, history, device, objective, learned, dict(notes or {}))
+    path = run.train(model, average, batches, minutes * 60, steps)
     write_report(average, corpus, out, exact=recipe.exact)
     return path
 
@@ -188,9 +194,11 @@ class _Run:
         history: list[dict[str, Any]],
         device: str,
         objective: Objective,
+        learned: nn.Module | None,
+        notes: dict[str, Any],
     ) -> None:
         self.recipe, self.out, self.corpus, self.history, self.device = recipe, out, corpus, history, device
-        self.objective = objective
+        self.objective, self.learned, self.notes = objective, learned, notes
         self.begin = time.monotonic()
         self.step, self.losses = 0, [float("nan")]
 
@@ -198,7 +206,11 @@ class _Run:
         self, model: Codec, average: Codec, batches: Iterator[Tensor], budget: float, steps: int
     ) -> Path:
         recipe = self.recipe
-        optimisers = make_optimisers(model, lr=recipe.lr, kernel_lr=recipe.kernel_lr)
+        learners = [model] if self.learned is None else [model, self.learned]
+        parameters = [p for learner in learners for p in learner.parameters()]
+        optimisers = [
+            o for m in learners for o in make_optimisers(m, lr=recipe.lr, kernel_lr=recipe.kernel_lr)
+        ]
         base = [[g["lr"] for g in o.param_groups] for o in optimisers]
         saved = validated = logged = 0.0
         figures: list[Tensor] = []
@@ -215,7 +227,7 @@ class _Run:
             with torch.autocast(self.device, dtype=torch.bfloat16):
                 loss, figure = self.objective(model, pixels, quality, recipe, done)
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
             if bool(norm.isfinite()):  # a batch that overflows is skipped, not learned
                 for o in optimisers:
                     o.step()
@@ -291,6 +303,7 @@ class _Run:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "pictures": len(self.corpus.train),
+            **self.notes,
         }
         checkpoint = Checkpoint(
             self.recipe.system,

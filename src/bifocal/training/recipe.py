@@ -30,6 +30,20 @@ class JointSteps:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """The phases of a student's training (``training/distil.py``): table ``[distil]`` of a recipe.
+
+    ``features`` and ``channels`` are shares of the run; the rest of it is fine-tuning without the teacher.
+    """
+
+    features: float = 0.4
+    channels: float = 0.4
+    alpha: float = 1.0  # what features count at first
+    alpha_last: float = 0.1  # and at the end of their phase
+    beta: float = 0.1  # what channels count
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One run. ``cooldown`` is the share of the run's minutes over which the learning rate falls to zero.
 
@@ -55,6 +69,7 @@ class Recipe:
     seed: int = 0
     band_weights: tuple[float, ...] = ()
     joint: JointSteps | None = None  # a run with labels
+    distil: Distillation | None = None  # a run with a teacher
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -74,10 +89,11 @@ def load_recipe(path: Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"{path} is not valid TOML: {error}") from error
     numbers, system = table.pop("system", {}), find_system(table.pop("codec", "lowfirst"))
-    joint = table.pop("joint", None)
+    joint, distil = table.pop("joint", None), table.pop("distil", None)
     for given, known, where in (
         (numbers, system.config, "[system]"),
         (joint or {}, JointSteps, "[joint]"),
+        (distil or {}, Distillation, "[distil]"),
         (table, Recipe, "the recipe"),
     ):
         unknown = set(given) - set(inspect.signature(known).parameters)
@@ -87,5 +103,17 @@ def load_recipe(path: Path) -> Recipe:
     table["exclude"] = tuple(table.get("exclude", ()))
     table["band_weights"] = tuple(table.get("band_weights", ()))
     return Recipe(
-        system=system.config(**numbers), joint=None if joint is None else JointSteps(**joint), **table
+        system=system.config(**numbers),
+        joint=None if joint is None else JointSteps(**joint),
+        distil=None if distil is None else _phases(path, Distillation(**distil)),
+        **table,
     )
+
+
+def _phases(path: Path, phases: Distillation) -> Distillation:
+    if phases.features <= 0 or phases.channels < 0 or phases.features + phases.channels > 1:
+        raise TrainingError(
+            f"{path}: the shares of [distil] are of one run: features above 0 (the teacher's rates are "
+            "counted there), channels at least 0, both together at most 1."
+        )
+    return phases
