@@ -60,8 +60,8 @@ class WeConveneConfig:
     prior_hidden_2: int = 32
     family: str = "logistic"
     hyper: int = 32
-    features: int = 48
-    context: int = 64
+    features: int = 40
+    context: int = 48
     anchors: int = 12
     lambda_min: float = 0.0012
     lambda_max: float = 0.24
