@@ -17,7 +17,7 @@ RESULTS = HERE.parent / "results" / "systems"
 
 @dataclass(frozen=True)
 class Phase:
-    """A recipe, by the name of its file, and how many steps of it."""
+    """A shipped recipe by the name of its file, or another by its path, without .toml; and how many steps."""
 
     recipe: str
     steps: int
@@ -85,7 +85,7 @@ def _row(table: str, fields: dict[str, Any], steps: int, above: str) -> Row:
         phases = (Phase(str(fields.pop("recipe")), steps),)
     row = Row(
         table,
-        phases[-1].recipe,
+        Path(phases[-1].recipe).name,
         str(fields.pop("label")),
         phases,
         teacher=str(fields.pop("distil", "")),

@@ -102,7 +102,7 @@ def _recipe(row: Row, phase: Phase, out: Path) -> Path:
     if row.seed is None:
         return shipped
     text = re.sub(r"(?m)^seed *=.*\n", "", shipped.read_text("utf-8"))
-    copy = out.parent / f"{phase.recipe}.seed{row.seed}.toml"
+    copy = out.parent / f"{shipped.stem}.seed{row.seed}.toml"
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_text(f"seed = {row.seed}\n{text}", "utf-8")
     return copy
