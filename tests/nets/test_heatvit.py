@@ -34,7 +34,7 @@ def balance(model: HeatViT, x: Tensor, bits: Tensor | None = None, share: float 
         for _ in range(6):
             selector.judge.bias.data[..., 0] = (low + high) / 2
             with torch.no_grad():
-                keep = model.run(x, bits, masked=True, noise=False).keep
+                keep = model.run(x, bits, masked=True, noise=0.0).keep
             before = float(keep[stage - 1].sum()) if stage else keep[0].numel()
             low, high = (
                 ((low + high) / 2, high)
@@ -98,7 +98,7 @@ def test_masked_equals_gathered_equals_segments(options: dict[str, Any]) -> None
     model = pruned_vit(**options)
     x = pictures()
     bits = BITS if options.get("bits") else None
-    masked = model.run(x, bits, masked=True, noise=False)
+    masked = model.run(x, bits, masked=True, noise=0.0)
     gathered: Pruned = model(x, bits)
     assert torch.allclose(masked.logits, gathered.logits, atol=2e-5)
     for a, b in zip(masked.keep, gathered.keep, strict=True):
@@ -193,14 +193,16 @@ def test_scores_do_not_depend_on_dead_tokens_or_order() -> None:
 
 def test_decisions_are_exact_and_straight_through() -> None:
     score = torch.tensor([[0.1, 0.4999, 0.5, 0.9]], requires_grad=True)
-    hard = decide(score, noise=False)
+    hard = decide(score, noise=0.0)
     assert hard.tolist() == [[0.0, 0.0, 1.0, 1.0]]
     hard.sum().backward()
     assert torch.equal(score.grad, torch.ones(1, 4))
     torch.manual_seed(0)
-    many = decide(torch.full((1, 20000), 0.7), noise=True)
+    many = decide(torch.full((1, 20000), 0.7), noise=1.0)
     assert set(many.unique().tolist()) == {0.0, 1.0}
-    assert abs(float(many.mean()) - 0.7) < 0.02  # Gumbel: kept as often as the score says
+    assert abs(float(many.mean()) - 0.7) < 0.02  # kept as often as the score says
+    surer = decide(torch.full((1, 20000), 0.7), noise=0.2)
+    assert 0.97 < float(surer.mean()) < 1
 
 
 def test_package_is_a_normalised_mean() -> None:
@@ -224,7 +226,7 @@ def test_empty_and_full_keep_sets() -> None:
         made = model(x)
         assert torch.isfinite(made.logits).all()
         assert [int(c[0]) for c in made.counts] == [left] * 3, "one package at most, class token always"
-        assert torch.allclose(made.logits, model.run(x, masked=True, noise=False).logits, atol=2e-5)
+        assert torch.allclose(made.logits, model.run(x, masked=True, noise=0.0).logits, atol=2e-5)
         if bias > 0:
             assert torch.allclose(made.logits, model.backbone(x), atol=1e-5)
 
@@ -332,7 +334,7 @@ def test_any_vit_with_timms_names(prefix: int) -> None:
     balance(model, x)
     made = model(x)
     assert 0 < float(made.keep[-1].mean()) < 1
-    assert torch.allclose(made.logits, model.run(x, masked=True, noise=False).logits, atol=2e-5)
+    assert torch.allclose(made.logits, model.run(x, masked=True, noise=0.0).logits, atol=2e-5)
 
 
 def test_a_vit_without_class_token_is_refused() -> None:

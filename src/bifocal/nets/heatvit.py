@@ -17,7 +17,7 @@ same decisions; pictures of a batch do not see each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -74,7 +74,8 @@ class Pruned:
 class HeatViT(nn.Module):
     """A ViT whose tokens are pruned by selectors; ``backbone`` is used and trained, not copied.
 
-    In training mode decisions are noisy and tokens masked; in evaluation mode they are gathered.
+    In training mode tokens are masked and decisions noisy, by ``noise``, which training lets fall to zero, so
+    that in the end it decides as inference does. In evaluation mode tokens are gathered, without noise.
 
     :raises ValueError: if the backbone has no class token at its head, or a selector no block.
     """
@@ -86,22 +87,39 @@ class HeatViT(nn.Module):
             raise ValueError("pruning needs a ViT that classifies by its class token (global_pool='token').")
         if not all(0 <= k < len(backbone.blocks) for k in config.before):
             raise ValueError(f"a selector before block {max(config.before)} of {len(backbone.blocks)}.")
-        self.backbone, self.config = backbone, config
+        self.backbone, self.config, self.noise = backbone, config, 1.0
         if config.polynomials is not None:
             use_polynomials(backbone, config.polynomials)
-        dim, heads = backbone.head.in_features, backbone.blocks[0].attn.num_heads
         self.selectors = nn.ModuleDict()
         for k in config.before:
-            self.selectors[str(k)] = TokenSelector(
-                dim, heads, shared=config.shared, bits=config.bits, polynomials=config.polynomials
-            )
+            self.selectors[str(k)] = self._selector()
+
+    def _selector(self) -> TokenSelector:
+        b, c = self.backbone, self.config
+        return TokenSelector(
+            b.head.in_features,
+            b.blocks[0].attn.num_heads,
+            shared=c.shared,
+            bits=c.bits,
+            polynomials=c.polynomials,
+        )
+
+    def insert(self, block: int) -> None:
+        """Put a new selector before ``block``; multi-stage training goes from the last block to the first."""
+        self.selectors[str(block)] = self._selector().to(self.backbone.head.weight.device)
+        self.config = replace(self.config, before=tuple(sorted({*self.config.before, block})))
+
+    def remove(self, block: int) -> None:
+        """Take the selector before ``block`` away."""
+        del self.selectors[str(block)]
+        self.config = replace(self.config, before=tuple(k for k in self.config.before if k != block))
 
     def forward(self, x: Tensor, bits: Tensor | None = None) -> Pruned:
         """Stem input ``x`` and, if the selectors read them, ``bits [b, h, w]`` of every token's place."""
-        return self.run(x, bits, masked=self.training, noise=self.training)
+        return self.run(x, bits, masked=self.training, noise=self.noise if self.training else 0.0)
 
-    def run(self, x: Tensor, bits: Tensor | None = None, *, masked: bool, noise: bool) -> Pruned:
-        """The same with masked or gathered tokens, and decisions with or without noise, as asked."""
+    def run(self, x: Tensor, bits: Tensor | None = None, *, masked: bool, noise: float = 0.0) -> Pruned:
+        """The same with masked or gathered tokens, and decisions with noise or without, as asked."""
         tokens = start(embed(self.backbone, x), self.prefix, bits if self.config.bits else None)
         n = tokens.x.shape[1] - self.prefix
         keep, scores, counts = [], [], []
@@ -118,7 +136,7 @@ class HeatViT(nn.Module):
             tokens = Tokens(y, tokens.alive, tokens.place, tokens.bits)
         return Pruned(classify(self.backbone, tokens.x), tuple(keep), tuple(scores), tuple(counts))
 
-    def prune(self, tokens: Tokens, selector: nn.Module, n: int, *, noise: bool) -> tuple[Tokens, Tensor]:
+    def prune(self, tokens: Tokens, selector: nn.Module, n: int, *, noise: float) -> tuple[Tokens, Tensor]:
         """One stage: tokens with new decisions and package, none removed yet; and scores by place."""
         p = self.prefix
         x, alive, place = tokens.x[:, p:], tokens.alive[:, p:], tokens.place[:, p:]

@@ -58,7 +58,7 @@ class TokenSelector(nn.Module):
         self.local = GroupedLinear(made, d, d // 2)
         self.hidden = nn.ModuleList([GroupedLinear(made, d, d // 2), GroupedLinear(made, d // 2, d // 4)])
         self.judge = GroupedLinear(made, d // 4, 2)
-        self.judge.bias.data[..., 0] = 2.0  # begin by keeping nearly everything
+        self.judge.bias.data[..., 0] = 1.0  # begin by keeping all that is not sampled away
         inner = max(1, heads // 2)
         self.head_in, self.head_out = nn.Linear(heads, inner), nn.Linear(inner, heads)
         self.bits = nn.Linear(1, dim) if bits else None
@@ -91,16 +91,18 @@ class TokenSelector(nn.Module):
         return F.gelu(x) if self.polynomials is None else poly_gelu(x, self.polynomials.delta1)
 
 
-def decide(score: Tensor, *, noise: bool) -> Tensor:
-    """0 or 1 a token from keep scores: ``score >= 0.5``, or sampled with Gumbel ``noise``.
+def decide(score: Tensor, *, noise: float = 0.0) -> Tensor:
+    """0 or 1 a token from keep scores: ``score >= 0.5``, or sampled with ``noise`` in ``(0, 1]``.
 
-    Gradients pass straight through. The values are exactly 0 and 1.
+    With noise 1 a token is kept as often as its score says (Gumbel-max of two outcomes: a logistic variable),
+    with less the decision is surer. Gradients pass straight through; the values are exactly 0 and 1.
     """
-    soft, hard = score, (score >= 0.5).to(score.dtype)
+    soft = score
     if noise:
-        both = torch.stack([score, 1 - score], -1).clamp_min(1e-6).log()
-        soft = (both - torch.empty_like(both).exponential_().log()).softmax(-1)[..., 0]
-        hard = (soft >= 0.5).to(score.dtype)
+        odds = torch.logit(score, eps=1e-6)
+        u = torch.rand_like(odds).clamp(1e-6, 1 - 1e-6)
+        soft = torch.sigmoid(odds + noise * torch.logit(u))
+    hard = (soft >= 0.5).to(score.dtype)
     return hard + (soft - soft.detach())
 
 

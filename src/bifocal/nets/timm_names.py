@@ -5,6 +5,7 @@ Masked attention, a block, the way from input to tokens and from tokens to logit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,8 +15,17 @@ from bifocal.nets.polynomial import PolyGELU, Polynomials, poly_exp
 from bifocal.nets.vit import split_heads
 
 
-def attend(attn: Any, x: Tensor, alive: Tensor | None, polynomials: Polynomials | None) -> Tensor:
-    """What ``attn`` computes on ``x [b, m, d]`` when only ``alive`` tokens (and each itself) can be seen."""
+def attend(
+    attn: Any,
+    x: Tensor,
+    alive: Tensor | None = None,
+    polynomials: Polynomials | None = None,
+    see: Callable[[Tensor], None] | None = None,
+) -> Tensor:
+    """What ``attn`` computes on ``x [b, m, d]`` when only ``alive`` tokens (and each itself) can be seen.
+
+    ``see`` is called with the attention weights ``[b, heads, m, m]``.
+    """
     q, k, v = split_heads(attn.qkv(x), attn.num_heads)
     q, k = getattr(attn, "q_norm", nn.Identity())(q), getattr(attn, "k_norm", nn.Identity())(k)
     s = (q * attn.scale @ k.mT).float()
@@ -31,17 +41,23 @@ def attend(attn: Any, x: Tensor, alive: Tensor | None, polynomials: Polynomials 
     e = (s - top).clamp(max=5.0).exp() if polynomials is None else poly_exp((s - top).clamp(max=0.0))
     e = e if allowed is None else e * allowed
     weights = e / e.sum(-1, keepdim=True) * (1.0 if polynomials is None else polynomials.delta2)
+    if see is not None:
+        see(weights)
     return attn.proj((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
 
 def run_block(
-    block: Any, x: Tensor, alive: Tensor | None = None, polynomials: Polynomials | None = None
+    block: Any,
+    x: Tensor,
+    alive: Tensor | None = None,
+    polynomials: Polynomials | None = None,
+    see: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """One block by timm's names; without a mask or polynomials the block's own forward."""
-    if alive is None and polynomials is None:
+    if alive is None and polynomials is None and see is None:
         return block(x)
     same = nn.Identity()
-    y = getattr(block, "ls1", same)(attend(block.attn, block.norm1(x), alive, polynomials))
+    y = getattr(block, "ls1", same)(attend(block.attn, block.norm1(x), alive, polynomials, see))
     x = x + getattr(block, "drop_path1", same)(y)
     y = getattr(block, "ls2", same)(block.mlp(block.norm2(x)))
     return x + getattr(block, "drop_path2", same)(y)

@@ -1,0 +1,318 @@
+"""Pruned transformers on the codec's latents: accuracy against realised multiply-adds and milliseconds.
+
+    python benchmarks/heatvit.py --data CLASSIFY --cache DIR [--dense-steps 800] [--steps 100] [--seeds 0]
+
+CLASSIFY is the folder of imagenette128 zip files. One dense transformer is trained on the low 64 channels of
+the latents as decoded at quality 50, then every arm is fine-tuned from it for the same number of steps of the
+same batches: dense again, HeatViT with and without package, with bits per token, a threshold on bits, ToMe,
+random and class-attention pruning at HeatViT's realised numbers of tokens. Numbers of tokens and thresholds
+are taken on 950 held-out training pictures; val is read from real streams. Weights and latents are kept in
+DIR and rows in results/heatvit.json, so that an interrupted run goes on where it was. Writes
+results/heatvit.md too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from heatvit_arms import (
+    ARMS,
+    BEFORE,
+    CLASSES,
+    CONFIG,
+    RATES,
+    build,
+    dense_model,
+    finetune,
+    judge,
+    plain_objective,
+)
+from heatvit_data import (
+    CHANNELS,
+    GRID,
+    Coded,
+    batches,
+    labels_of,
+    make_coded,
+    make_streamed,
+    make_view,
+    members,
+    rounded,
+    split,
+)
+from readme import RESULTS
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bifocal.nets.cost import count
+from bifocal.nets.heatvit import HeatConfig, HeatViT, segments
+from bifocal.nets.vit import VisionTransformer
+from bifocal.runtime.model import Model
+from bifocal.training.checkpoint import load_checkpoint
+from bifocal.training.prune import Batch, LatencyTable, fit, measure_latency, modelled_latency
+
+QUALITY, BATCH, VIEWS, CODED, PICTURES, ROUNDS = 50, 128, 6, 4, 50, 9
+Run = Callable[[Any, Any], Any]
+
+# -- milliseconds ------------------------------------------------------------------------------------------
+
+
+def session(module: nn.Module, example: tuple[Tensor, ...], tokens: bool, threads: int) -> Any:
+    """ONNX Runtime on one module; ``tokens`` makes the number of tokens free."""
+    shapes = tuple({1: torch.export.Dim.AUTO} if tokens else {} for _ in example)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # from within torch.onnx
+        program = torch.onnx.export(module, example, dynamic_shapes=shapes, dynamo=True, verbose=False)
+    assert program is not None
+    program.save(buffer)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(buffer.getvalue(), options)
+
+
+class LogitsOnly(nn.Module):
+    """A model that is one graph: latents and bits to logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, y: Tensor, bits: Tensor) -> Tensor:
+        made = self.model(y) if isinstance(self.model, VisionTransformer) else self.model(y, bits)
+        return made if isinstance(made, Tensor) else made.logits
+
+
+@torch.no_grad()
+def runner(model: nn.Module, threads: int) -> Run:
+    """What runs one picture, ``y [1, c, h, w]`` and ``bits [1, h, w]``: a graph, or segments with gathers."""
+    y, bits = torch.randn(1, CHANNELS, GRID, GRID), torch.rand(1, GRID, GRID)
+    if not isinstance(model, HeatViT):
+        whole = session(LogitsOnly(model).eval(), (y, bits), False, threads)
+        names = [i.name for i in whole.get_inputs()]
+        return lambda a, b: whole.run(None, dict(zip(names, (a, b), strict=False)))
+    first = (y, bits[:, None]) if model.config.bits else (y,)
+    later = (torch.randn(1, 30, CONFIG.dim + model.config.bits),)
+    chain = [session(p.eval(), later if k else first, k > 0, threads) for k, p in enumerate(segments(model))]
+    return lambda a, b: run_chain(chain, a, b, model.config)
+
+
+def run_chain(chain: list[Any], y: Any, bits: Any, config: HeatConfig) -> Any:
+    """Segments and what a runtime does between them (docs/heatvit.md)."""
+    names = [i.name for i in chain[0].get_inputs()]
+    made, packaged = chain[0].run(None, dict(zip(names, (y, bits[:, None]), strict=False))), False
+    for part in chain[1:]:
+        tokens, score = made[0][0], made[1][0]
+        stay = score >= 0.5
+        stay[0] = True
+        if packaged:
+            stay[-1] = False
+        kept = tokens[stay]
+        if config.package and not stay.all():
+            weight = score[~stay]
+            weight = weight if weight.sum() >= 1e-6 else np.ones_like(weight)
+            kept, packaged = np.concatenate([kept, (weight @ tokens[~stay] / weight.sum())[None]]), True
+        made = part.run(None, {part.get_inputs()[0].name: kept[None]})
+    return made[0]
+
+
+def milliseconds(runs: dict[str, Run], coded: Coded) -> dict[str, float]:
+    """The fastest of some rounds of each picture, then the mean; arms take turns: load falls on all."""
+    rows = np.arange(0, len(coded.labels), len(coded.labels) // PICTURES)
+    pictures = [tuple(a[r : r + 1].astype(np.float32) for a in (coded.y, coded.bits)) for r in rows]
+    best = {key: np.full(len(pictures), math.inf) for key in runs}
+    for _ in range(ROUNDS):
+        for k, (a, b) in enumerate(pictures):
+            for key, one in runs.items():
+                begin = time.perf_counter()
+                one(a, b)
+                best[key][k] = min(best[key][k], time.perf_counter() - begin)
+    return {key: float(1000 * times.mean()) for key, times in best.items()}
+
+
+# -- the run -----------------------------------------------------------------------------------------------
+
+
+def prepare(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Latents, made once: views for the dense model, some of them coded exactly, val from real streams."""
+    model = Model.load("lowfirst", threads=1)
+    codec = load_checkpoint(Path(__file__).parents[1] / "checkpoints" / "lowfirst.safetensors").model().eval()
+    found, cache = members(chosen.data, "train"), chosen.cache
+    labels = labels_of(found)
+    views = [make_view(cache / f"v{k}.npy", found, k, model) for k in range(VIEWS)]
+    coded = [make_coded(cache / f"coded{k}.npz", views[k], labels, codec, QUALITY) for k in range(CODED)]
+    streamed = make_streamed(cache / "streamed-val.npz", members(chosen.data, "val"), model, QUALITY)
+    nothing = np.zeros((len(labels), GRID, GRID), np.float16)
+    raw = [Coded(view[:, :CHANNELS], nothing, labels) for view in views]
+    train, held = split(len(labels))
+    return {"codec": codec, "raw": raw, "coded": coded, "val": streamed, "train": train, "held": held}
+
+
+def log(name: str) -> Callable[[int, float, nn.Module], None]:
+    return lambda step, loss, _: print(f"  {name}: step {step}, loss {loss:.3f}", flush=True)
+
+
+def train_dense(chosen: argparse.Namespace, data: dict[str, Any]) -> VisionTransformer:
+    """The dense model, trained on rounded latents, or loaded if that is done."""
+    torch.manual_seed(0)
+    raw, codec = data["raw"], data["codec"]
+    first = rounded(torch.from_numpy(raw[0].y[:1000].astype(np.float32)), codec, QUALITY)
+    vit = dense_model(first).to(memory_format=torch.channels_last)
+    path = chosen.cache / f"dense-{chosen.dense_steps}.safetensors"
+    if not path.exists():
+        feed = batches(raw, data["train"], batch=BATCH, seed=0, classes=CLASSES)
+        feed = (Batch(rounded(b.inputs, codec, QUALITY), b.bits, b.targets) for b in feed)
+        steps = chosen.dense_steps
+        made = fit(vit, feed, plain_objective, steps=steps, lr=2e-3, report=log("dense"), every=50)
+        save(made, path)
+    vit.load_state_dict(load_file(path))
+    return vit
+
+
+def save(model: nn.Module, path: Path) -> None:
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    torch.set_num_threads(chosen.threads)
+    chosen.cache.mkdir(parents=True, exist_ok=True)
+    data = prepare(chosen)
+    dense = train_dense(chosen, data)
+    y = torch.zeros(1, CHANNELS, GRID, GRID)
+    stem = sum(row.kmac for row in count(dense.patch_embed, lambda: dense.eval().patch_embed(y), 1)) * 1000
+    path = chosen.out / "heatvit.json"
+    budget = {
+        "dense_steps": chosen.dense_steps,
+        "steps": chosen.steps,
+        "lr": chosen.lr,
+        "threads": chosen.threads,
+    }
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if known.get("budget") != budget:  # rows of another budget would not be comparable
+        table = measure_latency(dense.blocks[0], CONFIG.dim, (1, 9, 17, 25, 33, 41, 49, 57, 65))
+        known = {"budget": budget, "table": [table.tokens, table.cost, table.unit], "rows": {}}
+    rows, table = known["rows"], table_of(known)
+    for seed in chosen.seeds:
+        for arm in chosen.arms:
+            if f"{arm}/{seed}" in rows:
+                continue
+            reference = rows.get(f"heatvit/{seed}", {}).get("held")
+            model = build(arm, dense, data["coded"][0], data["held"], reference)
+            feed = batches(data["coded"], data["train"], batch=BATCH, seed=100 + seed, classes=CLASSES)
+            torch.manual_seed(seed)
+            begin = time.process_time()
+            report = log(f"{arm}/{seed}")
+            model = finetune(model, feed, table, steps=chosen.steps, lr=chosen.lr, report=report)
+            rows[f"{arm}/{seed}"] = {
+                "minutes": (time.process_time() - begin) / 60,
+                "held": judge(model, data["coded"][0], data["held"], stem),
+                "val": judge(model, data["val"], np.arange(len(data["val"].labels)), stem),
+            }
+            save(model, weights(chosen, arm, seed))
+            path.write_text(json.dumps(known, indent=1) + "\n")
+            print(f"{arm}/{seed}", json.dumps(rows[f"{arm}/{seed}"]), flush=True)
+    if chosen.time:
+        runs = {}
+        for key in rows:
+            arm, seed = key.split("/")
+            reference = rows.get(f"heatvit/{seed}", {}).get("held")
+            model = build(arm, dense, data["coded"][0], data["held"], reference, trained=True)
+            model.load_state_dict(load_file(weights(chosen, arm, seed)))
+            runs[key] = runner(model.eval(), chosen.threads)
+        for key, ms in milliseconds(runs, data["val"]).items():
+            rows[key]["ms"] = ms
+        path.write_text(json.dumps(known, indent=1) + "\n")
+    (chosen.out / "heatvit.md").write_text(page(known))
+
+
+def weights(chosen: argparse.Namespace, arm: str, seed: int | str) -> Path:
+    return Path(chosen.cache / f"{arm}-{seed}-{chosen.dense_steps}-{chosen.steps}.safetensors")
+
+
+def table_of(known: dict[str, Any]) -> LatencyTable:
+    tokens, cost, unit = known["table"]
+    return LatencyTable(tuple(tokens), tuple(cost), unit)
+
+
+def page(known: dict[str, Any]) -> str:
+    """The tables as Markdown."""
+    rows, budget = known["rows"], known["budget"]
+    lines = [
+        "| arm | seeds | val top-1 | MMAC (realised) | of dense | tokens in the six blocks | ms | of dense |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
+    ]
+
+    def mean(arm: str, get: Callable[[Any], Any]) -> Any:
+        found = [get(r) for key, r in rows.items() if key.split("/")[0] == arm]
+        return np.mean(found, 0) if found and all(v is not None for v in found) else None
+
+    mac_0, ms_0 = mean("dense", lambda r: r["val"]["mac"]), mean("dense", lambda r: r.get("ms"))
+    for arm, label in ARMS.items():
+        mac, ms = mean(arm, lambda r: r["val"]["mac"]), mean(arm, lambda r: r.get("ms"))
+        if mac is None or mac_0 is None:
+            lines.append(f"| {label} | 0 | not measured | | | | | |")
+            continue
+        tokens = " ".join(f"{n:.0f}" for n in mean(arm, lambda r: r["val"]["tokens"]))
+        timed = "not measured | |" if ms is None or ms_0 is None else f"{ms:.2f} | {100 * ms / ms_0:.0f} % |"
+        lines.append(
+            f"| {label} | {sum(key.split('/')[0] == arm for key in rows)} "
+            f"| {100 * mean(arm, lambda r: r['val']['accuracy']):.1f} % | {mac / 1e6:.1f} "
+            f"| {100 * mac / mac_0:.0f} % | {tokens} | {timed}"
+        )
+    table = table_of(known)
+    model = modelled_latency(CONFIG.dim, 4 * CONFIG.dim, CONFIG.heads, table.tokens)
+    return f"""# Fewer tokens on latents: HeatViT and others
+
+Written by `benchmarks/heatvit.py`. imagenette at 128×128, the low 64 channels of the default codec's latents
+at quality {QUALITY}: 64 tokens and a class token, D {CONFIG.dim}, {CONFIG.depth} blocks, stages before blocks
+{", ".join(map(str, BEFORE))} (from 0), target shares {", ".join(map(str, RATES))} of the tokens. One dense
+model of {budget["dense_steps"]} steps of {BATCH} pictures; every arm, dense too, fine-tuned from it for
+{budget["steps"]} steps of the same batches. Accuracy on the 1,000 val pictures, read from real streams: one
+standard error of a row is about 1.5 points. Multiply-adds are means of what every picture really used, stem
+and selectors included. Milliseconds: ONNX Runtime, {budget["threads"]} thread, one picture at a time, the
+fastest of {ROUNDS} rounds in turn with the other arms, mean of {PICTURES} pictures, gathers between segments
+included; {platform.machine()}, shared.
+
+{chr(10).join(lines)}
+
+What a block costs, measured (torch, the table of the latency loss) and modelled:
+
+{table.markdown()}
+
+{model.markdown()}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the imagenette128 zip files")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for latents and weights")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--dense-steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument(
+        "--time", action=argparse.BooleanOptionalAction, default=True, help="measure milliseconds"
+    )
+    run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
