@@ -20,6 +20,7 @@ from torch import nn
 from torch.export import Dim
 
 from bifocal.errors import ModelError
+from bifocal.nets.heatvit import HeatViT, segments
 from bifocal.runtime.head_file import FORMAT, KIND, MAX_FILE
 from bifocal.runtime.model import Model
 from bifocal.training.graphs import Arrays, module_graph
@@ -27,9 +28,9 @@ from bifocal.training.graphs import Arrays, module_graph
 
 @dataclass(frozen=True, eq=False)
 class PackedHead:
-    """A head ready to be written: its graph, the weights that this asks for, and its description."""
+    """A head ready to be written: its graphs, the weights that these ask for, and its description."""
 
-    graph: bytes
+    graphs: tuple[bytes, ...]
     weights: Arrays
     spec: Mapping[str, Any]
 
@@ -38,7 +39,9 @@ class PackedHead:
 
         :raises ModelError: if it would be larger than a head may be.
         """
-        tensors: dict[str, NDArray[Any]] = {"graph.0": np.frombuffer(self.graph, np.uint8)}
+        tensors: dict[str, NDArray[Any]] = {
+            f"graph.{number}": np.frombuffer(graph, np.uint8) for number, graph in enumerate(self.graphs)
+        }
         tensors |= {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
         text = json.dumps({**self.spec, "card": dict(card or {})}, ensure_ascii=False)
         made: bytes = save(tensors, {"bifocal": text})
@@ -59,11 +62,47 @@ def pack_dense_head(
 
     :raises ModelError: if it cannot become a graph, or a weight does not fit float16.
     """
-    plan = base.entropy.plan
     sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
     example = torch.zeros(1, channels, min(7, window), min(9, window))
     graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, ("logits",))
-    spec = {
+    spec = _spec(name, base, channels, classes, window)
+    return PackedHead((graph,), {key: _half(key, value) for key, value in weights.items()}, spec)
+
+
+def pack_pruned_head(
+    model: HeatViT, *, name: str, base: Model, channels: int, classes: tuple[str, ...], window: int
+) -> PackedHead:
+    """Pack a transformer with token selectors: one graph up to each selector, and one to the logits.
+
+    The model is in evaluation mode; arguments and errors as in :func:`pack_dense_head`.
+    """
+    parts, bits = segments(model), model.config.bits
+    h, w = min(7, window), min(9, window)
+    sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
+    inputs = {"y": torch.zeros(1, channels, h, w)}
+    if bits:
+        inputs["bits"] = torch.ones(1, 1, h, w)
+    dims: dict[str, dict[int, Any]] = dict.fromkeys(inputs, sides)
+    graphs: list[bytes] = []
+    arrays: Arrays = {}
+    for number, part in enumerate(parts):
+        last = part is parts[-1]
+        outputs = ("logits",) if last else ("tokens_out", "keep")
+        graph, weights = module_graph(part, f"head.{number}", inputs, dims, outputs)
+        graphs.append(graph)
+        arrays |= weights
+        if not last:
+            with torch.no_grad():
+                tokens, _ = part(*inputs.values())
+            inputs, dims = {"tokens": tokens}, {"tokens": {1: Dim("m", min=2, max=window**2 + 2)}}
+    spec = _spec(name, base, channels, classes, window)
+    spec |= {"bits": bits, "stages": [{"package": model.config.package}] * (len(parts) - 1)}
+    return PackedHead(tuple(graphs), {key: _half(key, value) for key, value in arrays.items()}, spec)
+
+
+def _spec(name: str, base: Model, channels: int, classes: tuple[str, ...], window: int) -> dict[str, Any]:
+    stride = base.entropy.plan.y_stride
+    return {
         "format": FORMAT,
         "kind": KIND,
         "name": name,
@@ -73,10 +112,9 @@ def pack_dense_head(
         "channels": channels,
         "window": window,
         "stages": [],
-        "token": plan.y_stride,
-        "stride": plan.y_stride,
+        "token": stride,
+        "stride": stride,
     }
-    return PackedHead(graph, {key: _half(key, value) for key, value in weights.items()}, spec)
 
 
 def _half(name: str, value: NDArray[Any]) -> NDArray[Any]:
