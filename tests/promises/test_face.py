@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bifocal
+from tests.tiny_head import dense_head
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("numpy", "PIL", "onnxruntime", "torch", "typer", "rich", "safetensors", "constriction")
@@ -58,6 +60,20 @@ def test_coding_never_imports_torch_or_onnx(tiny_folder: Path) -> None:
         print(*(m for m in ("torch", "onnx", "typer", "rich", "matplotlib") if m in sys.modules))
     """
     assert in_new_process(code, str(tiny_folder)) == ""
+
+
+def test_reading_labels_never_imports_torch_or_onnx(tiny_folder: Path, tmp_path: Path) -> None:
+    model = bifocal.Model.load(tiny_folder)
+    head = dense_head(tmp_path / "head.bfh", model.entropy.fingerprint)
+    data = bifocal.encode(np.full((70, 90, 3), 99, np.uint8), model=model)
+    (tmp_path / "a.bfc").write_bytes(data)
+    code = """if True:
+        import sys, bifocal
+        labels = bifocal.analyse(open(sys.argv[3], "rb").read(), head=sys.argv[2], model=sys.argv[1])
+        assert len(labels.names) == 3
+        print(*(m for m in ("torch", "onnx", "typer", "rich", "matplotlib") if m in sys.modules))
+    """
+    assert in_new_process(code, str(tiny_folder), str(head), str(tmp_path / "a.bfc")) == ""
 
 
 def test_version_is_the_newest_in_the_changelog() -> None:
