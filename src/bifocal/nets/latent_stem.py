@@ -5,7 +5,8 @@ would have to learn (early convolutions: Xiao et al., arXiv 2106.14881). The ste
 (He et al., arXiv 1512.03385) at the resolution of the latents, so one place of y is one token and tokens can
 be pruned. Sizes and the position of the cut are our choice.
 
-    y [b,c,h,w] ── scale ─ 3×3, norm, ReLU ─ residual blocks ─ 3×3 ─► [b,d,h,w] ── transformer ─► logits
+    y [b,c,h,w] ─ scale ─┬─ low channels: 3×3 ──(+)─ norm, ReLU ─ residual blocks ─ 3×3 ─► [b,d,h,w]
+                         └─ the others: 1×1 ────┘                      transformer ─► logits
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from bifocal.nets.vit import VisionTransformer, VitConfig
 
 @dataclass(frozen=True)
 class LatentClassifierConfig:
-    """Sizes: ``channels`` of y that are read; ``width`` and ``blocks`` of the stem; the rest as in
-    :class:`~bifocal.nets.vit.VitConfig`."""
+    """Sizes: ``channels`` of y that are read, the first ``low`` of them with 3×3 kernels; ``width`` and
+    ``blocks`` of the stem; the rest as in :class:`~bifocal.nets.vit.VitConfig`."""
 
     channels: int = 64
+    low: int = 64
     width: int = 192
     blocks: int = 2
     dim: int = 192
@@ -59,7 +61,11 @@ class LatentStem(nn.Module):
         c = config
         self.register_buffer("mean", mean.reshape(-1, 1, 1))
         self.register_buffer("std", std.reshape(-1, 1, 1).clamp_min(1e-3))
-        self.first, self.norm = _conv(c.channels, c.width), nn.BatchNorm2d(c.width)
+        self.low = min(c.low, c.channels)
+        self.first, self.norm = _conv(self.low, c.width), nn.BatchNorm2d(c.width)
+        self.others = (
+            nn.Conv2d(c.channels - self.low, c.width, 1, bias=False) if c.channels > self.low else None
+        )
         self.blocks = nn.Sequential(*[NormBlock(c.width) for _ in range(c.blocks)])
         self.last = conv3(c.width, c.dim)
 
@@ -68,7 +74,10 @@ class LatentStem(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         x = (y - self.mean) / self.std
-        return self.last(self.blocks(self.norm(self.first(x)).relu()))
+        first = self.first(x[:, : self.low])
+        if self.others is not None:
+            first = first + self.others(x[:, self.low :])
+        return self.last(self.blocks(self.norm(first).relu()))
 
 
 def latent_classifier(config: LatentClassifierConfig, mean: Tensor, std: Tensor) -> VisionTransformer:

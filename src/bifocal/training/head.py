@@ -36,6 +36,11 @@ from bifocal.training.head_report import write_head_report
 from bifocal.training.labelled import Labelled, find_labelled, split
 
 
+#: Windows are so many times as wide as views: seen whole, a picture twice as large was told better than in
+#: parts (docs/heads.md).
+WINDOW = 3
+
+
 @dataclass(frozen=True)
 class TrainedHead:
     """What was written, and how good it is: ``accuracy`` by quality, on real streams of held pictures."""
@@ -136,7 +141,7 @@ def _settled(recipe: HeadRecipe, model: Model, minutes: float) -> HeadRecipe:
     """
     plan = model.entropy.plan
     channels = recipe.channels or plan.groups[0].stop
-    window = recipe.window or recipe.side // plan.y_stride
+    window = recipe.window or min(WINDOW * (recipe.side // plan.y_stride), 128)
     for name, value, right in (
         ("minutes", minutes, minutes > 0),
         (

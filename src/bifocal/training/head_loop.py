@@ -39,13 +39,13 @@ class HeadRecipe:
 
     classifier: LatentClassifierConfig = LatentClassifierConfig()
     channels: int = 0
-    window: int = 0  # places of y a side that the head sees at once; 0: as many as a view has
+    window: int = 0  # places of y a side that the head sees at once; 0: three times those of a view
     side: int = 128
     views: int = 8
     held: float = 0.1
     batch: int = 128
     lr: float = 2e-3  # AdamW: norms, biases, positions, the last layer
-    matrix_lr: float = 1e-2  # Muon: kernels and matrices
+    matrix_lr: float = 5e-3  # Muon: kernels and matrices
     decay: float = 0.05
     smoothing: float = 0.1
     mixed: float = 0.5
@@ -82,7 +82,13 @@ def start_run(
     sample = views.y[rows[:: max(1, len(rows) // 500)], 0].astype(np.float32)
     spread = (torch.from_numpy(f(sample, axis=(0, 2, 3))) for f in (np.mean, np.std))
     grid = recipe.side // model.entropy.plan.y_stride
-    config = dataclasses.replace(recipe.classifier, channels=recipe.channels, grid=grid, classes=classes)
+    config = dataclasses.replace(
+        recipe.classifier,
+        channels=recipe.channels,
+        low=model.entropy.plan.groups[0].stop,
+        grid=grid,
+        classes=classes,
+    )
     network: nn.Module = latent_classifier(config, *spread)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).requires_grad_(False).eval()
