@@ -35,7 +35,6 @@ from bifocal.training.head_loop import HeadRecipe, start_run, train_steps
 from bifocal.training.head_report import write_head_report
 from bifocal.training.labelled import Labelled, find_labelled, split
 
-
 #: Windows are so many times as wide as views: seen whole, a picture twice as large was told better than in
 #: parts (docs/heads.md).
 WINDOW = 3
