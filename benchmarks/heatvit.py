@@ -1,6 +1,7 @@
 """Pruned transformers on the codec's latents: accuracy against realised multiply-adds and milliseconds.
 
-    python benchmarks/heatvit.py --data CLASSIFY --cache DIR [--dense-steps 800] [--steps 100] [--seeds 0]
+    python benchmarks/heatvit.py --data CLASSIFY --cache DIR [--dense-steps 800] [--steps 60] [--seeds 0]
+        [--docs]
 
 CLASSIFY is the folder of imagenette128 zip files. One dense transformer is trained on the low 64 channels of
 the latents as decoded at quality 50, then every arm is fine-tuned from it for the same number of steps of the
@@ -52,7 +53,7 @@ from heatvit_data import (
     rounded,
     split,
 )
-from readme import RESULTS
+from readme import RESULTS, ROOT, replace_block
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -234,7 +235,10 @@ def run(chosen: argparse.Namespace) -> None:
         for key, ms in milliseconds(runs, data["val"]).items():
             rows[key]["ms"] = ms
         path.write_text(json.dumps(known, indent=1) + "\n")
-    (chosen.out / "heatvit.md").write_text(page(known))
+    text = page(known)
+    (chosen.out / "heatvit.md").write_text("# Fewer tokens on latents: HeatViT and others\n\n" + text)
+    if chosen.docs:
+        replace_block("heatvit", text, ROOT / "docs" / "heatvit.md")
 
 
 def weights(chosen: argparse.Namespace, arm: str, seed: int | str) -> Path:
@@ -273,9 +277,7 @@ def page(known: dict[str, Any]) -> str:
         )
     table = table_of(known)
     model = modelled_latency(CONFIG.dim, 4 * CONFIG.dim, CONFIG.heads, table.tokens)
-    return f"""# Fewer tokens on latents: HeatViT and others
-
-Written by `benchmarks/heatvit.py`. imagenette at 128×128, the low 64 channels of the default codec's latents
+    return f"""Written by `benchmarks/heatvit.py`. imagenette at 128×128, the low 64 channels of the default codec's latents
 at quality {QUALITY}: 64 tokens and a class token, D {CONFIG.dim}, {CONFIG.depth} blocks, stages before blocks
 {", ".join(map(str, BEFORE))} (from 0), target shares {", ".join(map(str, RATES))} of the tokens. One dense
 model of {budget["dense_steps"]} steps of {BATCH} pictures; every arm, dense too, fine-tuned from it for
@@ -303,7 +305,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for latents and weights")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--dense-steps", type=int, default=800)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -311,6 +313,7 @@ def main() -> None:
     parser.add_argument(
         "--time", action=argparse.BooleanOptionalAction, default=True, help="measure milliseconds"
     )
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/heatvit.md")
     run(parser.parse_args())
 
 

@@ -148,8 +148,10 @@ def rescale(k: Any, x: Any, have: int, want: int, most: int) -> Any:
 
 @dataclass(frozen=True)
 class Layer:
-    """``weight [.., i, o]`` 8 bit, ``bias [.., 1, o]``; ``source`` fraction bits of the input, ``fraction`` of
-    the accumulator."""
+    """``weight [.., i, o]`` of 8 bits, ``bias [.., 1, o]`` of the accumulator.
+
+    ``source`` and ``fraction`` are the fraction bits of the input and of the accumulator.
+    """
 
     weight: Ints
     bias: Ints
