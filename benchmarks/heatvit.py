@@ -277,8 +277,8 @@ def page(known: dict[str, Any]) -> str:
         )
     table = table_of(known)
     model = modelled_latency(CONFIG.dim, 4 * CONFIG.dim, CONFIG.heads, table.tokens)
-    return f"""Written by `benchmarks/heatvit.py`. imagenette at 128×128, the low 64 channels of the default codec's latents
-at quality {QUALITY}: 64 tokens and a class token, D {CONFIG.dim}, {CONFIG.depth} blocks, stages before blocks
+    return f"""Written by `benchmarks/heatvit.py`. imagenette at 128×128, the low 64 channels of the default
+codec's latents at quality {QUALITY}: 64 tokens and a class token, D {CONFIG.dim}, {CONFIG.depth} blocks, stages before blocks
 {", ".join(map(str, BEFORE))} (from 0), target shares {", ".join(map(str, RATES))} of the tokens. One dense
 model of {budget["dense_steps"]} steps of {BATCH} pictures; every arm, dense too, fine-tuned from it for
 {budget["steps"]} steps of the same batches. Accuracy on the 1,000 val pictures, read from real streams: one
