@@ -17,11 +17,9 @@ from tests.conftest import made_picture
 TINY = DualConfig(
     stem=12,
     trunk=16,
-    high_width=16,
     low_width=8,
-    low_deep=8,
-    fused=16,
-    stem_blocks=1,
+    low_up=4,
+    fused=18,
     blocks=1,
     high=16,
     low=8,
@@ -32,6 +30,7 @@ TINY = DualConfig(
     context=8,
     anchors=2,
 )
+DEEP = replace(TINY, high_width=20, low_deep=8)
 
 
 def test_fold_is_undone_and_puts_the_diagonal_first() -> None:
@@ -60,8 +59,9 @@ def test_two_steps_are_a_checkerboard_of_the_fine_map() -> None:
 
 def test_groups_are_high_then_low_and_cover_all() -> None:
     plan = DualConfig().plan
-    assert (plan.y_stride, plan.z_stride, plan.y_channels) == (32, 64, 4 * 64 + 96)
-    assert [g.start for g in plan.groups] == [0, 64, 128, 192, 256, 304]
+    assert (plan.y_stride, plan.z_stride, plan.y_channels) == (16, 64, 4 * 40 + 96)
+    assert [g.start for g in plan.groups] == [0, 40, 80, 120, 160, 208]
+    assert DEEP.plan.y_stride == PAPER.plan.y_stride == 32
     assert plan.groups[-1].stop == plan.y_channels
 
 
@@ -98,18 +98,38 @@ def test_packets_of_a_chain_are_put_together_again() -> None:
     assert halve([(0, 0, 0), None], 5) == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), None]
 
 
-@pytest.mark.parametrize("low, steps", [(8, 1), (0, 1), (0, 4)])
-def test_it_trains_everywhere_and_starts_as_a_transform(low: int, steps: int) -> None:
+CONFIGS = [TINY, DEEP, replace(TINY, conditioned=False), replace(TINY, low=0, steps=4)]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_it_trains_everywhere_and_starts_as_a_transform(config: DualConfig) -> None:
     torch.manual_seed(0)
-    model = Dual(replace(TINY, low=low, steps=steps))
+    model = Dual(config)
     pixels = torch.from_numpy(made_picture(64, 128)).permute(2, 0, 1)[None].float()
     coded = model(pixels, torch.tensor([60]), exact=True, noise=True)
     assert coded.output.shape == pixels.shape
     error, spread = (coded.output - pixels).square().mean(), pixels.var()
-    assert float(error.detach()) < 0.5 * float(spread)
+    assert float(error.detach()) < 0.1 * float(spread)
     (error + coded.bits.mean()).backward()
     missing = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())]
     assert missing == []
+
+
+@pytest.mark.parametrize("config", [TINY, DEEP])
+def test_both_latents_start_with_packets_of_their_own(config: DualConfig) -> None:
+    """The picture needs both."""
+    torch.manual_seed(0)
+    model = Dual(config).eval()
+    pixels = torch.from_numpy(made_picture(64, 128)).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        y = model.analyse(pixels)
+        n = 4 * config.high
+        errors = []
+        for kept in (slice(0, None), slice(0, n), slice(n, None)):
+            part = torch.zeros_like(y)
+            part[:, kept] = y[:, kept]
+            errors.append(float((model.synthesise(part) - pixels).square().mean()))
+    assert min(errors[1:]) > 1.5 * errors[0]
 
 
 def test_paper_size_runs_and_is_counted() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bifocal.nets.cost import count
-from bifocal.systems.feds import PAPER_STUDENT, PAPER_TEACHER, TAPS, Feds, FedsConfig
+from bifocal.systems.feds import PAPER_STUDENT, PAPER_TEACHER, Feds, FedsConfig
 from bifocal.training.distil import tapped
 from bifocal.training.recipe import load_recipe
 from tests.conftest import made_picture
@@ -18,7 +18,6 @@ TINY = FedsConfig(
     width_2=12,
     width_4=16,
     width_8=16,
-    width_16=16,
     blocks_4=1,
     latent=14,
     slices=3,
@@ -27,10 +26,11 @@ TINY = FedsConfig(
     context=8,
     anchors=2,
 )
-TEACHER = replace(TINY, width_8=32, attention=2, window=4, blocks_16=1, latent=16)
+TEACHER = replace(TINY, width_8=32, attention=2, window=4, latent=16)
+DEEP = replace(TEACHER, width_16=16, blocks_16=1)
 
 
-@pytest.mark.parametrize("config", [TINY, TEACHER])
+@pytest.mark.parametrize("config", [TINY, TEACHER, DEEP])
 def test_it_trains_everywhere_and_starts_as_a_transform(config: FedsConfig) -> None:
     torch.manual_seed(0)
     model = Feds(config)
@@ -43,11 +43,14 @@ def test_it_trains_everywhere_and_starts_as_a_transform(config: FedsConfig) -> N
     assert missing == []
 
 
-def test_taps_halve_and_double() -> None:
-    model = Feds(TEACHER)
-    with torch.no_grad(), tapped(model, TAPS) as seen:
+@pytest.mark.parametrize(
+    "config, widths", [(TINY, [64, 32, 16, 16, 32, 64]), (DEEP, [64, 32, 16, 8, 8, 16, 32, 64])]
+)
+def test_taps_halve_and_double(config: FedsConfig, widths: list[int]) -> None:
+    model = Feds(config)
+    with torch.no_grad(), tapped(model, config.taps) as seen:
         model.synthesise(model.analyse(torch.zeros(1, 3, 64, 128)))
-    assert [seen[name].shape[3] for name in TAPS] == [64, 32, 16, 8, 8, 16, 32, 64]
+    assert [seen[name].shape[3] for name in config.taps] == widths
 
 
 def test_slices_cover_all_channels() -> None:

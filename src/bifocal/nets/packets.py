@@ -56,12 +56,13 @@ def _square(a: int, b: int) -> Tensor:
     return 0.5 * rows[:, None] * columns
 
 
-def start_down(conv: nn.Conv2d, labels: Labels) -> Labels:
+def start_down(conv: nn.Conv2d, labels: Labels, wanted: Labels | None = None) -> Labels:
     """Make a 3×3 or 2×2 stride-2 convolution split ``labels``; return the labels of its outputs.
 
-    Of three inputs, labelled :data:`PIXELS`, it makes luma and chroma first.
+    Its outputs are ``wanted``, or what :func:`halve` chooses. Of three inputs, labelled :data:`PIXELS`, it
+    makes luma and chroma first.
     """
-    made = halve(labels, conv.out_channels)
+    made = halve(labels, conv.out_channels) if wanted is None else wanted
     with torch.no_grad():
         conv.weight *= NOISE
         for source, label in enumerate(labels):
@@ -74,16 +75,20 @@ def start_down(conv: nn.Conv2d, labels: Labels) -> Labels:
     return made
 
 
-def start_up(up: Subpixel, labels: Labels, finer: Labels) -> None:
-    """Make a subpixel convolution put packets ``labels`` together to ``finer``: :func:`start_down` undone."""
-    conv = up.conv
+def start_up(up: Subpixel | nn.Conv2d, labels: Labels, finer: Labels) -> None:
+    """Make a subpixel convolution put packets ``labels`` together to ``finer``: :func:`start_down` undone.
+
+    ``up`` may be a plain convolution before a shuffle by 2.
+    """
+    conv = up.conv if isinstance(up, Subpixel) else up
+    middle = conv.kernel_size[0] // 2
     with torch.no_grad():
         conv.weight *= NOISE
         weight = conv.weight.unflatten(0, (-1, 2, 2))
         for target, label in enumerate(finer):
             for child, a, b in _children(label) if label is not None else ():
                 if child in labels:
-                    weight[target, :, :, labels.index(child), 1, 1] += _square(a, b)
+                    weight[target, :, :, labels.index(child), middle, middle] += _square(a, b)
         if finer is PIXELS:
             weight.copy_(torch.einsum("jabikl,jo->oabikl", weight, torch.tensor(_COLOURS)))
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

@@ -7,11 +7,14 @@ model without spatial context. Everything else here is our reconstruction: width
 plain residual blocks, one hyper-latent for both, the fusion in the decoder, integer entropy networks, and the
 start as a wavelet transform (`nets/packets.py`).
 
-    pixels ── trunk ─► [b,·,H/4,·] ─┬─ branch ↓↓  ─► y_H [b,high,H/16,·] ─ fold ─┐
-                                    └─ branch ↓↓↓ ─► y_L [b,low,H/32,·] ─────────┴─► y [b,4·high+low,H/32,·]
+    pixels ── trunk ─► [b,·,H/4,·] ─┬─ branch ↓  ─► y_H [b,high,H/8,·] ── fold ─┐
+                                    └─ branch ↓↓ ─► y_L [b,low,H/16,·] ─────────┴─► y [b,4·high+low,H/16,·]
     groups: slices of y_H, each given those before it; then slices of y_L, given all of y_H and those before
-    ŷ_H ─ unfold ───────┬─ 1×1 ─► [b,·,H/16,·] ── ↑, blocks, ↑, blocks, ↑, blocks, ↑ ─► pixels
-    ŷ_L ─ 1×1↑ to H/16 ─┘
+    ŷ_H ─ unfold ──────┬─ 1×1 ─► [b,·,H/8,·] ── block, ↑, blocks, ↑, blocks, ↑ ─► pixels
+    ŷ_L ─ 1×1↑ to H/8 ─┘
+
+The drawing is of the small codec. At a paper's size each branch has a stage more and the latents are at H/16
+and H/32; the small one stays an octave finer because few channels at H/16 hold too little of a picture.
 
 Two resolutions need no format of their own: y_H is folded, four places to four times the channels, and so
 pooling ŷ_H for its use in y_L is a 1×1 convolution. Inside a slice the four places stand one after another,
@@ -28,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bifocal.nets.codec import PIXEL_UNIT, Codec
-from bifocal.nets.packets import PIXELS, halve, start_block, start_down, start_same, start_up
+from bifocal.nets.packets import PIXELS, Labels, halve, start_block, start_down, start_same, start_up
 from bifocal.nets.residual import Residual, Subpixel
 from bifocal.stream.plan import Group, Plan
 
@@ -40,23 +43,23 @@ PHASES = [0, 3, 1, 2]
 class DualConfig:
     """Sizes. The defaults are the small codec; :data:`PAPER` is our reconstruction at a paper's size.
 
-    Channels: ``stem`` at 1/2 of the picture's size, ``trunk`` at 1/4; then ``high_width`` at 1/8 in the one
-    branch, ``low_width`` at 1/8 and ``low_deep`` at 1/16 in the other; ``fused`` in the decoder at 1/16;
-    ``high`` and ``low`` of the latents (a ``low`` of 0 is a codec of one latent). Residual blocks:
-    ``stem_blocks`` at 1/2, ``blocks`` in each branch at 1/4, ``deep_blocks`` at 1/16. ``conditioned``:
-    whether y_L sees ŷ_H. ``steps``: passes over a slice of y_H, 1, 2 or 4.
+    Channels: ``stem`` at 1/2 of the picture's size, ``trunk`` at 1/4, ``low_width`` at 1/8 in the branch of
+    y_L, ``fused`` where the decoder joins the two, and ``low_up`` of y_L there; ``high`` and ``low`` of the
+    latents (a ``low`` of 0 is a codec of one latent). A stage more in both branches if ``high_width`` and
+    ``low_deep`` are not 0. Residual blocks: ``stem_blocks`` at 1/2, ``blocks`` in each branch at 1/4.
+    ``conditioned``: whether y_L sees ŷ_H. ``steps``: passes over a slice of y_H, 1, 2 or 4.
     """
 
     stem: int = 16
     trunk: int = 40
-    high_width: int = 36
+    high_width: int = 0
     low_width: int = 32
-    low_deep: int = 40
-    fused: int = 40
+    low_deep: int = 0
+    low_up: int = 24
+    fused: int = 64
     stem_blocks: int = 1
     blocks: int = 2
-    deep_blocks: int = 0
-    high: int = 64
+    high: int = 40
     low: int = 96
     high_slices: int = 4
     low_slices: int = 2
@@ -67,7 +70,7 @@ class DualConfig:
     context: int = 52
     anchors: int = 12
     lambda_min: float = 0.0012
-    lambda_max: float = 0.06
+    lambda_max: float = 0.12
 
     @property
     def plan(self) -> Plan:
@@ -76,7 +79,7 @@ class DualConfig:
         if self.low:
             ends += [4 * self.high + self.low // self.low_slices * (i + 1) for i in range(self.low_slices)]
         groups = tuple(Group(a, b, 1, 0) for a, b in zip([0, *ends], ends, strict=False))
-        return Plan(ends[-1], self.hyper, groups, y_stride=32, z_stride=64, skip=5)
+        return Plan(ends[-1], self.hyper, groups, y_stride=32 if self.high_width else 16, skip=5)
 
 
 PAPER = DualConfig(
@@ -85,10 +88,10 @@ PAPER = DualConfig(
     high_width=128,
     low_width=128,
     low_deep=128,
+    low_up=128,
     fused=192,
     stem_blocks=2,
     blocks=3,
-    deep_blocks=1,
     high=128,
     low=192,
     low_slices=4,
@@ -118,27 +121,13 @@ def unfold(x: Tensor, slices: int) -> Tensor:
 
 
 class DualAnalysis(nn.Module):
-    """Pixels ``[b, 3, H, W]`` to y_H ``[b, high, H/16, W/16]`` and, if there is one, y_L at H/32."""
+    """Pixels ``[b, 3, H, W]`` to y_H ``[b, high, H/8, W/8]`` and, if there is one, y_L at half its size."""
 
     def __init__(self, c: DualConfig) -> None:
         super().__init__()
         self.trunk = nn.Sequential(_half(3, c.stem), *_blocks(c.stem, c.stem_blocks), _half(c.stem, c.trunk))
-        self.high = nn.Sequential(
-            *_blocks(c.trunk, c.blocks),
-            _half(c.trunk, c.high_width),
-            *_blocks(c.high_width),
-            _half(c.high_width, c.high),
-        )
-        self.low = None
-        if c.low:
-            self.low = nn.Sequential(
-                *_blocks(c.trunk, c.blocks),
-                _half(c.trunk, c.low_width),
-                *_blocks(c.low_width),
-                _half(c.low_width, c.low_deep),
-                *_blocks(c.low_deep, c.deep_blocks),
-                _half(c.low_deep, c.low),
-            )
+        self.high = _branch(c.blocks, c.trunk, c.high_width, c.high)
+        self.low = _branch(c.blocks, c.trunk, c.low_width, c.low_deep, c.low) if c.low else None
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         x = self.trunk(pixels)
@@ -150,13 +139,14 @@ class DualSynthesis(nn.Module):
 
     def __init__(self, c: DualConfig) -> None:
         super().__init__()
-        self.widen = nn.Conv2d(c.low, 4 * c.low_deep, 1) if c.low else None  # 1×1 before the shuffle: cheap
-        self.fuse = nn.Conv2d(c.high + (c.low_deep if c.low else 0), c.fused, 1)
+        self.widen = nn.Conv2d(c.low, 4 * c.low_up, 1) if c.low else None  # then a shuffle
+        self.fuse = nn.Conv2d(c.high + (c.low_up if c.low else 0), c.fused, 1)
+        layers = _blocks(c.fused)
+        if c.high_width:
+            layers += [Subpixel(c.fused, c.high_width), *_blocks(c.high_width)]
         self.up = nn.Sequential(
-            *_blocks(c.fused, c.deep_blocks),
-            Subpixel(c.fused, c.high_width),
-            *_blocks(c.high_width),
-            Subpixel(c.high_width, c.trunk),
+            *layers,
+            Subpixel(c.high_width or c.fused, c.trunk),
             *_blocks(c.trunk, c.blocks),
             Subpixel(c.trunk, c.stem),
             *_blocks(c.stem, c.stem_blocks),
@@ -177,18 +167,42 @@ def _blocks(channels: int, count: int = 1) -> list[nn.Module]:
     return [Residual(channels) for _ in range(count)]
 
 
+def _branch(blocks: int, *widths: int) -> nn.Sequential:
+    """``blocks`` residual blocks, then a halving to every further width (but 0) with a block between two."""
+    widths = tuple(width for width in widths if width)
+    layers = _blocks(widths[0], blocks)
+    for k, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        layers += [*(_blocks(inputs) if k else []), _half(inputs, outputs)]
+    return nn.Sequential(*layers)
+
+
 def _start(analysis: DualAnalysis, synthesis: DualSynthesis) -> None:
-    """Start y_H as wavelet packets that the synthesis puts together again; y_L finds its own use."""
-    labels = [PIXELS]
-    for layer in (*analysis.trunk, *analysis.high):
-        if isinstance(layer, nn.Conv2d):
-            labels.append(start_down(layer, labels[-1]))
-    y_labels = labels.pop()
-    labels.append(halve(labels[-1], synthesis.fuse.out_channels))
-    start_same(synthesis.fuse, y_labels, labels[-1])
-    ups = [layer for layer in synthesis.up if isinstance(layer, Subpixel)]
-    for up, coarse, finer in zip(ups, labels[::-1], labels[-2::-1], strict=False):
-        start_up(up, coarse, finer)
+    """Start both latents as wavelet packets that the synthesis puts together again.
+
+    y_L begins with the lowest packets, y_H with those that follow: neither is empty (symbols that are
+    certain to be zero get no gradient, and a latent that starts as noise stays empty for good).
+    """
+    labels: list[Labels] = [PIXELS]
+    *halvings, last = (m for m in (*analysis.trunk, *analysis.high) if isinstance(m, nn.Conv2d))
+    for layer in halvings:
+        labels.append(start_down(layer, labels[-1]))
+    trunk, parents = labels[2], 0
+    if analysis.low is not None and synthesis.widen is not None:
+        *halvings, low = (m for m in analysis.low if isinstance(m, nn.Conv2d))
+        parents = low.out_channels // 4
+        here = trunk
+        for layer in halvings:
+            here = start_down(layer, here)
+        lowest = start_down(low, here, halve(here[:parents], low.out_channels))
+        widened = [*here[:parents], *[None] * (synthesis.widen.out_channels // 4 - parents)]
+        start_up(synthesis.widen, lowest, widened)
+    ranks = halve(labels[-1], parents + last.out_channels)
+    start_down(last, labels[-1], ranks[parents:])
+    fused = halve(labels[-1], synthesis.fuse.out_channels)
+    start_same(synthesis.fuse, [*ranks[parents:], *(widened if parents else [])], fused)
+    for up in (m for m in synthesis.up if isinstance(m, Subpixel)):
+        start_up(up, fused, labels[-1])
+        fused = labels.pop()
     for block in (*analysis.modules(), *synthesis.modules()):
         if isinstance(block, Residual):
             start_block(block)

@@ -3,14 +3,17 @@
 FEDS (arXiv 2503.06399). There is no public code and we know the abstract only: the teacher is the base with
 Swin-V2 attention, more residual blocks and more latent channels; the student is light; it learns in three
 phases (`training/distil.py`). Shapes are our reconstruction. Teacher and student are one class and differ in
-numbers, so that a stage of the one stands at the resolution of the same stage of the other: :data:`TAPS`
-names their outputs.
+numbers, so that a stage of the one stands at the resolution of the same stage of the other:
+:attr:`FedsConfig.taps` names their outputs.
 
-    pixels ─ stage 0: ↓, blocks ─ 1: ↓, blocks ─ 2: ↓, blocks, attention ─ 3: ↓, blocks, attention ─ 1×1 ─► y
-             [b,·,H/2,·]          H/4            H/8                       H/16                   [b,c,H/16,·]
+    pixels ─ stage 0: ↓, blocks ─ stage 1: ↓, blocks ─ stage 2: ↓, blocks, attention ─ 1×1 ─► y [b,c,H/8,·]
+             [b,·,H/2,·]          H/4                  H/8
     groups: slices of y by channels, each given those before it (ChARM, arXiv 2007.08978)
-    ŷ ─ stage 0: 1×1, blocks, attention ─ 1: ↑, blocks, attention ─ 2: ↑, blocks ─ 3: ↑, blocks ─ ↑ ─► pixels
-        H/16                              H/8                       H/4            H/2
+    ŷ ─ stage 0: 1×1, blocks, attention ─ stage 1: ↑, blocks ─ stage 2: ↑, blocks ─ ↑ ─► pixels
+        H/8                               H/4                  H/2
+
+The drawing is of the small ones. At a paper's size there is a stage more, with blocks and attention at H/16,
+and y is there; the small ones stay an octave finer because few channels at H/16 hold too little of a picture.
 
 A teacher never ships and is not packed: its attention spans windows of a whole picture, and its weights are
 there to be learned from.
@@ -28,23 +31,21 @@ from bifocal.nets.residual import Residual, Subpixel
 from bifocal.nets.swin import SwinBlock
 from bifocal.stream.plan import Group, Plan
 
-#: Where the student's features are compared with the teacher's: after every stage of both transforms.
-TAPS = tuple(f"{part}.{stage}" for part in ("analysis", "synthesis") for stage in range(4))
-
 
 @dataclass(frozen=True)
 class FedsConfig:
     """Sizes. The defaults are the small student; ``recipes/feds-teacher.toml`` has its teacher's.
 
     ``width_2`` to ``width_16`` channels at 1/2 to 1/16 of the picture's size and ``blocks_…`` residual
-    blocks there. ``attention`` blocks of Swin-V2 at 1/8 and as many at 1/16, every other one shifted by half
-    a ``window``, in heads of ``head`` channels. ``latent`` channels of y in ``slices`` groups.
+    blocks there; y is at 1/8 if ``width_16`` is 0. ``attention`` blocks of Swin-V2 at 1/8 and as many at
+    1/16, every other one shifted by half a ``window``, in heads of ``head`` channels. ``latent`` channels of
+    y in ``slices`` groups.
     """
 
     width_2: int = 16
     width_4: int = 40
-    width_8: int = 48
-    width_16: int = 72
+    width_8: int = 64
+    width_16: int = 0
     blocks_2: int = 1
     blocks_4: int = 2
     blocks_8: int = 1
@@ -52,24 +53,30 @@ class FedsConfig:
     attention: int = 0
     window: int = 8
     head: int = 16
-    latent: int = 100
+    latent: int = 60
     slices: int = 5
     hyper: int = 32
     features: int = 40
-    context: int = 64
+    context: int = 52
     anchors: int = 12
     lambda_min: float = 0.0012
-    lambda_max: float = 0.06
+    lambda_max: float = 0.12
 
     @property
     def plan(self) -> Plan:
         ends = [self.latent * k // self.slices for k in range(self.slices + 1)]
         groups = tuple(Group(a, b, 1, 0) for a, b in zip(ends, ends[1:], strict=False))
-        return Plan(self.latent, self.hyper, groups, skip=5)
+        return Plan(self.latent, self.hyper, groups, y_stride=2 ** len(self.widths), skip=5)
 
     @property
-    def widths(self) -> tuple[int, int, int, int]:
-        return self.width_2, self.width_4, self.width_8, self.width_16
+    def widths(self) -> tuple[int, ...]:
+        return tuple(w for w in (self.width_2, self.width_4, self.width_8, self.width_16) if w)
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Modules where student and teacher are compared: every stage of both transforms."""
+        stages = range(len(self.widths))
+        return tuple(f"{part}.{stage}" for part in ("analysis", "synthesis") for stage in stages)
 
 
 #: Reconstructions at a paper's size: the student has 68 % fewer parameters (the abstract says 63 %).
@@ -114,18 +121,17 @@ class Feds(Codec):
     def __init__(self, config: FedsConfig = FedsConfig()) -> None:
         super().__init__(config)
         c = config
-        rest = (_blocks(c, level) for level in range(4))
-        ends = zip((3, *c.widths), c.widths, rest, strict=False)
+        ends = enumerate(zip((3, *c.widths), c.widths, strict=False))
         self.analysis = nn.Sequential(
-            *(nn.Sequential(nn.Conv2d(i, o, 3, 2, 1), *blocks) for i, o, blocks in ends),
-            nn.Conv2d(c.width_16, c.latent, 1),
+            *(nn.Sequential(nn.Conv2d(i, o, 3, 2, 1), *_blocks(c, level)) for level, (i, o) in ends),
+            nn.Conv2d(c.widths[-1], c.latent, 1),
         )
-        up = c.widths[::-1]
+        *levels, lowest = range(len(c.widths))
         self.synthesis = nn.Sequential(
-            nn.Sequential(nn.Conv2d(c.latent, c.width_16, 1), *_blocks(c, 3)),
+            nn.Sequential(nn.Conv2d(c.latent, c.widths[-1], 1), *_blocks(c, lowest)),
             *(
-                nn.Sequential(Subpixel(i, o), *_blocks(c, level))
-                for level, i, o in zip((2, 1, 0), up, up[1:], strict=False)
+                nn.Sequential(Subpixel(c.widths[level + 1], c.widths[level]), *_blocks(c, level))
+                for level in reversed(levels)
             ),
             Subpixel(c.width_2, 3),
         )

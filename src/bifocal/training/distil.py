@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from bifocal.errors import TrainingError
 from bifocal.nets.codec import Codec
-from bifocal.systems.feds import TAPS
 from bifocal.systems.registry import system_of
 from bifocal.training.checkpoint import load_checkpoint
 from bifocal.training.loop import train, weighed
@@ -40,10 +39,7 @@ LEAST_ENERGY = 1e-6
 
 @contextlib.contextmanager
 def tapped(codec: Codec, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
-    """While open, passes of ``codec`` leave the outputs of its modules ``names`` in the dictionary.
-
-    :raises TrainingError: if it has no such module.
-    """
+    """While open, passes of ``codec`` leave the outputs of its modules ``names`` in the dictionary."""
     seen: dict[str, Tensor] = {}
 
     def note(name: str) -> Any:
@@ -51,14 +47,7 @@ def tapped(codec: Codec, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
 
     with contextlib.ExitStack() as stack:
         for name in names:
-            try:
-                module = codec.get_submodule(name)
-            except AttributeError as error:
-                raise TrainingError(
-                    f"{type(codec).__name__} has no stage {name} to compare. Teacher and student are codecs "
-                    "whose transforms have stages, such as feds."
-                ) from error
-            stack.callback(module.register_forward_hook(note(name)).remove)
+            stack.callback(codec.get_submodule(name).register_forward_hook(note(name)).remove)
         yield seen
 
 
@@ -93,13 +82,14 @@ class Lesson:
                 f"{student.plan.y_channels}. Take a larger teacher."
             )
         self.teacher, self.phases = teacher.eval().requires_grad_(False), phases
-        shapes = [_tap_shapes(codec) for codec in (teacher, student)]
-        for name in TAPS:
-            if shapes[0][name][1:] != shapes[1][name][1:]:
-                raise TrainingError(f"Stage {name} of teacher and student are of different resolutions.")
-        self.projections = nn.ModuleDict(
-            {_key(n): _projection(shapes[1][n][0], shapes[0][n][0]) for n in TAPS}
-        )
+        self.taps: tuple[str, ...] = getattr(student.config, "taps", ())
+        if not self.taps or self.taps != getattr(teacher.config, "taps", ()):
+            raise TrainingError(
+                f"{type(teacher).__name__} and {type(student).__name__} as configured have not the same "
+                "stages to compare. Teacher and student are codecs of one design, such as feds."
+            )
+        wanted, given = _tap_channels(teacher, self.taps), _tap_channels(student, self.taps)
+        self.projections = nn.ModuleDict({_key(n): _projection(given[n], wanted[n]) for n in self.taps})
         #: Sum of the mean bits of each channel of the teacher over the batches it has seen.
         self.rates = torch.zeros(teacher.plan.y_channels)
         self._chosen: tuple[Tensor, Tensor] | None = None
@@ -114,7 +104,7 @@ class Lesson:
         self, model: Codec, pixels: Tensor, quality: Tensor, recipe: Recipe, done: float
     ) -> tuple[Tensor, Tensor]:
         p, exact = self.phases, recipe.exact and done >= recipe.exact_from
-        with tapped(model, (*TAPS, "analysis")) as seen:
+        with tapped(model, (*self.taps, "analysis")) as seen:
             coded = model(pixels, quality, exact=exact, noise=True)
         loss, figure = weighed(coded, pixels, quality, recipe)
         if done < p.features:
@@ -127,10 +117,12 @@ class Lesson:
 
     def feature_error(self, seen: dict[str, Tensor], pixels: Tensor, quality: Tensor) -> Tensor:
         """Mean over taps of the relative error of the student's features ``seen``; counts the rates too."""
-        with torch.no_grad(), tapped(self.teacher, TAPS) as wanted:
+        with torch.no_grad(), tapped(self.teacher, self.taps) as wanted:
             coded = self.teacher(pixels, quality, exact=False, noise=False)
             self.rates += coded.channel_bits.mean(0)
-        errors = [relative_error(self.projections[_key(n)](seen[n]), wanted[n], (0, 1, 2, 3)) for n in TAPS]
+        errors = [
+            relative_error(self.projections[_key(n)](seen[n]), wanted[n], (0, 1, 2, 3)) for n in self.taps
+        ]
         return torch.stack(errors).mean()
 
     def channel_error(self, y: Tensor, pixels: Tensor) -> Tensor:
@@ -195,11 +187,10 @@ def distil(
     )
 
 
-def _tap_shapes(codec: Codec) -> dict[str, tuple[int, ...]]:
-    """Channels and relative size of every tap."""
-    with torch.no_grad(), tapped(codec, TAPS) as seen:
+def _tap_channels(codec: Codec, taps: tuple[str, ...]) -> dict[str, int]:
+    with torch.no_grad(), tapped(codec, taps) as seen:
         codec.synthesise(codec.analyse(torch.zeros(1, 3, 64, 64)))
-    return {name: tuple(x.shape[1:]) for name, x in seen.items()}
+    return {name: x.shape[1] for name, x in seen.items()}
 
 
 def _key(name: str) -> str:
