@@ -156,7 +156,8 @@ def draw(figures: Figures, cost: Mapping[str, float]) -> None:
         axes[1].plot(
             x, [row["psnr"] for row in f["jpeg"]], "s--", color="C3", label="JPEG" if label else None
         )
-        add("stream", f["original"] - at(g)["accuracy"], cost["label"])
+        saved = 100 * (1 - cost["label"] / cost["picture, then label"])
+        add(f"stream: {saved:.0f} % less work", f["original"] - at(g)["accuracy"], cost["label"])
         add("decoded pixels", f["original"] - f["decoded"][str(MIDDLE)], cost["picture, then label"])
     for f, g in _pairs(figures, "pixels", "decoded"):
         value = f["original"] - g["decoded"][str(MIDDLE)]
