@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from bifocal.nets.heatvit import HeatConfig, HeatViT, Pruned
 from bifocal.nets.pruning import BitsThreshold, FixedConfig, FixedPruning, MergedViT
+from bifocal.nets.selector import TokenSelector
 from bifocal.nets.token_cost import selector_mac, transformer_mac
 from bifocal.nets.vit import VisionTransformer, VitConfig
-from bifocal.training.prune import Batch, LatencyTable, fit, pruning_objective, soft_cross_entropy
+from bifocal.training.prune import Batch, LatencyTable, calibrate, fit, pruning_objective, soft_cross_entropy
 
 CLASSES = 10
 CONFIG = VitConfig(dim=96, depth=6, heads=3, mlp_ratio=4.0, grid=GRID, classes=CLASSES)
@@ -140,6 +141,13 @@ def finetune(
         model.insert(block)
         model = fit(model, feed, objective, steps=part, lr=lr, report=report, every=25, average=0.95)
     return model
+
+
+def match(model: HeatViT, coded: Coded, rows: Any, rates: list[float]) -> None:
+    """Shift learned selectors so that they keep these shares of the pictures ``rows``, for equal cost."""
+    if isinstance(model.selectors[str(BEFORE[0])], TokenSelector):
+        y, bits = (torch.from_numpy(a[rows[:400]].astype(np.float32)) for a in (coded.y, coded.bits))
+        calibrate(model, y, bits, rates)
 
 
 @torch.no_grad()

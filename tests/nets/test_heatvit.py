@@ -1,11 +1,8 @@
 """Pruned transformers: the drop-in, masked equal to gathered, and every known trap of the published codes."""
 
-import io
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -343,39 +340,3 @@ def test_a_vit_without_class_token_is_refused() -> None:
             HeatViT(vit)
     with pytest.raises(ValueError, match="block 9"):
         HeatViT(StrangeViT(1), HeatConfig())
-
-
-@torch.no_grad()
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # from within torch.onnx
-def test_segments_export_with_any_number_of_tokens() -> None:
-    bits = True
-    model = pruned_vit(before=(1, 2), bits=bits)
-    rng = np.random.default_rng(0)
-    for k, part in enumerate(segments(model)):
-        if k == 0:
-            names, example = ["y", "bits"][: 1 + bits], [torch.randn(1, 3, 24, 24), torch.rand(1, 1, 6, 6)]
-            shapes = [{2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}] * len(names)
-        else:
-            names, example, shapes = ["tokens"], [torch.randn(1, 9, 24 + bits)], [{1: torch.export.Dim.AUTO}]
-        buffer = io.BytesIO()
-        program = torch.onnx.export(
-            part,
-            tuple(example[: len(names)]),
-            input_names=names,
-            dynamic_shapes=tuple(shapes),
-            dynamo=True,
-            verbose=False,
-        )
-        assert program is not None
-        program.save(buffer)
-        session = onnxruntime.InferenceSession(buffer.getvalue())
-        onnx.checker.check_model(buffer.getvalue())
-        for size in (1, 2, 5):
-            feed = {"tokens": rng.normal(size=(1, size, 24 + bits)).astype(np.float32)}
-            if k == 0:
-                feed = {"y": rng.normal(size=(1, 3, 8 * size, 24)).astype(np.float32)}
-                feed |= {"bits": rng.random((1, 1, 2 * size, 6), np.float32)} if bits else {}
-            expected = part(*[torch.from_numpy(v) for v in feed.values()])
-            expected = expected if isinstance(expected, tuple) else (expected,)
-            for a, b in zip(expected, session.run(None, feed), strict=True):
-                assert np.allclose(a.numpy(), b, atol=1e-4)

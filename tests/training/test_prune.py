@@ -16,6 +16,7 @@ from bifocal.training.prune import (
     LatencyTable,
     Stage,
     block_tokens,
+    calibrate,
     fit,
     latency,
     measure_latency,
@@ -84,6 +85,17 @@ def test_training_prunes_and_still_solves_the_task() -> None:
     assert rates[1] <= rates[0]
     assert rates[1] < 0.7
     assert float((made.logits.argmax(1) == batch.targets.argmax(1)).float().mean()) > 0.9
+
+
+def test_calibration_meets_the_rates() -> None:
+    model = HeatViT(vit(), HeatConfig(before=(1, 2)))
+    for p in model.parameters():
+        p.data += 0.2 * torch.randn_like(p)
+    x = torch.randn(20, 3, 16, 16)
+    calibrate(model, x, None, (0.6, 0.3))
+    with torch.no_grad():
+        rates = [float(k.mean()) for k in model.eval()(x).keep]
+    assert abs(rates[0] - 0.6) < 0.05 and abs(rates[1] - 0.3) < 0.05
 
 
 class _Recorder:

@@ -13,13 +13,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bifocal.nets.heatvit import HeatViT, Pruned
+from bifocal.nets.selector import TokenSelector
 from bifocal.training.optimiser import Muon
 
 
@@ -240,6 +241,24 @@ def fit(
             report(step + 1, sum(losses) / len(losses), mean)
             losses.clear()
     return mean
+
+
+@torch.no_grad()
+def calibrate(
+    model: HeatViT, inputs: Tensor, bits: Tensor | None, rates: Sequence[float], *, rounds: int = 10
+) -> None:
+    """Shift the biases of learned selectors, first to last, so that stages keep ``rates`` of these places.
+
+    Training pulls towards a rate and rarely meets it; this does, on ``inputs``, and nearly so on others.
+    """
+    model.eval()
+    for stage, (block, rate) in enumerate(zip(sorted(model.config.before), rates, strict=True)):
+        bias = cast(TokenSelector, model.selectors[str(block)]).judge.bias
+        begin, low, high = bias.clone(), -8.0, 8.0
+        for _ in range(rounds):
+            bias[..., 0] = begin[..., 0] + (low + high) / 2
+            kept = float(model.run(inputs, bits, masked=False).keep[stage].mean())
+            low, high = (low, (low + high) / 2) if kept > rate else ((low + high) / 2, high)
 
 
 # -- insertion stage by stage ----------------------------------------------------------------------------
