@@ -26,7 +26,7 @@ from bifocal.runtime.encoding import Encoder
 from bifocal.training.checkpoint import Checkpoint, load_checkpoint
 from bifocal.training.pack import pack, table_pictures
 
-QUALITIES = (5, 20, 40, 60, 80, 95)
+QUALITIES = (5, 25, 50, 75, 95)
 #: Plain rounding, as in the papers: the search of an encoder (docs/effort.md) is not what is compared.
 EFFORT = 0
 TILE = 2048

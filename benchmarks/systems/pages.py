@@ -18,8 +18,6 @@ ANCHOR = Path(__file__).resolve().parents[1] / "anchors" / "kodak" / "vtm.json"
 #: Below this many percent a second seed decides whether there is a difference at all.
 CLOSE = 2.0
 SECOND_SEED = 1
-#: How many crops count as a measurement: fewer are shown, and say so.
-CROPS = 40_000
 HEADER = (
     "row | BD-rate against the row above | against VTM | parameters | analysis, kMAC/px "
     "| entropy nets, kMAC/px | synthesis, kMAC/px | encode, s | decode, s"
@@ -110,7 +108,7 @@ def _line(row: Row, known: dict[str, Row], seconds: dict[str, list[float]]) -> l
     if result is None:
         return [row.label, "not measured", *["–"] * (len(HEADER) - 2)]
     label = row.label + (" (estimated: it cannot be a file)" if result["estimated"] else "")
-    if result["crops"] < CROPS:
+    if result["crops"] < row.crops:
         label += f" (only {result['crops']:,} crops)"
     above = "–" if not row.against else str(gap(row, known[row.against]))
     cost = result["cost"]

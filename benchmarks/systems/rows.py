@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ ROWS = HERE / "rows.toml"
 RECORDS = HERE / "runs"
 #: Rate and distortion of measured rows.
 RESULTS = HERE.parent / "results" / "systems"
+#: Crops a step in the recipes of rows.
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Row:
     """One row of a table; ``name`` is that of its last recipe, with the seed if it is not the recipe's own.
 
     ``teacher`` and ``against`` are names of rows; ``against`` is empty in the first row of a table.
+    ``changes`` are what it trains with in place of its recipe's numbers, such as the seed.
     """
 
     table: str
@@ -37,11 +40,16 @@ class Row:
     teacher: str = ""
     against: str = ""
     estimated: bool = False
-    seed: int | None = None
+    changes: tuple[tuple[str, int], ...] = ()
 
     @property
     def steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
+
+    @property
+    def crops(self) -> int:
+        """How many crops it is trained on."""
+        return self.steps * dict(self.changes).get("batch", BATCH)
 
     @property
     def results(self) -> Path:
@@ -57,24 +65,41 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def read_tables(path: Path = ROWS) -> tuple[Table, ...]:
-    """The tables of a file. ValueError if a row names one that does not exist, or has a key nobody reads."""
+def read_tables(path: Path = ROWS, *, gpu: bool = False) -> tuple[Table, ...]:
+    """The tables of a file, or with ``gpu`` the same with more and larger crops, as its table ``gpu`` says.
+
+    ValueError if a row names one that does not exist, or has a key nobody reads.
+    """
     with path.open("rb") as file:
         parsed = tomllib.load(file)
+    steps = int(parsed["steps"])
     tables = []
     for entry in parsed["table"]:
         rows: list[Row] = []
         for fields in entry["row"]:
-            rows.append(
-                _row(entry["name"], dict(fields), int(parsed["steps"]), rows[-1].name if rows else "")
-            )
+            rows.append(_row(entry["name"], dict(fields), steps, rows[-1].name if rows else ""))
         tables.append(Table(entry["name"], entry["title"], tuple(rows)))
     known = {row.name for table in tables for row in table.rows}
     for row in (row for table in tables for row in table.rows):
         for name in (row.against, row.teacher):
             if name and name not in known:
                 raise ValueError(f"{path}: row {row.name} names {name}, which is no row")
-    return tuple(tables)
+    if not gpu:
+        return tuple(tables)
+    more = {key: int(value) for key, value in parsed["gpu"].items()}
+    times = more.pop("steps") / steps
+    return tuple(replace(t, rows=tuple(_longer(row, times, more) for row in t.rows)) for t in tables)
+
+
+def _longer(row: Row, times: float, changes: dict[str, int]) -> Row:
+    return replace(
+        row,
+        name=f"{row.name}.gpu",
+        phases=tuple(replace(phase, steps=round(phase.steps * times)) for phase in row.phases),
+        teacher=row.teacher and f"{row.teacher}.gpu",
+        against=row.against and f"{row.against}.gpu",
+        changes=tuple(changes.items()),
+    )
 
 
 def _row(table: str, fields: dict[str, Any], steps: int, above: str) -> Row:
@@ -98,14 +123,10 @@ def _row(table: str, fields: dict[str, Any], steps: int, above: str) -> Row:
 
 
 def seeded(row: Row, seed: int) -> Row:
-    """The same row trained from another seed; rows that it depends on keep theirs."""
-    return Row(
-        row.table,
-        f"{row.name}.seed{seed}",
-        row.label,
-        row.phases,
-        row.teacher,
-        row.against and f"{row.against}.seed{seed}",
-        row.estimated,
-        seed,
+    """The same row trained from another seed; the row that teaches it keeps its own."""
+    return replace(
+        row,
+        name=f"{row.name}.seed{seed}",
+        against=row.against and f"{row.against}.seed{seed}",
+        changes=(*row.changes, ("seed", seed)),
     )

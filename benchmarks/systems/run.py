@@ -7,10 +7,10 @@
 
 Every command does what is missing and may be stopped and started again. A row is 2,500 steps of 16 crops of
 128×128 (40,000 crops) by `bifocal-train run` or `distil`. Rates are those of whole files, PSNR over RGB of
-what they decode to, at six qualities, means over pictures; rows with float entropy networks cannot be files:
+what they decode to, at five qualities, means over pictures; rows with float entropy networks cannot be files:
 their bits are counted, and the table says so. `train --seeds` trains from a second seed what lies within two
-percent of its neighbour. Records of runs and hashes of checkpoints are kept in runs/, results in
-../results/systems/.
+percent of its neighbour. `run.py --gpu COMMAND` is the same with rows of 300,000 crops of 256×256. Records of
+runs and hashes of checkpoints are kept in runs/, results in ../results/systems/.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def chosen_rows(tables: tuple[Table, ...], names: list[str]) -> list[Row]:
 
 def with_seeds(rows: list[Row], work: Path) -> list[Row]:
     """Rows and what was trained of them from a second seed."""
-    more = [seeded(row, pages.SECOND_SEED) for row in rows if row.seed is None]
+    more = [seeded(row, pages.SECOND_SEED) for row in rows if ".seed" not in row.name]
     return rows + [row for row in more if training.is_trained(row, work)]
 
 
@@ -119,6 +119,7 @@ def write_tables(options: argparse.Namespace, tables: tuple[Table, ...]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows-file", type=Path, default=ROWS, help="another table of rows")
+    parser.add_argument("--gpu", action="store_true", help="rows of 300,000 crops of 256×256: ROW.gpu")
     commands = parser.add_subparsers(required=True)
     made = {}
     for name, does in (
@@ -144,7 +145,7 @@ def main() -> int:
     made["table"].add_argument("--docs", action="store_true", help="into docs/systems.md too")
     options = parser.parse_args()
     try:
-        return int(options.does(options, read_tables(options.rows_file)))
+        return int(options.does(options, read_tables(options.rows_file, gpu=options.gpu)))
     except (BifocalError, OSError, ValueError) as fault:
         print(f"run.py: {fault}", file=sys.stderr)
         return 1

@@ -97,14 +97,15 @@ def _command(
 
 
 def _recipe(row: Row, phase: Phase, out: Path) -> Path:
-    """The recipe as this row trains it: the shipped one, or a copy with the row's seed."""
+    """The recipe as this row trains it: the shipped one, or a copy with the row's changes."""
     shipped = RECIPES / f"{phase.recipe}.toml"
-    if row.seed is None:
+    if not row.changes:
         return shipped
-    text = re.sub(r"(?m)^seed *=.*\n", "", shipped.read_text("utf-8"))
-    copy = out.parent / f"{shipped.stem}.seed{row.seed}.toml"
+    keys = "|".join(key for key, _ in row.changes)
+    text = re.sub(rf"(?m)^({keys}) *=.*\n", "", shipped.read_text("utf-8"))
+    copy = out.parent / f"{shipped.stem}.toml"
     copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_text(f"seed = {row.seed}\n{text}", "utf-8")
+    copy.write_text("".join(f"{key} = {value}\n" for key, value in row.changes) + text, "utf-8")
     return copy
 
 

@@ -84,6 +84,16 @@ def test_every_row_has_its_recipe(scripts: dict[str, ModuleType]) -> None:
                 assert recipe.crop == 128 and recipe.batch == 16  # 2,500 steps are 40,000 crops
 
 
+def test_longer_rows_for_a_gpu(scripts: dict[str, ModuleType]) -> None:
+    """300,000 crops each, phases in proportion, names of their own that name each other."""
+    short, long = (scripts["rows"].read_tables(gpu=gpu) for gpu in (False, True))
+    for a, b in zip(short, long, strict=True):
+        for one, more in zip(a.rows, b.rows, strict=True):
+            assert more.crops / 300_000 == pytest.approx(one.crops / 40_000, rel=1e-3)
+            assert more.name == f"{one.name}.gpu" and len(more.phases) == len(one.phases)
+            assert not one.against or more.against == f"{one.against}.gpu"
+
+
 def test_rows_that_say_nonsense_are_refused(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
     read = scripts["rows"].read_tables
     text = ROWS.format(folder=tmp_path)
@@ -168,7 +178,7 @@ def test_rows_go_the_whole_way(
     call("measure", "--kodak", str(folder / "kodak"), "--data", str(folder / "data"), "--work", str(work))
     assert "third: not trained" in capsys.readouterr().out
     result = json.loads((folder / "results" / "second.json").read_text())
-    assert result["crops"] == 4 and result["qualities"] == [5, 20, 40, 60, 80, 95]
+    assert result["crops"] == 4 and result["qualities"] == [5, 25, 50, 75, 95]
     assert set(result["points"]) == {"0.png", "1.png"}
     bpp, psnr = np.array(result["points"]["1.png"]).T
     assert (np.diff(bpp) > 0).all() and (psnr > 5).all()
@@ -194,7 +204,7 @@ def write(scripts: dict[str, ModuleType], name: str, factor: float, psnr: float 
     points = [[factor * 0.25 * 2**i, psnr + 3 * i] for i in range(4)]
     result = {
         "estimated": False,
-        "crops": 40_000,
+        "crops": 100,
         "cost": {"analysis": [1_000_000, 5.0], "predictors": [0, 1.0], "synthesis": [0, 7.0]},
         "points": {"a": points, "b": points},
     }
