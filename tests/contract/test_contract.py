@@ -17,7 +17,7 @@ import bifocal
 from bifocal.errors import BifocalError, ModelError
 from bifocal.nets.codec import quality_anchors
 from bifocal.pictures.windows import padded_size
-from bifocal.runtime.model import HALO, Model
+from bifocal.runtime.model import HALO, REDUCTIONS, Model, available_reductions
 from bifocal.runtime.search import LEVELS
 from bifocal.stream import container
 from bifocal.stream.exact import NumpyBackend
@@ -155,6 +155,20 @@ def test_every_effort_that_the_model_has(packed: Packed) -> None:
     if not searches:
         with pytest.raises(ModelError, match="effort 1"):
             bifocal.encode(pixels, 50, model=model, effort=2)
+
+
+def test_every_scale_that_the_model_has(packed: Packed) -> None:
+    model, pixels = packed.model, made_picture(90, 70)
+    data = bifocal.encode(pixels, 50, model=model)
+    available = available_reductions(model.folder)
+    assert 1 in available
+    for reduction in REDUCTIONS:
+        if reduction in available:
+            small = bifocal.decode(data, model=model, scale=1 / reduction).pixels
+            assert small.shape == (-(-90 // reduction), -(-70 // reduction), 3)
+        else:
+            with pytest.raises(ModelError, match="cannot decode at this scale"):
+                bifocal.decode(data, model=model, scale=1 / reduction)
 
 
 def test_quality_maps_and_sizes(packed: Packed) -> None:

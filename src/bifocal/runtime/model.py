@@ -235,6 +235,11 @@ class Model:
         :raises ModelError: if the model lacks the network of this reduction.
         """
         name, stride, average = _REDUCED[reduction]
+        if reduction not in available_reductions(self.folder):
+            raise ModelError(
+                f"model {self.name} has no {name} network and cannot decode at this scale. Decode at scale 1 "
+                "and resize, or pack it again from a checkpoint that has one."
+            )
         plan, (core, halo) = self.entropy.plan, self._window(name)
         left, top, right, bottom = reduce_box(box or (0, 0, width, height), reduction)
         pixels = np.empty((bottom - top, right - left) if gray else (bottom - top, right - left, 3), np.uint8)
@@ -354,11 +359,6 @@ class Model:
             raise ModelError(
                 f"model {self.name} has no hyper_analysis.onnx, so Bifocal 0.1 packed it: it decodes here. "
                 "Pack it again to encode with it."
-            )
-        if name in ("half", "thumb") and not path.exists():
-            raise ModelError(
-                f"model {self.name} has no {name} network and cannot decode at this scale. Decode at scale 1 "
-                "and resize, or pack it again from a checkpoint that has one."
             )
         if name == "adjoint" and not path.exists():
             raise ModelError(
