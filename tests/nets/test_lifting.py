@@ -99,3 +99,26 @@ def test_gains_are_the_energy_that_noise_in_a_band_becomes() -> None:
                 energy = recompose(type(zero)(zero.low, tuple(map(tuple, noisy))), wavelet).square().sum()
                 measured = (energy / band.numel()).sqrt()
                 assert abs(float(measured) / gains[1 + level][k] - 1) < 0.02
+
+
+@pytest.mark.parametrize("wavelet", ALL, ids=lambda w: w.name)
+@pytest.mark.parametrize("size", [(6, 8, 10), (5, 7, 9)])
+def test_layout_in_memory_is_kept_and_changes_nothing(wavelet: Wavelet, size: tuple[int, ...]) -> None:
+    x = torch.randn(2, *size)
+    last = x.contiguous(memory_format=torch.channels_last)
+    for axes in ((2, 3), (1, 2, 3)):
+        plain, other = (decompose(t, wavelet, levels=2, axes=axes) for t in (x, last))
+        assert torch.allclose(plain.low, other.low, atol=1e-6)
+        back = recompose(other, wavelet, axes=axes)
+        assert torch.allclose(back, x, atol=1e-5)
+    assert back.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_haar_of_whole_pairs_is_its_lifting_steps() -> None:
+    slow = Wavelet("haar by steps", HAAR.steps, HAAR.low)
+    x = torch.randn(3, 8, 10, dtype=torch.float64)
+    for axis in (0, 1, 2):
+        halves = split(x, axis, HAAR)
+        for fast, step in zip(halves, split(x, axis, slow), strict=True):
+            assert torch.allclose(fast, step)
+        assert torch.allclose(merge(*halves, axis, slow), x)
