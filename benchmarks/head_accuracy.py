@@ -1,0 +1,72 @@
+"""How often a head is right: top-1 on real streams of labelled pictures, by quality and by size.
+
+``python benchmarks/head_accuracy.py --data IMAGENETTE/val --names imagenette128-classes.tsv``; a folder is a
+class. ``--sizes 64 128 256`` also scales the middle square of each picture to these sides, at quality 60.
+Writes ``head_accuracy.{json,md}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bifocal
+from bifocal.training.head_data import QUALITIES
+from bifocal.training.labelled import Labelled, find_labelled, load_squares, read_rgb
+
+Pixels = NDArray[np.uint8]
+RESULTS = Path(__file__).parent / "results"
+
+
+def share_right(
+    pictures: Sequence[Pixels], truth: Sequence[str], head: bifocal.Head, model: bifocal.Model, quality: int
+) -> float:
+    """Top-1 of the head on streams of the pictures at a quality."""
+    right = [
+        bifocal.analyse(bifocal.encode(pixels, quality, model=model), head=head, model=model).name == name
+        for pixels, name in zip(pictures, truth, strict=True)
+    ]
+    return float(np.mean(right))
+
+
+def every(labelled: Labelled, step: int) -> Labelled:
+    """Each ``step``-th picture, for a quick look."""
+    return Labelled(labelled.classes, labelled.files[::step], labelled.labels[::step])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--names", type=Path)
+    parser.add_argument("--head", default="imagenette")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[])
+    parser.add_argument("--step", type=int, default=1, help="take only every n-th picture")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args(arguments)
+    model, head = bifocal.Model.load("lowfirst"), bifocal.Head.load(chosen.head)
+    labelled = every(find_labelled(chosen.data, names=chosen.names), chosen.step)
+    read = [
+        (read_rgb(file), labelled.classes[k]) for file, k in zip(labelled.files, labelled.labels, strict=True)
+    ]
+    pictures, truth = zip(*((pixels, name) for pixels, name in read if pixels is not None), strict=True)
+    rows = {f"quality {q}": share_right(pictures, truth, head, model, q) for q in QUALITIES}
+    for size in chosen.sizes:
+        squares, scaled = load_squares(labelled, size)
+        names = [squares.classes[k] for k in squares.labels]
+        rows[f"{size}×{size} pixels, quality 60"] = share_right(list(scaled), names, head, model, 60)
+    text = f"Head {head.name}, {len(pictures):,} pictures.\n\n| streams | top-1 |\n| --- | ---: |\n"
+    text += "".join(f"| {name} | {share:.1%} |\n" for name, share in rows.items())
+    print(text)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "head_accuracy.md").write_text(text, encoding="utf-8")
+    figures = {"head": head.name, "pictures": len(pictures), "top1": rows}
+    (chosen.out / "head_accuracy.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
