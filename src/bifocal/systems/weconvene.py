@@ -9,7 +9,9 @@ the high band see all of the low one. Two sizes of the one class here:
   released code owns and never runs (three of 147,584 parameters, which the published total counts) and its
   factorised prior of z (11,712), for which the codec's tables stand. High slices here are interleaved: slice
   i holds LH, HL and HH of the same channels, where the release cuts the 960 channels in a row.
-* the small ones of the recipes: first stride in the first convolution, integers in place of the float prior.
+* the small ones of the recipes, our choice: first stride in the first convolution; skips of strided blocks
+  that see all four pixels, so that the transforms start as wavelet packets (`nets/packets.py`); gains by
+  quality, for one model of all rates; integers in place of the float prior, and no correction of rounding.
 
     pixels [b,3,H,W] ── ↓, RB, WeConv↓, RB, conv↓ ─► [b,c,H/8,·] ── DWT ─► y [b,4c,H/16,·]
     z, features: as in `nets/codec.py`, or the paper's with `prior = "paper"`
