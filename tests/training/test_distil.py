@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from bifocal.errors import TrainingError
+from bifocal.errors import ModelError, TrainingError
 from bifocal.systems.feds import Feds
 from bifocal.systems.lowfirst import LowFirst, LowFirstConfig
 from bifocal.training.checkpoint import load_checkpoint
 from bifocal.training.distil import Lesson, distil, relative_error
 from bifocal.training.loop import rate_distortion, train
+from bifocal.training.pack import pack
 from bifocal.training.recipe import Distillation, Recipe, load_recipe
 from tests.systems.test_feds import DEEP, TEACHER, TINY
 
@@ -88,6 +89,8 @@ def test_a_run_leaves_its_record(tmp_path: Path, folder: Path) -> None:
     assert record["teacher"]["crops"] == 2 and len(record["teacher"]["sha256"]) == 64
     assert record["recipe"]["distil"]["features"] == 0.5 and record["steps"] == 5
     assert {"samples.png", "validation.jsonl"} <= {p.name for p in path.parent.iterdir()}
+    with pytest.raises(ModelError, match="A teacher is not packed"):
+        pack(load_checkpoint(teacher), tmp_path / "packed", name="teacher", version="0.0.0")
     with pytest.raises(TrainingError, match="bifocal-train distil"):
         train(recipe, folder, tmp_path / "no", minutes=1)
     with pytest.raises(TrainingError, match=r"no \[distil\] table"):

@@ -134,6 +134,10 @@ class Codec(nn.Module):
         """Smaller pictures ``[b, 3, H/n, W/n]`` from the same y, for reduced decoding; none by default."""
         return ()
 
+    def unpackable(self) -> str:
+        """Why this configuration can never be a packed model, as a sentence or two; empty if it can."""
+        return ""
+
     def sees(self, k: int) -> Tensor:
         """Which channels of y the predictor of group ``k`` may see: bool ``[c]``; all by default.
 

@@ -15,8 +15,7 @@ numbers, so that a stage of the one stands at the resolution of the same stage o
 The drawing is of the small ones. At a paper's size there is a stage more, with blocks and attention at H/16,
 and y is there; the small ones stay an octave finer because few channels at H/16 hold too little of a picture.
 
-A teacher never ships and is not packed: its attention spans windows of a whole picture, and its weights are
-there to be learned from.
+A teacher is never packed: its weights are there to be learned from.
 """
 
 from __future__ import annotations
@@ -136,6 +135,13 @@ class Feds(Codec):
             Subpixel(c.width_2, 3),
         )
         _start(self.analysis, self.synthesis)
+
+    def unpackable(self) -> str:
+        if not self.config.attention:
+            return ""
+        return (
+            "A teacher is not packed: its attention has no runtime. Distil a student from it, and pack that."
+        )
 
     def analyse(self, pixels: Tensor) -> Tensor:
         y: Tensor = self.analysis((pixels - 127.5) / PIXEL_UNIT)

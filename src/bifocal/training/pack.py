@@ -149,6 +149,8 @@ def pack(
     :class:`BoundError` or :class:`ModelError` if any exact layer could leave float32's exact range.
     """
     model = checkpoint.model().eval()
+    if why := model.unpackable():
+        raise ModelError(why)
     nets = exact_nets(model)
     _prove(model, nets)
     anchors = quality_anchors(torch.arange(1, QUALITIES + 1), model.config.anchors)
