@@ -187,6 +187,11 @@ def analyse(
     :raises HeadError: if there is no such head, it is damaged, or it is for streams of another model.
     :raises StreamError: if the stream is damaged, cut short, beyond ``limits`` or not Bifocal's.
     :raises ModelMissing: if its model is not installed; the message says which release has it.
+
+    >>> import numpy
+    >>> labels = analyse(encode(numpy.full((64, 64, 3), 90, numpy.uint8)))
+    >>> len(labels.names), labels.name in labels.names
+    (10, True)
     """
     if isinstance(data, Latents):
         return label_latents(data, _load(data.model if model is None else model), load_head(head))
