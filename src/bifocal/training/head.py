@@ -51,6 +51,11 @@ class TrainedHead:
     warnings: tuple[str, ...]
 
 
+def print_now(line: str) -> None:
+    """Print a line without waiting: runs are watched through pipes and files."""
+    print(line, flush=True)
+
+
 def train_head(
     data: Path,
     out: Path,
@@ -62,7 +67,7 @@ def train_head(
     names: Path | None = None,
     report: Path | None = None,
     work: Path | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = print_now,
 ) -> TrainedHead:
     """Train a head on a folder per class of pictures or ``.bfc`` files and write it to ``out``.
 
