@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from bifocal.errors import ModelError, TrainingError
 from bifocal.nets.codec import QUALITIES, quality_lambda
+from bifocal.runtime.head_file import MAX_WINDOW
 from bifocal.runtime.model import Model
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.systems.joint import Joint, JointConfig
@@ -352,7 +353,8 @@ def joint_steps(plan: JointSteps, recipe: Recipe, steps: int, seconds: float) ->
 def label_head(checkpoint: Checkpoint, base: Model, name: str) -> bytes:
     """The label reader of a joint codec as a ``.bfh`` head for streams of ``base``, its packed model.
 
-    Larger pictures are read in windows as large as those it was trained on.
+    Positions are interpolated for pictures of up to four times the trained side; beyond, logits of several
+    windows are averaged.
 
     :raises ModelError: if the checkpoint is of another codec, or the head cannot be packed.
     """
@@ -368,7 +370,7 @@ def label_head(checkpoint: Checkpoint, base: Model, name: str) -> bytes:
         base=base,
         channels=model.config.latent,
         classes=classes,
-        window=model.config.grid,
+        window=min(4 * model.config.grid, MAX_WINDOW),
     )
     rows = {str(row["quality"]): row["accuracy"] for row in run.get("validation", [])}
     return packed.data(
