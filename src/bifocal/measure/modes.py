@@ -87,14 +87,15 @@ def _time(
     data: bytes,
     model: Model,
     head: Head,
-    classify: Callable[[Pixels], Labels],
+    classify: Callable[[Pixels, int], Labels],
     repeats: int,
     clock: Callable[[], float],
 ) -> Timing:
     seen: dict[str, Labels] = {}
+    info = api.info(data)
 
     def old_way() -> None:
-        seen["pixels"] = classify(_rgb(api.decode(data, model=model).pixels))
+        seen["pixels"] = classify(_rgb(api.decode(data, model=model).pixels), info.quality)
 
     def new_way() -> None:
         seen["latents"] = api.analyse(data, head=head, model=model)
@@ -114,7 +115,6 @@ def _time(
             start = clock()
             arms[number]()
             seconds[number, turn] = clock() - start
-    info = api.info(data)
     picture, labels, both, old = (float(value) for value in np.median(seconds, axis=1))
     return Timing(
         name,
@@ -183,7 +183,7 @@ def _samples(paths: Iterable[Path], model: Model, qualities: Sequence[int]) -> I
 
 def _classifier(
     model: Model, head: Head, against: str | os.PathLike[str] | None
-) -> Callable[[Pixels], Labels]:
+) -> Callable[[Pixels, int], Labels]:
     """What classifies decoded pixels ``[h, w, 3]``."""
     if against is None:
         if head.spec.bits:
@@ -191,26 +191,28 @@ def _classifier(
                 f"head {head.name} reads what each place of a stream cost, and pixels do not say. Give a "
                 "classifier that reads pixels: --against."
             )
-        return lambda pixels: _by_analysis(pixels, model, head)
+        return lambda pixels, quality: _by_analysis(pixels, quality, model, head)
     other = Head.load(against)
     if other.spec.reads != "pixels":
         raise HeadError(
             f"head {other.name} reads latents; --against takes one that reads pixels. Leave it out to "
             "compare with our analysis network and the same head."
         )
-    return lambda pixels: _by_pixels(pixels, other)
+    return lambda pixels, quality: _by_pixels(pixels, other)
 
 
-def _by_analysis(pixels: Pixels, model: Model, head: Head) -> Labels:
+def _by_analysis(pixels: Pixels, quality: int, model: Model, head: Head) -> Labels:
+    """The head on the latents of decoded pixels, brought by both gains to the scale of a stream's."""
     height, width = pixels.shape[:2]
-    reader = LabelReader(head, model, width=width, height=height, tile=BLOCK, quality=1)
+    reader = LabelReader(head, model, width=width, height=height, tile=BLOCK, quality=quality)
     stride, channels = model.entropy.plan.y_stride, head.spec.channels
+    scale = (model.gains["gain"] * model.gains["inverse_gain"])[quality - 1, :channels, None, None]
     for box in boxes(padded_size(width, TILE_UNIT), padded_size(height, TILE_UNIT), BLOCK):
         part = model.transform(pixels, box)
         left, top, right, bottom = (side // stride for side in box)
         x, y = (side // stride for side in part.box[:2])
         h, w = min(bottom, reader.size[0]) - top, min(right, reader.size[1]) - left
-        reader.add_values(part.y[:channels, y : y + h, x : x + w], None, top, left)
+        reader.add_values(part.y[:channels, y : y + h, x : x + w] * scale, None, top, left)
     return reader.labels()
 
 
