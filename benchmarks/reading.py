@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from readme import RESULTS, ROOT, replace_block
 
 import bifocal
 from bifocal.measure.bench import load_rgb
-from bifocal.measure.modes import mode_table, time_modes
+from bifocal.measure.modes import Timing, mode_table, time_modes
 from bifocal.measure.report import markdown
 from bifocal.pictures.windows import spans
 from bifocal.runtime.reading import read_latents
@@ -79,6 +81,34 @@ def pooling(
     return {way: hits / len(files) for way, hits in right.items()}
 
 
+def timed(
+    chosen: argparse.Namespace,
+    small: list[Path],
+    large: list[Path],
+    against: str | None,
+    clock: Callable[[], float],
+) -> list[Timing]:
+    """Timings of the small pictures at every quality and of the large ones at 60; printed, too."""
+    with tempfile.TemporaryDirectory() as place:
+        for number, path in enumerate(small):  # JPEGs of many folders into one
+            Image.fromarray(load_rgb(path)).save(Path(place) / f"{number:04}.png")
+        tasks = [([Path(place)], QUALITIES), (large, (60,))]
+        groups = [
+            time_modes(
+                paths,
+                head=chosen.head,
+                against=against,
+                qualities=qualities,
+                repeats=chosen.repeats,
+                clock=clock,
+            )
+            for paths, qualities in tasks
+            if paths
+        ]
+    print("\n".join(mode_table(group) for group in groups))
+    return [timing for group in groups for timing in group]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a folder per class of 128×128 pictures")
@@ -89,6 +119,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24, help="pictures that are timed")
     parser.add_argument("--large", type=int, default=4, help="of them large ones")
     parser.add_argument("--pool", type=int, default=200, help="pictures for pooling; 0 for none")
+    parser.add_argument("--pool-data", type=Path, help="a folder per class for that, if not --data")
     parser.add_argument("--window", type=int, default=8, help="places a side of a window, for pooling")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cpu", action="store_true", help="count processor time: for a busy machine")
@@ -98,21 +129,17 @@ def main() -> None:
     head, model = bifocal.Head.load(chosen.head), bifocal.Model.load(DEFAULT_MODEL)
     small, large = spread(chosen.data, chosen.count), sorted(chosen.kodak.glob("*.png"))[: chosen.large]
     clock = time.process_time if chosen.cpu else time.perf_counter
-    options = {"head": chosen.head, "against": chosen.against, "repeats": chosen.repeats, "clock": clock}
-    with tempfile.TemporaryDirectory() as place:
-        for number, path in enumerate(small):  # JPEGs of many folders into one
-            Image.fromarray(load_rgb(path)).save(Path(place) / f"{number:04}.png")
-        timings = time_modes([Path(place)], qualities=QUALITIES, **options)
-    timings += time_modes(large, qualities=(60,), **options) if large else []
-    groups = [[t for t in timings if t.width == t.height == 128], [t for t in timings if t.width != t.height]]
-    print("\n".join(mode_table(group) for group in groups if group))
+    timings = timed(chosen, small, large, None, clock)
+    others = timed(chosen, small, large, chosen.against, clock) if chosen.against else []
     names = {}
     if chosen.names:
         rows = (line.split("\t") for line in chosen.names.read_text("utf-8").splitlines() if line.strip())
         names = {row[0]: row[1].strip() for row in rows}
     shares = {}
     if chosen.pool:
-        shares = pooling(spread(chosen.data, chosen.pool), head, model, names, chosen.window)
+        shares = pooling(
+            spread(chosen.pool_data or chosen.data, chosen.pool), head, model, names, chosen.window
+        )
         print("\n".join(f"{way:<22}{100 * share:6.1f} %" for way, share in shares.items()))
     machine = f"{platform.machine()}, {available_threads()} processors"
     result = {
@@ -122,6 +149,7 @@ def main() -> None:
         "head": head.name,
         "against": chosen.against and Path(chosen.against).name,
         "timings": [dataclasses.asdict(timing) for timing in timings],
+        "against_timings": [dataclasses.asdict(timing) for timing in others],
         "pooling": {"pictures": chosen.pool, "window": chosen.window, "top1": shares},
     }
     RESULTS.joinpath("reading.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
@@ -133,20 +161,23 @@ def main() -> None:
 
 def tables(result: dict[str, Any]) -> str:
     """The tables of docs/reading.md."""
-    timings = result["timings"]
     rows = []
-    for key in dict.fromkeys((t["width"] * t["height"], t["quality"]) for t in timings):
-        group = [t for t in timings if (t["width"] * t["height"], t["quality"]) == key]
-        ms = {
-            arm: 1000 * np.mean([t[arm] for t in group]) for arm in ("picture", "labels", "both", "classify")
-        }
-        size = "{}×{}".format(*sorted((group[0]["width"], group[0]["height"]), reverse=True))
+    for key in dict.fromkeys((t["width"] * t["height"], t["quality"]) for t in result["timings"]):
+        own, other = (
+            [t for t in result[name] if (t["width"] * t["height"], t["quality"]) == key]
+            for name in ("timings", "against_timings")
+        )
+        arms = ("picture", "labels", "both", "classify")
+        ms = {arm: 1000 * float(np.mean([t[arm] for t in own])) for arm in arms}
+        light = 1000 * float(np.mean([t["classify"] for t in other])) if other else math.nan
+        beside = [ms["labels"] / value for value in (ms["picture"], ms["classify"], light)]
+        size = "{}×{}".format(*sorted((own[0]["width"], own[0]["height"]), reverse=True))
         rows.append(
             (
-                f"{len(group)} of {size}, q {key[1]}",
-                *(f"{value:.1f}" for value in ms.values()),
-                f"{ms['labels'] / ms['picture']:.2f}",
-                f"{ms['labels'] / ms['classify']:.2f}",
+                f"{len(own)} of {size}, q {key[1]}",
+                *(f"{ms[arm]:.1f}" for arm in arms),
+                f"{light:.1f}",
+                *(f"{ratio:.2f}" for ratio in beside),
                 f"{ms['both'] / (ms['picture'] + ms['labels']):.2f}",
             )
         )
@@ -155,22 +186,24 @@ def tables(result: dict[str, Any]) -> str:
         "picture",
         "labels",
         "both",
-        "decode, classify",
+        "decode, analysis, head",
+        "decode, equal network on pixels",
         "labels ÷ picture",
-        "labels ÷ decode, classify",
-        "both ÷ apart",
+        "labels ÷ decode, analysis, head",
+        "labels ÷ decode, equal network",
+        "both ÷ picture + labels",
     )
-    other = result["against"] or "our analysis network and the same head"
     lines = [
         f"Milliseconds of {result['clock']} from bytes to answer ({result['machine']}, load "
-        f"{result['load']}); head `{result['head']}`; decoded pixels are classified by {other}.\n",
+        f"{result['load']}); head `{result['head']}`.\n",
         markdown(head, rows),
     ]
     pooling = result["pooling"]
     if pooling["top1"]:
         shares = ((way, f"{100 * share:.1f} %") for way, share in pooling["top1"].items())
         lines += [
-            f"\n{pooling['pictures']} pictures enlarged to 256×256, windows of {pooling['window']} places:\n",
+            f"\n{pooling['pictures']} pictures enlarged to 256×256, 16×16 places, in windows of at most "
+            f"{pooling['window']}:\n",
             markdown(("windows are summed up by", "top-1"), shares),
         ]
     return "\n".join(lines)
