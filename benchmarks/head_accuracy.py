@@ -1,8 +1,8 @@
 """How often a head is right: top-1 on real streams of labelled pictures, by quality and by size.
 
 ``python benchmarks/head_accuracy.py --data IMAGENETTE/val --names imagenette128-classes.tsv``; a folder is a
-class. ``--sizes 64 128 256`` also scales the middle square of each picture to these sides, at quality 60.
-Writes ``head_accuracy.{json,md}``.
+class. ``--sizes 64 128 256`` also scales the middle square of each picture to these sides, at quality 60, read
+in windows of at most ``--windows`` places of y a side. Writes ``head_accuracy.{json,md}``.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import bifocal
+from bifocal.runtime.head_file import head_path, read_head
 from bifocal.training.head_data import QUALITIES
 from bifocal.training.labelled import Labelled, find_labelled, load_squares, read_rgb
 
@@ -34,6 +36,12 @@ def share_right(
     return float(np.mean(right))
 
 
+def with_windows(name: str, windows: Sequence[int]) -> list[bifocal.Head]:
+    """The head with other largest windows than its own."""
+    file = read_head(head_path(name))
+    return [bifocal.Head(replace(file, spec=replace(file.spec, window=side))) for side in windows]
+
+
 def every(labelled: Labelled, step: int) -> Labelled:
     """Each ``step``-th picture, for a quick look."""
     return Labelled(labelled.classes, labelled.files[::step], labelled.labels[::step])
@@ -45,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--names", type=Path)
     parser.add_argument("--head", default="imagenette")
     parser.add_argument("--sizes", type=int, nargs="*", default=[])
+    parser.add_argument("--windows", type=int, nargs="*", default=[])
     parser.add_argument("--step", type=int, default=1, help="take only every n-th picture")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
@@ -58,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for size in chosen.sizes:
         squares, scaled = load_squares(labelled, size)
         names = [squares.classes[k] for k in squares.labels]
-        rows[f"{size}×{size} pixels, quality 60"] = share_right(list(scaled), names, head, model, 60)
+        for narrow in with_windows(chosen.head, chosen.windows) or [head]:
+            places = narrow.spec.window
+            row = f"{size}×{size} pixels, quality 60, windows of {places}×{places}"
+            rows[row] = share_right(list(scaled), names, narrow, model, 60)
     text = f"Head {head.name}, {len(pictures):,} pictures.\n\n| streams | top-1 |\n| --- | ---: |\n"
     text += "".join(f"| {name} | {share:.1%} |\n" for name, share in rows.items())
     print(text)

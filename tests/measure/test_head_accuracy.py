@@ -25,8 +25,9 @@ def test_shares_are_those_of_the_head(tmp_path: Path, monkeypatch: pytest.Monkey
     names = tmp_path / "names.tsv"
     names.write_text(f"a\t{said[0]}\nb\tsomething else\n")
     arguments = ["--data", str(tmp_path / "data"), "--names", str(names), "--out", str(tmp_path / "out")]
-    head_accuracy.main([*arguments, "--sizes", "64"])
+    head_accuracy.main([*arguments, "--sizes", "64", "--windows", "2", "4"])
     told = json.loads((tmp_path / "out" / "head_accuracy.json").read_text())
-    assert told["pictures"] == 4 and len(told["top1"]) == 5
+    assert told["pictures"] == 4 and len(told["top1"]) == 6
     assert told["top1"]["quality 10"] == said[:2].count(said[0]) / 4
-    assert "64×64" in (tmp_path / "out" / "head_accuracy.md").read_text(encoding="utf-8")
+    assert "64×64 pixels, quality 60, windows of 2×2" in told["top1"]
+    assert "windows of 4×4" in (tmp_path / "out" / "head_accuracy.md").read_text(encoding="utf-8")
