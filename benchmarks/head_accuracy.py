@@ -1,8 +1,8 @@
 """How often a head is right: top-1 on real streams of labelled pictures, by quality and by size.
 
 ``python benchmarks/head_accuracy.py --data IMAGENETTE/val --names imagenette128-classes.tsv``; a folder is a
-class. ``--sizes 64 128 256`` also scales the middle square of each picture to these sides, at quality 60, read
-in windows of at most ``--windows`` places of y a side. Writes ``head_accuracy.{json,md}``.
+class. ``--sizes 64 128 256`` also scales the middle square of each picture to these sides, at quality 60,
+read in windows of at most ``--windows`` places of y a side. Writes ``head_accuracy.{json,md}``.
 """
 
 from __future__ import annotations
