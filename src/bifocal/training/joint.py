@@ -8,7 +8,7 @@ Ours: a quality is drawn for every picture, so that one model has all rates; err
 clean crops (the paper's step 1 rebuilds mixed and erased pictures); between the steps gains are set so
 that a latent spans a few steps; the second step trains the entropy networks on their integers. A shift and a
 mirror are all the augmentation. Each step has its cosine. AdamW everywhere, as in the paper, if ``kernel_lr``
-is 0; with Muon for kernels and matrices a run of minutes gets twice as far (docs/joint.md).
+is 0; Muon for kernels and matrices learned faster in short trials.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import csv
 import dataclasses
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +42,7 @@ from bifocal.training.labelled import find_labelled, load_squares, split
 from bifocal.training.loop import VALIDATION_QUALITIES
 from bifocal.training.optimiser import Muon
 from bifocal.training.recipe import JointSteps, Recipe
-from bifocal.training.report import write_report
+from bifocal.training.report import run_record, write_report
 
 FIGURES = ("loss", "bpp", "psnr", "accuracy")
 LOG_EVERY = 15.0  # seconds
@@ -309,17 +308,14 @@ def train_on(
             model.scale_gains(as_tensor(task.train.middle(recipe.crop).take(some).pixels, device))
         loss = first_loss(model, plan) if step.name == "first" else second_loss(model, plan, recipe)
         seen += fit(model, task.train, loss, step, recipe, log)
-        record = {
-            "recipe": dataclasses.asdict(recipe),
-            "classes": list(task.classes),
-            "minutes": round((time.monotonic() - begin) / 60, 2),
-            "steps": seen,
-            "crops": seen * recipe.batch,
-            "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine() + " CPU",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "pictures": len(task.train.labels),
-        }
+        record = run_record(
+            recipe,
+            seconds=time.monotonic() - begin,
+            steps=seen,
+            device=device,
+            pictures=len(task.train.labels),
+        )
+        record["classes"] = list(task.classes)
         _save(path, model, (*history, record))
     rows = validate(model, task.held, exact=recipe.exact)
     (out / "validation.jsonl").write_text(json.dumps({"rows": rows, "of": len(task.held.labels)}) + "\n")

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import copy
 import csv
-import dataclasses
 import json
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +28,7 @@ from bifocal.training.data import Corpus, Pixels, crops, load_corpus
 from bifocal.training.dormant import dormant_units
 from bifocal.training.optimiser import make_optimisers
 from bifocal.training.recipe import Recipe
-from bifocal.training.report import write_report
+from bifocal.training.report import run_record, write_report
 
 SAVE_EVERY = 120.0  # seconds
 VALIDATE_EVERY = 600.0
@@ -293,18 +291,14 @@ class _Run:
         self.begin += time.monotonic() - start  # validation is not training: it does not count
 
     def _save(self, model: Codec, average: Codec, elapsed: float) -> Path:
-        record = {
-            "recipe": dataclasses.asdict(self.recipe),
-            "minutes": round(elapsed / 60, 2),
-            "steps": self.step,
-            "crops": self.step * self.recipe.batch,
-            "loss": round(self.losses[-1], 5),
-            "device": torch.cuda.get_device_name() if self.device == "cuda" else platform.machine() + " CPU",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "pictures": len(self.corpus.train),
-            **self.notes,
-        }
+        record = run_record(
+            self.recipe,
+            seconds=elapsed,
+            steps=self.step,
+            device=self.device,
+            pictures=len(self.corpus.train),
+        )
+        record |= {"loss": round(self.losses[-1], 5), **self.notes}
         checkpoint = Checkpoint(
             self.recipe.system,
             {k: v.detach().cpu() for k, v in model.state_dict().items()},

@@ -1,9 +1,12 @@
-"""What a run leaves for people: a plot of its curve and samples of validation pictures."""
+"""What a run leaves behind: its record, a plot of its curve and samples of validation pictures."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
+import platform
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,6 +15,7 @@ from PIL import Image
 
 from bifocal.nets.codec import Codec
 from bifocal.training.data import Corpus
+from bifocal.training.recipe import Recipe
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -19,6 +23,20 @@ from matplotlib import pyplot
 SAMPLES = 4
 SIDE = 128
 SAMPLE_QUALITIES = (10, 50, 90)
+
+
+def run_record(recipe: Recipe, *, seconds: float, steps: int, device: str, pictures: int) -> dict[str, Any]:
+    """What a run was, for checkpoints and ``run.json``: recipe, length, machine, and how many pictures."""
+    return {
+        "recipe": dataclasses.asdict(recipe),
+        "minutes": round(seconds / 60, 2),
+        "steps": steps,
+        "crops": steps * recipe.batch,
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine() + " CPU",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "pictures": pictures,
+    }
 
 
 def write_report(model: Codec, corpus: Corpus, out: Path, *, exact: bool) -> None:
