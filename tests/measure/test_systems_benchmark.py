@@ -76,7 +76,9 @@ def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Module
 def test_every_row_has_its_recipe(scripts: dict[str, ModuleType]) -> None:
     tables = scripts["rows"].read_tables()
     assert [table.name for table in tables] == ["weconvene", "weconvene3d", "dual", "feds"]
+    page = (FOLDER.parents[1] / "docs" / "systems.md").read_text(encoding="utf-8")
     for table in tables:
+        assert page.count(f"<!-- {table.name} -->") == page.count(f"<!-- /{table.name} -->") == 1
         assert len({row.label for row in table.rows}) == len(table.rows)
         for row in table.rows:
             for phase in row.phases:
