@@ -18,7 +18,7 @@ def attention_mac(n: Number, dim: int) -> Any:
     """Queries, keys, values, two products between tokens, projection, for ``n`` tokens.
 
     >>> attention_mac(197, 192) + mlp_mac(197, 192, 768)  # a block of DeiT-T
-    102048394
+    102049152
     """
     return n * 4 * dim * dim + 2 * n * n * dim
 
