@@ -96,21 +96,34 @@ def reading_table(figures: Figures, cost: Mapping[str, float]) -> str:
 
 
 def ablation_table(figures: Figures) -> str:
-    """Aggregation and two steps, each at the bytes of ``joint`` at quality 50 of the same seed."""
+    """Aggregation and two steps, at the bytes and at the PSNR of ``joint`` at quality 50 of the same seed."""
     rows = []
     for arm, name in (("plain", "without aggregation (F0 alone)"), ("one-step", "in one step")):
+        cells = [name]
         pairs = _pairs(figures, "joint", arm)
-        psnr = [(at(f)["psnr"], at_bytes(g["rows"], at(f)["bytes"], "psnr")) for f, g in pairs]
-        right = [(at(f)["accuracy"], at_bytes(g["rows"], at(f)["bytes"], "accuracy")) for f, g in pairs]
-        rows.append(
-            [
-                name,
-                spread((b - a for a, b in psnr if b is not None), 2),
-                spread(100 * (b - a) for a, b in right if b is not None),
-                str(len([b for _, b in psnr if b is not None])),
-            ]
-        )
-    return markdown(["against joint, at equal bytes", "PSNR, dB", "accuracy, points", "seeds"], rows)
+        for key, value, unit, digits in (
+            ("bytes", "psnr", 1.0, 2),
+            ("bytes", "accuracy", 100.0, 1),
+            ("psnr", "bytes", 0.0, 0),
+            ("psnr", "accuracy", 100.0, 1),
+        ):
+            found = [(at(f)[value], at_bytes(g["rows"], at(f)[key], value, key)) for f, g in pairs]
+            both = [(own, other) for own, other in found if other is not None]
+            # bytes as a share of joint's, others as differences
+            apart = [unit * (other - own) if unit else 100 * (other / own - 1) for own, other in both]
+            cells.append(
+                spread(apart, digits) if apart else "curves do not meet" if pairs else "not measured"
+            )
+        rows.append([*cells, str(len(pairs))])
+    header = [
+        "against joint",
+        "PSNR at equal bytes, dB",
+        "accuracy at equal bytes, points",
+        "bytes at equal PSNR, %",
+        "accuracy at equal PSNR, points",
+        "seeds",
+    ]
+    return markdown(header, rows)
 
 
 def curve_table(figures: Figures) -> str:

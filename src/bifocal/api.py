@@ -177,6 +177,7 @@ def analyse(
     head: HeadLike = DEFAULT_HEAD,
     model: ModelLike | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    evidence: bool = False,
 ) -> Labels:
     """Say what a stream shows, from its latents: no picture is rebuilt, and no synthesis weights are read.
 
@@ -184,6 +185,7 @@ def analyse(
     :param head: what reads the latents: a shipped head, the file of your own, or a loaded :class:`Head`.
     :param model: the model that made the stream; found among the installed ones by default.
     :param limits: what to refuse before any work is done.
+    :param evidence: also collect ``Labels.evidence``, what each token tells of every class.
     :raises HeadError: if there is no such head, it is damaged, or it is for streams of another model.
     :raises StreamError: if the stream is damaged, cut short, beyond ``limits`` or not Bifocal's.
     :raises ModelMissing: if its model is not installed; the message says which release has it.
@@ -194,9 +196,10 @@ def analyse(
     (10, True)
     """
     if isinstance(data, Latents):
-        return label_latents(data, _load(data.model if model is None else model), load_head(head))
+        loaded = _load(data.model if model is None else model)
+        return label_latents(data, loaded, load_head(head), evidence=evidence)
     parsed = container.read(_source(data), limits)
-    return read_labels(parsed, _model_of(parsed.header, model), load_head(head))
+    return read_labels(parsed, _model_of(parsed.header, model), load_head(head), evidence=evidence)
 
 
 def decode_and_analyse(
@@ -206,6 +209,7 @@ def decode_and_analyse(
     model: ModelLike | None = None,
     limits: Limits = DEFAULT_LIMITS,
     backend: str | None = None,
+    evidence: bool = False,
 ) -> tuple[Picture, Labels]:
     """The picture of :func:`decode` and the labels of :func:`analyse`, for one entropy decoding.
 
@@ -215,9 +219,7 @@ def decode_and_analyse(
     header, reader = parsed.header, load_head(head)
     loaded = _model_of(header, model)
     loaded = loaded if backend is None else loaded.on(backend)
-    labels = LabelReader(
-        reader, loaded, width=header.width, height=header.height, tile=header.tile, quality=header.quality
-    )
+    labels = LabelReader.of(header, reader, loaded, evidence=evidence)
     alpha = decode_transparency(parsed)
     pixels = decode_pixels(parsed, loaded, watch=labels.add, count=reader.spec.bits)
     return Picture(pixels, _metadata(parsed), alpha), labels.labels()

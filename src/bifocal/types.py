@@ -122,7 +122,10 @@ class Labels:
     float32 in the same order, which sum to 1. ``head`` is the head's name.
 
     For a head that selects tokens, ``kept`` holds a map for each stage, bool ``[rows, columns]``: which
-    tokens, of ``token`` pixels a side, were still computed after it. It is empty for a dense head.
+    tokens, of ``token`` pixels a side, were still computed after it. It is empty for a dense head. That may
+    say instead what each token tells: ``evidence`` float32 ``[classes, rows, columns]``, in the order of
+    ``names``; the mean over a picture that the head sees at once is the logit of a class. None if the head
+    does not say, or if it would be more than 2²⁴ numbers.
 
     >>> labels = Labels(("church", "dog"), np.array([0.75, 0.25], np.float32), "imagenette")
     >>> labels.name, labels.top(1)
@@ -134,6 +137,7 @@ class Labels:
     head: str
     token: int = 16
     kept: tuple[NDArray[np.bool_], ...] = ()
+    evidence: NDArray[np.float32] | None = None
 
     @property
     def name(self) -> str:
@@ -147,9 +151,13 @@ class Labels:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Labels):
             return NotImplemented
-        mine = (self.names, self.head, self.token, len(self.kept))
-        theirs = (other.names, other.head, other.token, len(other.kept))
-        maps = zip((self.probabilities, *self.kept), (other.probabilities, *other.kept), strict=False)
+        mine = (self.names, self.head, self.token, len(self.kept), self.evidence is None)
+        theirs = (other.names, other.head, other.token, len(other.kept), other.evidence is None)
+        maps = zip(self._maps(), other._maps(), strict=False)
         return mine == theirs and all(np.array_equal(one, two) for one, two in maps)
+
+    def _maps(self) -> list[NDArray[Any]]:
+        told = [] if self.evidence is None else [self.evidence]
+        return [self.probabilities, *self.kept, *told]
 
     __hash__ = None  # type: ignore[assignment]

@@ -18,12 +18,17 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from bifocal.errors import ModelError
 from bifocal.nets.blocks import conv3
 from bifocal.nets.coding import Estimate
 from bifocal.nets.exact import ExactConv, Range, round_ste
 from bifocal.nets.prior import TABLES, UNIT_INDEX, logistic_bits
 from bifocal.stream.plan import Group, Plan, code_groups
 
+FLOAT_PRIOR = (
+    "The paper's prior is a float network: another machine could not open its files, so it is trained and "
+    'measured by its estimate but never packed. Pack a model with prior = "exact".'
+)
 QUALITIES = 100
 PIXEL_UNIT = 32.0  # transforms see (pixel - 127.5)/32
 ACTIVATION = Range(0, 511, 4)  # hidden activations and hyper features of exact networks
@@ -115,6 +120,7 @@ class Codec(nn.Module):
         self.log_gain = nn.Parameter(gain[:, None].repeat(1, p.y_channels))
         self.log_inverse_gain = nn.Parameter(-gain[:, None].repeat(1, p.y_channels))
         self.z_index = nn.Parameter(torch.full((c.anchors, c.hyper), UNIT_INDEX))
+        self.prior: nn.Module | None = None
 
     # -- what a system writes ------------------------------------------------------------------------------
 
@@ -176,9 +182,22 @@ class Codec(nn.Module):
         head.bias.data[group.channels :] = UNIT_INDEX / 2**INDEX_FRACTION
         return nn.ModuleList([first, second, head])
 
+    def use_float_prior(self, prior: nn.Module) -> None:
+        """Put a paper's float networks in the place of the integers: trained, counted, never packed.
+
+        ``prior(y, z_index, anchors, noise)`` gives what :meth:`estimate` gives.
+        """
+        del self.hyper_analysis, self.hyper_synthesis, self.predictors
+        self.prior = prior
+
     @property
     def exact_layers(self) -> dict[str, list[ExactConv]]:
-        """The networks that the entropy decoder needs, by the names they are packed under."""
+        """The networks that the entropy decoder needs, by the names they are packed under.
+
+        :raises ModelError: with a float prior, which has no integers.
+        """
+        if self.prior is not None:
+            raise ModelError(FLOAT_PRIOR)
         nets = {"hyper": self.hyper_synthesis} | {
             f"predict.{k}": net for k, net in enumerate(self.predictors)
         }
@@ -210,7 +229,13 @@ class Codec(nn.Module):
     def estimate(
         self, y: Tensor, anchors: Tensor, *, exact: bool, noise: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The gained y ``[b, c, h, w]`` as decoded, and its bits ``[b, c]``, and those of z ``[b]``."""
+        """The gained y ``[b, c, h, w]`` as decoded, and its bits ``[b, c]``, and those of z ``[b]``.
+
+        A float prior has no exact form and ignores ``exact``.
+        """
+        if self.prior is not None:
+            result: tuple[Tensor, Tensor, Tensor] = self.prior(y, anchors @ self.z_index, anchors, noise)
+            return result
         z = self.hyper_latent(y).float()
         z_index = (anchors @ self.z_index)[:, :, None, None].expand_as(z)
         z_bits = logistic_bits(z + torch.rand_like(z) - 0.5 if noise else round_ste(z), z_index)

@@ -9,6 +9,8 @@ model for all rates.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -18,10 +20,28 @@ from bifocal.nets.prior import logistic_bits
 from bifocal.nets.residual import Bands, Residual, ResidualDown, ResidualUp, Subpixel
 from bifocal.stream.plan import Plan
 
-REFUSAL = (
-    "The paper's prior is a float network: another machine could not open its files, so it is trained and "
-    'measured by its estimate but never packed. Pack a model with prior = "exact".'
-)
+
+class FloatEntropyConfig(Protocol):
+    """What a configuration says about its float prior; names as in :class:`FloatEntropy`."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def prior_width(self) -> int: ...
+    @property
+    def prior_hidden_1(self) -> int: ...
+    @property
+    def prior_hidden_2(self) -> int: ...
+    @property
+    def features(self) -> int: ...
+    @property
+    def blocks(self) -> int: ...
+    @property
+    def bands(self) -> Bands | None: ...
+    @property
+    def anchors(self) -> int: ...
+    @property
+    def family(self) -> str: ...
 
 
 def hyper_analysis(
@@ -93,3 +113,20 @@ class FloatEntropy(nn.Module):
             self.plan, (self.low, self.high), mean, scale, y, noise=noise, family=self.family
         )
         return decoded, bits.sum((2, 3)), z_bits.sum((1, 2, 3))
+
+
+def float_entropy(config: FloatEntropyConfig, low: int, *, gated_high: bool = True) -> FloatEntropy:
+    """The float entropy path of a configuration whose first ``low`` channels of y are the low band."""
+    c = config
+    return FloatEntropy(
+        c.plan,
+        low,
+        width=c.prior_width,
+        hidden=(c.prior_hidden_1, c.prior_hidden_2),
+        features=c.features,
+        blocks=c.blocks,
+        bands=c.bands,
+        anchors=c.anchors,
+        family=c.family,
+        gated_high=gated_high,
+    )

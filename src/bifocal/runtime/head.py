@@ -21,14 +21,18 @@ from bifocal.runtime.session import open_capped
 
 #: A score from here on keeps its token.
 KEEP = 0.5
+#: The output of the last graph that says what each part of a window tells; a head need not have it.
+EVIDENCE = "evidence"
 
 
 class Answer(NamedTuple):
     """What a head says of one window: ``logits`` float32 ``[classes]`` and, for each stage, which tokens are
-    left, bool ``[rows, columns]`` of the window's token map."""
+    left, bool ``[rows, columns]`` of the window's token map; and, if it says so, what each part of the window
+    tells of every class, ``evidence`` float32 ``[classes, r, c]``."""
 
     logits: NDArray[np.float32]
     kept: tuple[NDArray[np.bool_], ...]
+    evidence: NDArray[np.float32] | None = None
 
 
 class _Port(Protocol):
@@ -84,6 +88,11 @@ class Head:
     def name(self) -> str:
         return self.spec.name
 
+    @property
+    def tells(self) -> bool:
+        """Whether its answers have ``evidence``."""
+        return EVIDENCE in {port.name for port in self._sessions[-1].get_outputs()}
+
     def run(self, values: NDArray[np.float32], bits: NDArray[np.float32] | None = None) -> Answer:
         """Run the head on one window.
 
@@ -113,13 +122,23 @@ class Head:
             left[tokens.origin[tokens.origin >= 0]] = True
             kept.append(left.reshape(rows, columns))
             feeds = tokens.arrays
-        logits = self._run(len(spec.stages), feeds)["logits"]
+        outputs = self._run(len(spec.stages), feeds)
+        logits, told = outputs["logits"], outputs.get(EVIDENCE)
         if logits.shape != (1, len(spec.classes)) or not np.isfinite(logits).all():
             raise HeadError(
                 f"head {self.name} answers with {list(logits.shape)} numbers or with some that are not "
                 f"finite, not with one for each of {len(spec.classes)} classes. Export it again."
             )
-        return Answer(logits[0].astype(np.float32), tuple(kept))
+        if told is not None:
+            told = told.astype(np.float32)
+            wrong = told.ndim != 4 or told.shape[:2] != logits.shape or 0 in told.shape
+            if wrong or told[0, 0].size > rows * columns or not np.isfinite(told).all():
+                raise HeadError(
+                    f"head {self.name} gives evidence {list(told.shape)} for {rows}×{columns} tokens and "
+                    f"{len(spec.classes)} classes, or some that is not finite. Export it again."
+                )
+            told = told[0]
+        return Answer(logits[0].astype(np.float32), tuple(kept), told)
 
     def _run(self, number: int, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         session = self._sessions[number]

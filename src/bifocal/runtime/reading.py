@@ -17,12 +17,15 @@ from bifocal.pictures.windows import padded_size, spans
 from bifocal.runtime.head import Head
 from bifocal.runtime.model import Model
 from bifocal.stream import container
-from bifocal.stream.container import Container
+from bifocal.stream.container import Container, Header
 from bifocal.stream.latents import check_model, decode_tile, pack, tile_cuts
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.stream.plan import groups_of
 from bifocal.stream.tables import COST_UNIT
 from bifocal.types import Labels, Latents
+
+#: More numbers of evidence are not collected: 64 MiB.
+MAX_EVIDENCE = 1 << 24
 
 
 class FloatLatents(NamedTuple):
@@ -37,10 +40,21 @@ class FloatLatents(NamedTuple):
 class LabelReader:
     """Collects what a head says of each window of a picture; :meth:`labels` sums it up.
 
-    Logits are averaged over windows, weighted by their places.
+    Logits are averaged over windows, weighted by their places. With ``evidence``, what each token tells is
+    collected, too, where the head says it.
     """
 
-    def __init__(self, head: Head, model: Model, *, width: int, height: int, tile: int, quality: int) -> None:
+    def __init__(
+        self,
+        head: Head,
+        model: Model,
+        *,
+        width: int,
+        height: int,
+        tile: int,
+        quality: int,
+        evidence: bool = False,
+    ) -> None:
         check_head(head, model)
         self._head, self._model, self._quality = head, model, quality
         stride, spec = model.entropy.plan.y_stride, head.spec
@@ -56,6 +70,16 @@ class LabelReader:
         self._weight = 0
         tokens = tuple(-(-n * stride // spec.token) for n in self.size)
         self._kept = tuple(np.zeros(tokens, dtype=bool) for _ in spec.stages)
+        numbers = len(spec.classes) * tokens[0] * tokens[1]
+        self._told: NDArray[np.float32] | None = None
+        if evidence and head.tells and numbers <= MAX_EVIDENCE:
+            self._told = np.zeros((len(spec.classes), *tokens), np.float32)
+
+    @classmethod
+    def of(cls, header: Header, head: Head, model: Model, *, evidence: bool = False) -> LabelReader:
+        """A reader of the picture that a stream's ``header`` describes."""
+        sizes = {"width": header.width, "height": header.height, "tile": header.tile}
+        return cls(head, model, **sizes, quality=header.quality, evidence=evidence)
 
     def add(self, number: int, y: NDArray[np.int32], spent: NDArray[np.int64] | None) -> None:
         """Read tile ``number``: decoded y ``[c, h, w]`` and, for a head that reads bits, ``spent`` of
@@ -84,6 +108,13 @@ class LabelReader:
                 left = (column + across.start) * stride // spec.token
                 for whole, kept in zip(self._kept, answer.kept, strict=True):
                     whole[top : top + kept.shape[0], left : left + kept.shape[1]] = kept
+                if self._told is not None and answer.evidence is not None:
+                    rows, columns = (-(-(s.stop - s.start) * stride // spec.token) for s in (down, across))
+                    r, c = answer.evidence.shape[1:]
+                    told = answer.evidence[:, np.arange(rows) * r // rows][
+                        :, :, np.arange(columns) * c // columns
+                    ]
+                    self._told[:, top : top + rows, left : left + columns] = told
 
     def labels(self) -> Labels:
         """Classes by probability, ties in the head's order."""
@@ -93,25 +124,18 @@ class LabelReader:
         order = np.argsort(-chances, kind="stable")
         spec = self._head.spec
         names = tuple(spec.classes[k] for k in order)
-        return Labels(names, chances[order].astype(np.float32), spec.name, spec.token, self._kept)
+        told = None if self._told is None else self._told[order]
+        return Labels(names, chances[order].astype(np.float32), spec.name, spec.token, self._kept, told)
 
 
-def read_labels(stream: Container, model: Model, head: Head) -> Labels:
+def read_labels(stream: Container, model: Model, head: Head, *, evidence: bool = False) -> Labels:
     """Labels of a stream; see :func:`bifocal.analyse`.
 
     :raises HeadError: if the head is not for streams of ``model``.
     :raises StreamError: if a tile is damaged.
     """
     check_model(stream, model.entropy)
-    header = stream.header
-    reader = LabelReader(
-        head,
-        model,
-        width=header.width,
-        height=header.height,
-        tile=header.tile,
-        quality=header.quality,
-    )
+    reader = LabelReader.of(stream.header, head, model, evidence=evidence)
     groups = groups_of(model.entropy.plan, head.spec.channels)
     for number in range(len(stream.tiles)):
         spent = _room(stream, number, model) if head.spec.bits else None
@@ -120,7 +144,7 @@ def read_labels(stream: Container, model: Model, head: Head) -> Labels:
     return reader.labels()
 
 
-def label_latents(latents: Latents, model: Model, head: Head) -> Labels:
+def label_latents(latents: Latents, model: Model, head: Head, *, evidence: bool = False) -> Labels:
     """Labels of latents that are decoded already.
 
     :raises HeadError: if the head is not for latents of ``model``.
@@ -133,7 +157,8 @@ def label_latents(latents: Latents, model: Model, head: Head) -> Labels:
         )
     check_head(head, model)
     if head.spec.bits:  # latents do not say what they cost; their stream does
-        return read_labels(container.read(pack(latents, model.entropy, model.backend)), model, head)
+        stream = container.read(pack(latents, model.entropy, model.backend))
+        return read_labels(stream, model, head, evidence=evidence)
     width, height, tile = latents.width, latents.height, latents.tile
     cuts = tile_cuts(width, height, tile, model.entropy)
     if latents.y.shape != (model.entropy.plan.y_channels, cuts[-1][0].stop, cuts[-1][1].stop):
@@ -141,7 +166,9 @@ def label_latents(latents: Latents, model: Model, head: Head) -> Labels:
             f"y is {list(latents.y.shape)}, which is not what model {model.name} has for a picture of "
             f"{width}×{height} pixels. Take latents from unpack()."
         )
-    reader = LabelReader(head, model, width=width, height=height, tile=tile, quality=latents.quality)
+    reader = LabelReader(
+        head, model, width=width, height=height, tile=tile, quality=latents.quality, evidence=evidence
+    )
     for number, (rows, columns, _, _) in enumerate(cuts):
         reader.add(number, latents.y[:, rows, columns], None)
     return reader.labels()

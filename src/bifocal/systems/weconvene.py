@@ -30,8 +30,7 @@ from torch import Tensor
 
 from bifocal.errors import ModelError
 from bifocal.nets.codec import PIXEL_UNIT, Codec
-from bifocal.nets.exact import ExactConv
-from bifocal.nets.hyperprior import REFUSAL, FloatEntropy
+from bifocal.nets.hyperprior import float_entropy
 from bifocal.nets.lifting import WAVELETS
 from bifocal.nets.residual import Bands
 from bifocal.nets.stages import analysis, band_gains, from_bands, start_as_packets, synthesis, to_bands
@@ -125,18 +124,7 @@ class WeConvene(Codec):
             self.log_gain.data += gains
             self.log_inverse_gain.data -= gains
         if c.prior == "paper":
-            del self.hyper_analysis, self.hyper_synthesis, self.predictors
-            self.prior = FloatEntropy(
-                self.plan,
-                c.latent,
-                width=c.prior_width,
-                hidden=(c.prior_hidden_1, c.prior_hidden_2),
-                features=c.features,
-                blocks=c.blocks,
-                bands=c.bands,
-                anchors=c.anchors,
-                family=c.family,
-            )
+            self.use_float_prior(float_entropy(c, c.latent))
 
     # -- the transforms ------------------------------------------------------------------------------------
 
@@ -153,21 +141,3 @@ class WeConvene(Codec):
             y = from_bands(y, WAVELETS[self.config.wavelet], self.config.slices)
         pixels: Tensor = self.synthesis(y)
         return pixels * PIXEL_UNIT + 127.5
-
-    # -- the float entropy path ----------------------------------------------------------------------------
-
-    @property
-    def exact_layers(self) -> dict[str, list[ExactConv]]:
-        """As every codec's. Raises :class:`ModelError` where the prior is the paper's: it has no integers."""
-        if self.config.prior == "paper":
-            raise ModelError(REFUSAL)
-        return super().exact_layers
-
-    def estimate(
-        self, y: Tensor, anchors: Tensor, *, exact: bool, noise: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """See :meth:`Codec.estimate`; the paper's prior has no exact form and ignores ``exact``."""
-        if self.config.prior == "exact":
-            return super().estimate(y, anchors, exact=exact, noise=noise)
-        result: tuple[Tensor, Tensor, Tensor] = self.prior(y, anchors @ self.z_index, anchors, noise)
-        return result
