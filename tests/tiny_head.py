@@ -59,6 +59,24 @@ def dense_head(path: Path, fingerprint: bytes, *, channels: int = CHANNELS, **ch
     return write_head(path, spec, [mean_graph(channels)], {"weight": matrix(channels)})
 
 
+def telling_head(path: Path, fingerprint: bytes, **changes: Any) -> Path:
+    """The dense head, which also says what each place tells; its ``evidence`` has half the rows of y."""
+    nodes = [
+        helper.make_node("Transpose", ["y"], ["places"], perm=[0, 2, 3, 1]),
+        helper.make_node("MatMul", ["places", "weight"], ["each"]),
+        helper.make_node("Transpose", ["each"], ["whole"], perm=[0, 3, 1, 2]),
+        helper.make_node("MaxPool", ["whole"], ["evidence"], kernel_shape=[1, 1], strides=[2, 1]),
+        helper.make_node("ReduceMean", ["whole"], ["logits"], axes=[2, 3], keepdims=0),
+    ]
+    outputs: dict[str, list[Any]] = {
+        "logits": [1, len(CLASSES)],
+        "evidence": [1, len(CLASSES), "r", "w"],
+    }
+    shape = {"weight": (CHANNELS, len(CLASSES))}
+    graph = graph_of(nodes, {"y": [1, CHANNELS, "h", "w"]}, outputs, shape)
+    return write_head(path, spec_of(fingerprint, **changes), [graph], {"weight": matrix()})
+
+
 def mean_graph(channels: int, name: str = "y") -> onnx.ModelProto:
     nodes = [
         helper.make_node("ReduceMean", [name], ["mean"], axes=[2, 3], keepdims=0),

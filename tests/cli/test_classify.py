@@ -18,7 +18,7 @@ from bifocal.runtime import head_file
 from bifocal.runtime.registry import read_card
 from tests.cli.test_commands import Command, command
 from tests.conftest import made_picture
-from tests.tiny_head import CLASSES, dense_head, selecting_head
+from tests.tiny_head import CLASSES, dense_head, selecting_head, telling_head
 
 __all__ = ["command"]  # the fixture
 
@@ -125,6 +125,21 @@ def test_explain_draws_a_panel_a_stage(command: Command, streams: list[str]) -> 
         assert kept.any() and not kept.all()
         assert np.array_equal(panel[kept], picture[kept])
         assert np.array_equal(panel[~kept], (picture[~kept] * 0.2).astype(int))
+
+
+def test_explain_draws_what_speaks_for_two_classes(command: Command, streams: list[str]) -> None:
+    fingerprint = bytes.fromhex(read_card(Path("../models/lowfirst")).fingerprint)
+    telling_head(Path("telling.bfh"), fingerprint)
+    made = command("classify", "photo.bfc", "--head", "telling.bfh", "--explain", "out.png")
+    assert made.status == 0, made.err
+    with Image.open("out.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    assert pixels.shape == (500 + 44 + 20, 2 * (450 + 10) + 10, 3)
+    picture = bifocal.decode(Path("photo.bfc").read_bytes()).pixels.astype(int)
+    first, second = (pixels[54 : 54 + 500 : 5, left : left + 450 : 5] for left in (10, 470))
+    for panel in (first, second):
+        assert (panel <= picture + 1).all() and (panel >= picture * 0.19 - 1).all()
+    assert (first != second).any()
 
 
 def test_models_lists_heads(command: Command, streams: list[str]) -> None:

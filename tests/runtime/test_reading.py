@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 import bifocal
 from bifocal.errors import DamagedStream, HeadError, LatentsError, ModelMissing
+from bifocal.runtime import reading
 from bifocal.runtime.reading import label_latents, read_latents
 from bifocal.stream import container
 from bifocal.stream.coder import TileDecoder
 from bifocal.stream.latents import unpack
 from bifocal.stream.tables import COST_UNIT
 from tests.conftest import made_picture
-from tests.tiny_head import CHANNELS, CLASSES, bits_head, dense_head, matrix, selecting_head
+from tests.tiny_head import CHANNELS, CLASSES, bits_head, dense_head, matrix, selecting_head, telling_head
 from tests.tiny_model import Y
 
 
@@ -78,6 +79,36 @@ def test_picture_labels_and_both_agree(tiny_model: bifocal.Model, dense: bifocal
     assert labels == bifocal.analyse(data, head=dense, model=tiny_model)
     latents = unpack(data, tiny_model.entropy, tiny_model.backend)
     assert labels == bifocal.analyse(latents, head=dense, model=tiny_model)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (130, 300)])
+def test_a_head_may_say_what_each_place_tells(
+    tiny_model: bifocal.Model, fingerprint: bytes, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    head = bifocal.Head.load(telling_head(tmp_path / "a.bfh", fingerprint), threads=1)
+    data = bifocal.encode(made_picture(*size), 50, model=tiny_model, tile=64)
+    labels = bifocal.analyse(data, head=head, model=tiny_model, evidence=True)
+    y = floats(data, tiny_model)[:CHANNELS]
+    told = np.einsum("chw,ck->khw", y, matrix().astype(np.float64))
+    rows = np.arange(told.shape[1])
+    rows -= rows % 4 % 2  # tiles of four rows, of which the head's map has every second one
+    order = [CLASSES.index(name) for name in labels.names]
+    assert labels.evidence is not None and labels.evidence.dtype == np.float32
+    np.testing.assert_allclose(labels.evidence, told[order][:, rows], atol=1e-3)
+    without = bifocal.analyse(data, head=head, model=tiny_model)
+    assert without.evidence is None and without != labels and without.names == labels.names
+    latents = unpack(data, tiny_model.entropy, tiny_model.backend)
+    assert bifocal.analyse(latents, head=head, model=tiny_model, evidence=True) == labels
+    assert bifocal.decode_and_analyse(data, head=head, model=tiny_model, evidence=True)[1] == labels
+
+
+def test_too_much_evidence_is_not_collected(
+    tiny_model: bifocal.Model, fingerprint: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = bifocal.Head.load(telling_head(tmp_path / "a.bfh", fingerprint), threads=1)
+    data = bifocal.encode(made_picture(64, 64), 50, model=tiny_model)
+    monkeypatch.setattr(reading, "MAX_EVIDENCE", 47)
+    assert bifocal.analyse(data, head=head, model=tiny_model, evidence=True).evidence is None
 
 
 def test_a_file_is_read_like_bytes(tiny_model: bifocal.Model, dense: bifocal.Head, tmp_path: Path) -> None:

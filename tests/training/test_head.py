@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +13,12 @@ from PIL import Image
 
 import bifocal
 from bifocal.errors import OptionError, OutputError, TrainingError
-from bifocal.nets.latent_stem import LatentClassifierConfig
+from bifocal.nets.latent_stem import (
+    LatentClassifierConfig,
+    LatentResNet,
+    LatentResNetConfig,
+    latent_classifier,
+)
 from bifocal.runtime.head import Head
 from bifocal.runtime.model import Model
 from bifocal.training import head_loop
@@ -22,7 +28,8 @@ from bifocal.training.head_export import pack_dense_head
 from bifocal.training.head_loop import HeadRecipe
 from bifocal.training.labelled import split
 
-TINY = LatentClassifierConfig(width=8, blocks=1, dim=8, depth=1, heads=2)
+TINY = LatentResNetConfig(width=8, blocks=1, deep_width=8, deep_blocks=1)
+TOKENS = LatentClassifierConfig(width=8, blocks=1, dim=8, depth=2, heads=2)
 RECIPE = HeadRecipe(TINY, views=2, held=0.25, batch=12, side=64, warmup=1, lr=0.05, matrix_lr=0.05, ema=0.5)
 
 
@@ -88,10 +95,14 @@ def test_the_report_has_curve_confusion_and_figures(trained: tuple[TrainedHead, 
     assert card["accuracy"] == figures["accuracy"] and card["recipe"]["side"] == 64
 
 
-def test_the_packed_head_computes_what_torch_does(tmp_path: Path, model: Model) -> None:
+@pytest.mark.parametrize("config", [TINY, TOKENS], ids=["residual", "transformer"])
+def test_the_packed_head_computes_what_torch_does(
+    config: LatentResNetConfig | LatentClassifierConfig, tmp_path: Path, model: Model
+) -> None:
     torch.manual_seed(1)
-    network = head_loop.latent_classifier(TINY, torch.zeros(64), torch.ones(64)).eval()
-    torch.nn.init.normal_(network.head.weight)
+    scale = torch.zeros(64), torch.ones(64)
+    network = LatentResNet(config, *scale) if config is TINY else latent_classifier(config, *scale)
+    torch.nn.init.normal_(network.eval().head.weight)
     classes = tuple(f"class {k}" for k in range(10))
     packed = pack_dense_head(network, name="x", base=model, channels=64, classes=classes, window=8)
     (tmp_path / "x.bfh").write_bytes(packed.data({"licence": "none"}))
@@ -100,7 +111,27 @@ def test_the_packed_head_computes_what_torch_does(tmp_path: Path, model: Model) 
         y = torch.randn(1, 64, *shape)
         with torch.no_grad():
             expected = network(y)[0].numpy()
-        np.testing.assert_allclose(head.run(y[0].numpy()).logits, expected, atol=2e-3)  # float16 weights
+        answer = head.run(y[0].numpy())
+        np.testing.assert_allclose(answer.logits, expected, atol=2e-3)  # float16 weights
+        assert (answer.evidence is not None) == (config is TINY) == head.tells
+        if answer.evidence is not None:
+            np.testing.assert_allclose(answer.evidence.mean((1, 2)), answer.logits, atol=1e-5)
+
+
+def test_a_head_with_selectors_is_trained_and_keeps_what_was_asked_for(tmp_path: Path, model: Model) -> None:
+    said = list[str]()
+    recipe = dataclasses.replace(RECIPE, classifier=TOKENS, keep=(0.5,))
+    data = _fill(tmp_path / "data", model)
+    made = train_head(data, tmp_path / "tokens.bfh", minutes=5, steps=20, recipe=recipe, say=said.append)
+    head = Head.load(made.path)
+    assert head.spec.stages == (True,) and not head.tells
+    kept = head.spec.card["tokens kept"]
+    assert len(kept) == 1 and 0 <= kept[0] <= 1
+    assert any(line.startswith("tokens kept: ") for line in said)
+    labels = bifocal.analyse(
+        bifocal.encode(np.full((64, 64, 3), (200, 40, 30), np.uint8), model=model), head=head
+    )
+    assert labels.kept[0].shape == (4, 4) and labels.evidence is None
 
 
 @pytest.mark.parametrize(
@@ -111,6 +142,8 @@ def test_the_packed_head_computes_what_torch_does(tmp_path: Path, model: Model) 
         ({"minutes": 0}, OptionError, "minutes is 0"),
         ({"recipe": HeadRecipe(side=100)}, OptionError, "side is 100"),
         ({"recipe": HeadRecipe(channels=999)}, OptionError, "channels is 999"),
+        ({"recipe": HeadRecipe(keep=(0.5,))}, OptionError, "keep is 0.5. It needs a transformer"),
+        ({"recipe": HeadRecipe(TOKENS, keep=(0.5, 0.4))}, OptionError, "one fewer than blocks"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_picture_is_read(

@@ -36,6 +36,13 @@ def head(
     channels: Annotated[
         int, typer.Option(help="Channels of the latents that it reads; 0: the first band, the cheapest.")
     ] = 0,
+    keep: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Share of the places that a token selector keeps, once for each selector: a transformer "
+            "whose --explain shows what it dropped, in place of the residual network."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Stop after so many steps, if minutes are not over first.")] = 0,
     seed: Annotated[int, typer.Option(help="Of views, split and batches.")] = 0,
     report: Annotated[
@@ -51,6 +58,7 @@ def head(
     import torch
 
     from bifocal.errors import OptionError
+    from bifocal.nets.latent_stem import LatentClassifierConfig, LatentResNetConfig
     from bifocal.training.head import train_head
     from bifocal.training.head_loop import HeadRecipe
 
@@ -58,7 +66,10 @@ def head(
         raise OptionError(f"there is no task {task!r}: heads classify. Leave --task out.")
     if threads:
         torch.set_num_threads(threads)
-    recipe = HeadRecipe(side=side, views=views, held=held, channels=channels, seed=seed)
+    classifier = LatentClassifierConfig() if keep else LatentResNetConfig()
+    recipe = HeadRecipe(
+        classifier, tuple(keep or ()), side=side, views=views, held=held, channels=channels, seed=seed
+    )
     made = train_head(
         data,
         out,

@@ -1,4 +1,4 @@
-"""Where a head looked: the picture with the tokens that each stage kept, one panel a stage.
+"""Where a head looked: the tokens that each stage kept, or what speaks for the likeliest classes.
 
 People would rather look than read. The picture is decoded for them alone; the head reads the latents of the
 same stream, for one entropy decoding.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from bifocal import api
@@ -24,7 +25,9 @@ _MARGIN, _CAPTION = 10, 44
 _PAPER, _INK, _GREY = (250, 250, 248), (24, 24, 24), (96, 96, 96)
 #: Longer side of a panel: smaller pictures are enlarged by a whole factor, larger ones made smaller.
 _SIDE = 512
-#: What is left of the light of a token that is no longer computed.
+#: Heading, caption, and light of 0 to 1 for each pixel.
+Panel = tuple[str, str, NDArray[np.float32]]
+#: What is left of the light of a token that is no longer computed, or speaks for nothing.
 _DIM = 0.2
 
 
@@ -38,25 +41,29 @@ def explain_file(
     """Draw :func:`explain` of the one stream that ``inputs`` name into the picture file ``target``.
 
     :raises OptionError: if they name several streams, or none.
-    :raises HeadError: if the head has no selectors: it computes every token.
+    :raises HeadError: if the head has no selectors and does not say what each token tells.
     :raises OutputError: if ``target`` cannot be written, or its suffix names no format.
     """
     found = find_files(inputs, is_stream_name)
     if len(found) > 1:
         raise OptionError(f"one stream is drawn, and {len(found)} were named. Name one of them.")
     loaded = api.load_head(head)
-    if not loaded.spec.stages:
+    if not (loaded.spec.stages or loaded.tells):
         raise HeadError(
-            f"head {loaded.name} has no selectors: it computes every token of every picture, so there is "
-            "nothing to draw. Name a head with token selection (docs/reading.md)."
+            f"head {loaded.name} has no selectors, and does not say what each token tells, so there is "
+            "nothing to draw. Train one with bifocal-train head, or export this one again (docs/reading.md)."
         )
     with remote.opened(found[0]) as file:
-        picture, labels = api.decode_and_analyse(file, head=loaded, model=model)
+        picture, labels = api.decode_and_analyse(file, head=loaded, model=model, evidence=True)
     write_picture(Picture(np.asarray(explain(picture, labels))), Path(target))
 
 
 def explain(picture: Picture, labels: Labels) -> Image.Image:
-    """One panel for each stage of ``labels``, side by side; what the stage had dropped is darkened.
+    """Panels side by side: what each selector kept, or what speaks for the two most likely classes.
+
+    What a stage had dropped is darkened; so is, for a class, what speaks less for it than for the others.
+
+    :raises HeadError: if the labels say neither.
 
     >>> kept = np.array([[True, False]])
     >>> labels = Labels(("dog",), np.array([1.0], np.float32), "tiny", 16, (kept, kept))
@@ -68,18 +75,45 @@ def explain(picture: Picture, labels: Labels) -> Image.Image:
     factor = _SIDE / max(h, w)
     factor = max(int(factor), 1) if factor >= 1 else factor
     across, down = max(round(w * factor), 1), max(round(h * factor), 1)
-    count = len(labels.kept)
-    sheet = Image.new("RGB", (count * (across + _MARGIN) + _MARGIN, down + _CAPTION + 2 * _MARGIN), _PAPER)
+    panels = _stages(labels, h, w) if labels.kept else _classes(labels, h, w)
+    size = len(panels) * (across + _MARGIN) + _MARGIN, down + _CAPTION + 2 * _MARGIN
+    sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     title, figures = ImageFont.load_default(17), ImageFont.load_default(13)
-    name, probability = labels.top(1)[0]
-    for number, kept in enumerate(labels.kept):
+    for number, (heading, caption, light) in enumerate(panels):
         left = _MARGIN + number * (across + _MARGIN)
-        draw.text((left, _MARGIN), f"stage {number + 1}: {kept.sum()} of {kept.size} tokens", _INK, title)
-        draw.text((left, _MARGIN + 22), f"{name} {100 * probability:.0f} %", _GREY, figures)
-        mask = np.kron(kept, np.ones((labels.token, labels.token), bool))[:h, :w]
-        shown = np.where(mask[:, :, None], pixels, pixels * _DIM).astype(np.uint8)
+        draw.text((left, _MARGIN), heading, _INK, title)
+        draw.text((left, _MARGIN + 22), caption, _GREY, figures)
+        shown = (pixels * (_DIM + (1 - _DIM) * light[:, :, None])).astype(np.uint8)
         resample = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
-        panel = Image.fromarray(shown).resize((across, down), resample)
-        sheet.paste(panel, (left, _MARGIN + _CAPTION))
+        sheet.paste(Image.fromarray(shown).resize((across, down), resample), (left, _MARGIN + _CAPTION))
     return sheet
+
+
+def _stages(labels: Labels, h: int, w: int) -> list[Panel]:
+    """A panel for each selector: light where a token stayed."""
+    name, probability = labels.top(1)[0]
+    caption, token = f"{name} {100 * probability:.0f} %", np.ones((labels.token, labels.token), np.float32)
+    lights = [np.kron(kept, token)[:h, :w].astype(np.float32) for kept in labels.kept]
+    return [
+        (f"stage {number}: {kept.sum()} of {kept.size} tokens", caption, light)
+        for number, (kept, light) in enumerate(zip(labels.kept, lights, strict=True), 1)
+    ]
+
+
+def _classes(labels: Labels, h: int, w: int) -> list[Panel]:
+    """A panel for each of the two most likely classes: light where evidence is for it, on one scale."""
+    if labels.evidence is None:
+        raise HeadError(
+            f"head {labels.head} does not say where it looked, or has too many classes for so large a "
+            "picture. Cut the picture, or train a head with bifocal-train head."
+        )
+    told = (labels.evidence - labels.evidence.mean(0))[:2]
+    told = (told - told.min()) / max(float(np.ptp(told)), 1e-6)
+    panels = []
+    for (name, probability), one in zip(labels.top(2), told, strict=True):
+        rows, columns = one.shape
+        size = columns * labels.token, rows * labels.token
+        light = np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR))
+        panels.append((f"{name} {100 * probability:.0f} %", "light: what speaks for it", light[:h, :w]))
+    return panels

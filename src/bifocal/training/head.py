@@ -9,12 +9,14 @@ judged on real streams by the packed file that users get.
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bifocal.errors import OptionError, OutputError
+from bifocal.nets.heatvit import HeatViT
+from bifocal.nets.latent_stem import LatentClassifierConfig
 from bifocal.pictures.files import write_atomically
 from bifocal.runtime.head import Head
 from bifocal.runtime.head_file import SUFFIX
@@ -30,9 +34,10 @@ from bifocal.runtime.reading import read_labels
 from bifocal.stream import container
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.training.head_data import GIVEN, Streams, check_streams, encode_held, make_views
-from bifocal.training.head_export import PackedHead, pack_dense_head
+from bifocal.training.head_export import PackedHead, pack_dense_head, pack_pruned_head
 from bifocal.training.head_loop import HeadRecipe, start_run, train_steps
 from bifocal.training.head_report import write_head_report
+from bifocal.training.head_selectors import DENSE_SHARE, settle, with_selectors
 from bifocal.training.labelled import Labelled, find_labelled, split
 
 #: Windows are so many times as wide as views: seen whole, a picture twice as large was told better than in
@@ -110,9 +115,16 @@ def train_head(
         say(f"{len(rows):,} pictures to train on, {len(held):,} to judge on, as real streams")
         run = start_run(recipe, len(labelled.classes), views, rows, streams, model, say)
         pack = _packer(recipe, labelled, model, out.stem)
-        _rehearse(pack(run.average), place, streams, model)
-        begin = time.monotonic()
-        train_steps(run, views, rows, model, minutes * 60, steps)
+        _rehearse(pack(with_selectors(run).average if recipe.keep else run.average), place, streams, model)
+        begin, kept = time.monotonic(), tuple[float, ...]()
+        share = DENSE_SHARE if recipe.keep else 1.0
+        train_steps(run, share * minutes * 60, math.ceil(share * steps))
+        if recipe.keep:
+            run = with_selectors(run)
+            say("token selectors are put in and trained")
+            train_steps(run, (1 - share) * minutes * 60, steps - math.ceil(share * steps))
+            kept = settle(run)
+            say("tokens kept: " + ", ".join(f"{part:.0%}" for part in kept))
         spent = (time.monotonic() - begin) / 60
         packed = pack(run.average)
         accuracy, confusion = _judge(packed, place, streams, model)
@@ -122,6 +134,7 @@ def train_head(
             "accuracy": accuracy,
             "pictures": {"train": len(rows), "judged on": len(held)},
             "classes": dict(zip(labelled.classes, np.bincount(labelled.labels).tolist(), strict=True)),
+            "tokens kept": kept,
             "minutes": round(spent, 2),
             "steps": run.step,
             "recipe": dataclasses.asdict(recipe),
@@ -129,7 +142,8 @@ def train_head(
             "torch": torch.__version__,
             "warnings": list(labelled.warnings),
         }
-        card = {key: figures[key] for key in ("accuracy", "pictures", "minutes", "steps", "recipe", "torch")}
+        told = ("accuracy", "pictures", "tokens kept", "minutes", "steps", "recipe", "torch")
+        card = {key: figures[key] for key in told}
         write_atomically(out, packed.data(card))
         write_head_report(report, run.curve, confusion, labelled.classes, figures)
     return TrainedHead(out, report, labelled.classes, accuracy, labelled.warnings)
@@ -165,6 +179,16 @@ def _settled(recipe: HeadRecipe, model: Model, minutes: float) -> HeadRecipe:
                 f"{TILE_UNIT} up to 1024, held lies between 0 and 1, channels at most {plan.y_channels}, "
                 "window at most 128, batch at least 2."
             )
+    transformer = recipe.classifier
+    if recipe.keep and not (
+        isinstance(transformer, LatentClassifierConfig)
+        and len(recipe.keep) < transformer.depth
+        and all(0 < part <= 1 for part in recipe.keep)
+    ):
+        raise OptionError(
+            f"keep is {', '.join(map(str, recipe.keep))}. It needs a transformer, and a share above 0 and "
+            "up to 1 for each selector, of which there can be one fewer than blocks."
+        )
     return dataclasses.replace(recipe, channels=channels, window=window)
 
 
@@ -200,15 +224,18 @@ def _progress(say: Callable[[str], None]) -> Callable[[int, int], None]:
 def _packer(
     recipe: HeadRecipe, labelled: Labelled, model: Model, name: str
 ) -> Callable[[nn.Module], PackedHead]:
+    what: dict[str, Any] = {
+        "name": name,
+        "base": model,
+        "channels": recipe.channels,
+        "classes": labelled.classes,
+        "window": recipe.window,
+    }
+
     def pack(network: nn.Module) -> PackedHead:
-        return pack_dense_head(
-            network,
-            name=name,
-            base=model,
-            channels=recipe.channels,
-            classes=labelled.classes,
-            window=recipe.window,
-        )
+        if isinstance(network, HeatViT):
+            return pack_pruned_head(network, **what)
+        return pack_dense_head(network, **what)
 
     return pack
 

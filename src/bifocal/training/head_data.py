@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,14 +45,18 @@ Streams = Mapping[str, list[tuple[bytes, int]]]
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Latents before gains, float16 ``[n, views, c, h, w]``, and their labels int64 ``[n]``."""
+    """Latents before gains, float16 ``[n, views, c, h, w]``, and their labels int64 ``[n]``.
 
-    y: NDArray[np.float16]
+    The first view is the plain picture, the others are random. Pixels of decoded views do as well.
+    """
+
+    y: NDArray[Any]
     labels: NDArray[np.int64]
 
-    def take(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        """A random view of each picture in ``rows``: float32 ``[b, c, h, w]``."""
+    def take(self, rows: NDArray[np.int64], rng: np.random.Generator, plain: float) -> Tensor:
+        """A view of each of ``rows``, in a share ``plain`` the plain one: float32 ``[b, c, h, w]``."""
         chosen = rng.integers(0, self.y.shape[1], len(rows))
+        chosen[rng.random(len(rows)) < plain] = 0
         return torch.from_numpy(self.y[rows, chosen]).float()
 
 
@@ -86,7 +91,7 @@ def make_views(
     seed: int,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Labelled, Views]:
-    """Read every file once and analyse ``views`` random views of it, ``side`` pixels square.
+    """Read every file once and analyse ``views`` squares of ``side`` pixels of it: its middle, then random.
 
     The latents lie in the new file ``place``. Files that cannot be read are left out and counted.
 
@@ -112,8 +117,8 @@ def make_views(
             picture = Image.fromarray(pixels)
             for view in range(views):
                 rng = np.random.default_rng([seed, row, view])
-                box = (0, 0, side, side)
-                made[row, view] = model.transform(random_view(picture, rng, side), box).y[:channels]
+                shown = random_view(picture, rng, side) if view else middle(picture, side)
+                made[row, view] = model.transform(shown, (0, 0, side, side)).y[:channels]
         report(row + 1, count)
     kept = labelled.without({"unreadable": bad})
     rows = np.setdiff1d(np.arange(count), bad)
@@ -132,6 +137,15 @@ def read_pixels(file: Path, model: Model) -> Pixels | None:
     except (BifocalError, OSError):
         return None
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def middle(picture: Image.Image, side: int) -> Pixels:
+    """The middle square of a picture, as large as fits, scaled to ``side``: uint8."""
+    w, h = picture.size
+    edge = min(w, h)
+    left, top = (w - edge) / 2, (h - edge) / 2
+    box = (left, top, left + edge, top + edge)
+    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
 
 
 def random_view(picture: Image.Image, rng: np.random.Generator, side: int) -> Pixels:

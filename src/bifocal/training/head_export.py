@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 
 from bifocal.errors import ModelError
 from bifocal.nets.heatvit import HeatViT, segments
+from bifocal.nets.latent_stem import LatentResNet
+from bifocal.runtime.head import EVIDENCE
 from bifocal.runtime.head_file import FORMAT, KIND, MAX_FILE
 from bifocal.runtime.model import Model
 from bifocal.training.graphs import Arrays, module_graph
@@ -58,15 +60,31 @@ def pack_dense_head(
     """Pack a network of one piece, from y ``[1, channels, h, w]`` to logits ``[1, classes]``.
 
     ``window`` is the side, in places of y, of the largest window that it shall see at once. The network may
-    have any size of window from one place on.
+    have any size of window from one place on. A residual one (``nets/latent_stem.py``) also says what each
+    place tells.
 
     :raises ModelError: if it cannot become a graph, or a weight does not fit float16.
     """
     sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
     example = torch.zeros(1, channels, min(7, window), min(9, window))
-    graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, ("logits",))
+    outputs: tuple[str, ...] = ("logits",)
+    if isinstance(network, LatentResNet):
+        network, outputs = _Telling(network), ("logits", EVIDENCE)
+    graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, outputs)
     spec = _spec(name, base, channels, classes, window)
     return PackedHead((graph,), {key: _half(key, value) for key, value in weights.items()}, spec)
+
+
+class _Telling(nn.Module):
+    """A residual network with both of its answers."""
+
+    def __init__(self, network: LatentResNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        told = self.network.evidence(y)
+        return told.mean((2, 3)), told
 
 
 def pack_pruned_head(

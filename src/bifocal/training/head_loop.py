@@ -19,11 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bifocal.nets.latent_stem import LatentClassifierConfig, latent_classifier
+from bifocal.nets.heatvit import Pruned
+from bifocal.nets.latent_stem import (
+    LatentClassifierConfig,
+    LatentResNet,
+    LatentResNetConfig,
+    latent_classifier,
+)
 from bifocal.runtime.model import Model
 from bifocal.runtime.reading import read_latents
 from bifocal.training.head_data import GIVEN, Streams, Views, coded
 from bifocal.training.optimiser import Muon
+from bifocal.training.prune import soft_cross_entropy
 
 #: The streams that the curve is drawn from while training, and how often they are looked at.
 WATCHED, WATCHES = "q60", 12
@@ -33,11 +40,14 @@ WATCHED, WATCHES = "q60", 12
 class HeadRecipe:
     """Every number of a run. ``channels`` 0 reads the first group of the codec's channels: the cheapest.
 
-    ``views`` of ``side`` pixels are made of each picture; ``held`` is the share that is judged on; ``mixed``
-    and ``cut`` are shares of the batches that mixup or CutMix, or a crop of the latents, is done to.
+    ``views`` of ``side`` pixels are made of each picture; ``held`` is the share that is judged on; ``plain``
+    the share of plain pictures in a batch; ``mixed`` and ``cut`` are shares of the batches that mixup or
+    CutMix, or a crop of the latents, is done to. ``keep`` has, for a transformer alone, the share of places
+    that each token selector keeps (`training/head_selectors.py`).
     """
 
-    classifier: LatentClassifierConfig = LatentClassifierConfig()
+    classifier: LatentResNetConfig | LatentClassifierConfig = LatentResNetConfig()
+    keep: tuple[float, ...] = ()
     channels: int = 0
     window: int = 0  # places of y a side that the head sees at once; 0: three times those of a view
     side: int = 128
@@ -48,6 +58,7 @@ class HeadRecipe:
     matrix_lr: float = 5e-3  # Muon: kernels and matrices
     decay: float = 0.05
     smoothing: float = 0.1
+    plain: float = 0.2
     mixed: float = 0.5
     cut: float = 0.3
     warmup: int = 60
@@ -55,16 +66,62 @@ class HeadRecipe:
     seed: int = 0
 
 
+#: Latents before gains to what a decoder would have of them.
+Code = Callable[[Tensor, np.random.Generator], Tensor]
+#: (model, y, target, share of the training done) -> loss
+Objective = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
+
+
+def coding(model: Model) -> Code:
+    """Coding at a random quality for each picture, and all of them rounded in one of three ways."""
+    tables = torch.from_numpy(model.gains["gain"]), torch.from_numpy(model.gains["inverse_gain"])
+
+    def code(y: Tensor, rng: np.random.Generator) -> Tensor:
+        quality = torch.from_numpy(rng.integers(0, 100, len(y)))
+        return coded(y, quality, tables, int(rng.integers(3)))
+
+    return code
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches of ``rows`` of views: mixed, cut, coded. ``code`` is :func:`coding`, or nothing for pixels."""
+
+    recipe: HeadRecipe
+    views: Views
+    rows: NDArray[np.int64]
+    code: Code
+
+    def __call__(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs ``[b, c, h, w]`` and smoothed targets ``[b, classes]`` of pictures ``rows``."""
+        recipe, classes = self.recipe, int(self.views.labels.max()) + 1
+        y = self.views.take(rows, rng, recipe.plain)
+        target = F.one_hot(torch.from_numpy(self.views.labels[rows]), classes).float()
+        if rng.random() < recipe.mixed:
+            y, target = _mixed(y, target, rng)
+        target = target * (1 - recipe.smoothing) + recipe.smoothing / classes
+        if rng.random() < recipe.cut:
+            y = _cut(y, rng)
+        return self.code(y, rng).contiguous(memory_format=torch.channels_last), target
+
+
+def plain_objective(model: nn.Module, y: Tensor, target: Tensor, done: float) -> Tensor:
+    """Cross-entropy of the logits of ``y`` against ``target``."""
+    return soft_cross_entropy(model(y), target)
+
+
 @dataclass
 class HeadRun:
-    """One run's network, judges and clock."""
+    """One run's network, what it learns from and how, judges and clock."""
 
     recipe: HeadRecipe
     model: nn.Module
     average: nn.Module
     optimisers: list[torch.optim.Optimizer]
+    feed: Feed
     judged: list[tuple[Tensor, int]]
     say: Callable[[str], None]
+    objective: Objective = plain_objective
     curve: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
 
@@ -81,15 +138,32 @@ def start_run(
     """A fresh network for ``views`` of ``classes`` classes, of which ``rows`` are trained on."""
     sample = views.y[rows[:: max(1, len(rows) // 500)], 0].astype(np.float32)
     spread = (torch.from_numpy(f(sample, axis=(0, 2, 3))) for f in (np.mean, np.std))
-    grid = recipe.side // model.entropy.plan.y_stride
-    config = dataclasses.replace(
-        recipe.classifier,
-        channels=recipe.channels,
-        low=model.entropy.plan.groups[0].stop,
-        grid=grid,
-        classes=classes,
-    )
-    network: nn.Module = latent_classifier(config, *spread)
+    plan, config = model.entropy.plan, recipe.classifier
+    sizes = {"channels": recipe.channels, "low": plan.groups[0].stop, "classes": classes}
+    network: nn.Module
+    if isinstance(config, LatentResNetConfig):
+        network = LatentResNet(dataclasses.replace(config, **sizes), *spread)
+    else:
+        grid = recipe.side // plan.y_stride
+        network = latent_classifier(dataclasses.replace(config, grid=grid, **sizes), *spread)
+    watched = streams.get(WATCHED) or streams[GIVEN]
+    judged = []
+    for data, label in watched:
+        y = read_latents(data, model, recipe.channels).y
+        top, left = (max(0, side - recipe.window) // 2 for side in y.shape[1:])
+        middle = y[:, top : top + recipe.window, left : left + recipe.window]
+        judged.append((torch.from_numpy(np.ascontiguousarray(middle)), label))
+    return make_run(recipe, network, Feed(recipe, views, rows, coding(model)), judged, say)
+
+
+def make_run(
+    recipe: HeadRecipe,
+    network: nn.Module,
+    feed: Feed,
+    judged: list[tuple[Tensor, int]],
+    say: Callable[[str], None],
+) -> HeadRun:
+    """A run of any network that ends in a linear layer ``head``: Muon for matrices, AdamW for the rest."""
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).requires_grad_(False).eval()
     matrices = [
@@ -101,41 +175,32 @@ def start_run(
         torch.optim.AdamW(rest, recipe.lr, betas=(0.9, 0.99), weight_decay=0.0),
         Muon(matrices, recipe.matrix_lr, weight_decay=recipe.decay),
     ]
-    watched = streams.get(WATCHED) or streams[GIVEN]
-    judged = []
-    for data, label in watched:
-        y = read_latents(data, model, recipe.channels).y
-        top, left = (max(0, side - recipe.window) // 2 for side in y.shape[1:])
-        middle = y[:, top : top + recipe.window, left : left + recipe.window]
-        judged.append((torch.from_numpy(np.ascontiguousarray(middle)), label))
-    return HeadRun(recipe, network, average, optimisers, judged, say)
+    return HeadRun(recipe, network, average, optimisers, feed, judged, say)
 
 
-def train_steps(
-    run: HeadRun, views: Views, rows: NDArray[np.int64], model: Model, budget: float, steps: int
-) -> None:
+def train_steps(run: HeadRun, budget: float, steps: int) -> None:
     """Steps until the time or their number is over; Ctrl-C ends the training, not the run."""
-    recipe, rng = run.recipe, np.random.default_rng(run.recipe.seed)
-    tables = torch.from_numpy(model.gains["gain"]), torch.from_numpy(model.gains["inverse_gain"])
+    recipe, rng, rows = run.recipe, np.random.default_rng(run.recipe.seed), run.feed.rows
     base = [[group["lr"] for group in o.param_groups] for o in run.optimisers]
-    batch = min(recipe.batch, max(2, len(rows) * views.y.shape[1]))
+    batch = min(recipe.batch, max(2, len(rows) * run.feed.views.y.shape[1]))
     order = np.empty(0, np.int64)
     losses: list[float] = []
-    begin, watched = time.monotonic(), 0.0
+    begin, watched, first = time.monotonic(), 0.0, run.step
     try:
         while True:
             elapsed = time.monotonic() - begin
-            done = max(elapsed / budget, run.step / steps if steps else 0.0)
+            done = max(elapsed / budget, (run.step - first) / steps if steps else 0.0)
             if done >= 1:
                 break
             while len(order) < batch:
                 order = np.concatenate([order, rng.permutation(rows)])
             taken, order = order[:batch], order[batch:]
-            rate = min(1.0, (run.step + 1) / recipe.warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
+            warm = min(1.0, (run.step - first + 1) / recipe.warmup)
+            rate = warm * (0.5 + 0.5 * math.cos(math.pi * done))
             for o, rates in zip(run.optimisers, base, strict=True):
                 for group, lr in zip(o.param_groups, rates, strict=True):
                     group["lr"] = lr * rate
-            losses.append(_step(run, views, taken, tables, rng))
+            losses.append(_step(run, *run.feed(taken, rng), done))
             if done - watched > 1 / WATCHES:
                 watched = done
                 start = time.monotonic()
@@ -146,36 +211,18 @@ def train_steps(
     _watch(run, time.monotonic() - begin, losses)
 
 
-def _step(
-    run: HeadRun,
-    views: Views,
-    rows: NDArray[np.int64],
-    tables: tuple[Tensor, Tensor],
-    rng: np.random.Generator,
-) -> float:
-    recipe = run.recipe
-    y = views.take(rows, rng)
-    classes = int(run.model.head.out_features)  # type: ignore[union-attr, arg-type]
-    target = F.one_hot(torch.from_numpy(views.labels[rows]), classes).float()
-    if rng.random() < recipe.mixed:
-        y, target = _mixed(y, target, rng)
-    target = target * (1 - recipe.smoothing) + recipe.smoothing / classes
-    if rng.random() < recipe.cut:
-        y = _cut(y, rng)
-    quality = torch.from_numpy(rng.integers(0, 100, len(rows)))
-    y = coded(y, quality, tables, int(rng.integers(3))).contiguous(memory_format=torch.channels_last)
+def _step(run: HeadRun, y: Tensor, target: Tensor, done: float) -> float:
     for o in run.optimisers:
         o.zero_grad(set_to_none=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = run.model(y)
-    loss = -(target * F.log_softmax(logits.float(), 1)).sum(1).mean()
+        loss = run.objective(run.model, y, target, done)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 5.0)
     if bool(norm.isfinite()):  # a batch that overflows is skipped, not learned
         for o in run.optimisers:
             o.step()
     run.step += 1
-    decay = min(recipe.ema, (1 + run.step) / (10 + run.step))
+    decay = min(run.recipe.ema, (1 + run.step) / (10 + run.step))
     with torch.no_grad():
         mean: list[Tensor] = list(run.average.parameters())
         torch._foreach_lerp_(mean, list[Tensor](run.model.parameters()), 1 - decay)
@@ -222,7 +269,9 @@ def _watch(run: HeadRun, elapsed: float, losses: list[float]) -> None:
             y = torch.stack([y for y, _ in part]).contiguous(memory_format=torch.channels_last)
             labels = torch.tensor([label for _, label in part])
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                right += int((run.average(y).argmax(1) == labels).sum())
+                made = run.average(y)
+                logits = made.logits if isinstance(made, Pruned) else made
+                right += int((logits.argmax(1) == labels).sum())
     row = {
         "minutes": elapsed / 60,
         "step": run.step,
