@@ -1,65 +1,200 @@
-"""A classifier of pixels as large as the shipped head, for the other side of `bifocal bench --analyse`.
+"""The rival of a head: the same residual network on decoded pixels, trained as long on the same views.
 
-    python benchmarks/pixel_head.py pixels.bfh
+    python benchmarks/pixel_head.py pixels.bfh --data IMAGENETTE/train --names imagenette128-classes.tsv \
+        --minutes 25 --views 14 --work DIR
+    python benchmarks/head_accuracy.py --head pixels.bfh --data IMAGENETTE/val --names …
     bifocal bench PICTURES --analyse --against pixels.bfh
 
-The head's network with patches of 16×16 pixels at its front in place of latents: 147 thousand multiply–adds a
-place instead of 111. It is not trained, which costs the same: it is for timing only.
+Three strided convolutions at its front bring pixels to a place of 16×16; from there on the network is the one
+that reads latents, so both do about the same work. It is trained on what the decoder shows: each view coded
+at a random quality (rounded as an encoder would, entropy coding left out) and decoded. Split, views, batches
+and learning rates are those of `bifocal-train head` with the same seed. Without --data it is not trained,
+which is enough for timing.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
+import platform
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+from readme import RESULTS
 from safetensors.numpy import save
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 
-from bifocal.nets.latent_stem import LatentClassifierConfig, latent_classifier
+import bifocal
+from bifocal.measure.modes import label_pixels, rgb
+from bifocal.nets.cost import count
+from bifocal.nets.latent_stem import LatentResNet, LatentResNetConfig
 from bifocal.pictures.files import write_atomically
 from bifocal.runtime.head import Head
+from bifocal.runtime.model import Model
 from bifocal.training.graphs import module_graph
+from bifocal.training.head_data import Streams, Views, encode_held, middle, random_view
+from bifocal.training.head_loop import WATCHED, Feed, HeadRecipe, make_run, train_steps
+from bifocal.training.labelled import Labelled, find_labelled, read_rgb, split
 
-PATCH = 16
+SIDE, PLACE, WINDOW = 128, 16, 24
 
 
-def pixel_head(config: LatentClassifierConfig, classes: tuple[str, ...], window: int) -> bytes:
-    """The .bfh of an untrained classifier of pixels, of the sizes that ``config`` gives a head of latents."""
-    torch.manual_seed(0)
-    sizes = dataclasses.replace(config, channels=3, classes=len(classes))
-    network = latent_classifier(sizes, torch.full((3,), 128.0), torch.full((3,), 64.0))
-    stem = network.get_submodule("patch_embed.proj")
-    stem.first = nn.Conv2d(3, config.width, PATCH, PATCH, bias=False)
-    sides = {k + 2: PATCH * Dim(name, min=1, max=window) for k, name in enumerate("hw")}
-    example = {"pixels": torch.zeros(1, 3, 7 * PATCH, 5 * PATCH)}
+def pixel_network(classes: int) -> LatentResNet:
+    """Pixels ``[b, 3, H, W]`` in 0..255 to logits ``[b, classes]``."""
+    config = LatentResNetConfig(channels=3, low=3, classes=classes)
+    network = LatentResNet(config, torch.full((3,), 127.5), torch.full((3,), 64.0))
+    # patches of 4×4, as a shuffle and a product: many times faster in training than a strided convolution
+    front: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(48, 32, 1, bias=False)]
+    front += [nn.BatchNorm2d(32), nn.ReLU()]
+    front += [nn.Conv2d(32, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    front += [nn.Conv2d(64, config.width, 3, 2, 1, bias=False)]
+    network.stem.first = nn.Sequential(*front)
+    return network
+
+
+def pack(network: nn.Module, classes: tuple[str, ...], card: dict[str, object]) -> bytes:
+    """The .bfh of a classifier of pixels."""
+    sides = {k + 2: PLACE * Dim(name, min=1, max=WINDOW) for k, name in enumerate("hw")}
+    example = {"pixels": torch.zeros(1, 3, 7 * PLACE, 5 * PLACE)}
     graph, weights = module_graph(network, "head", example, {"pixels": sides}, ("logits",))
     spec = {
         "format": 1,
         "kind": "classify",
-        "name": "pixels, untrained",
+        "name": "pixels",
         "codec": "none",
         "fingerprint": "0" * 16,
         "classes": list(classes),
         "channels": 3,
-        "window": window,
+        "window": WINDOW,
         "reads": "pixels",
+        "card": card,
     }
     tensors = {name: value.astype(np.float16) for name, value in weights.items()}
     return save({"graph.0": np.frombuffer(graph, np.uint8), **tensors}, {"bifocal": json.dumps(spec)})
 
 
+def decoded_view(shown: NDArray[np.uint8], model: Model, quality: int) -> NDArray[np.uint8]:
+    """What is left of pixels ``[h, w, 3]`` after coding at ``quality``; nothing is entropy coded."""
+    h, w = shown.shape[:2]
+    plan = model.entropy.plan
+    steps = np.rint(model.transform(shown, (0, 0, w, h)).y * model.gains["gain"][quality - 1][:, None, None])
+    y = (steps * 2**plan.fraction).astype(np.int32)
+    return model.render(
+        lambda rows, columns: y[:, rows, columns], width=w, height=h, quality=quality, gray=False
+    )
+
+
+def decoded_views(labelled: Labelled, model: Model, place: Path, recipe: HeadRecipe) -> Views:
+    """The views that `bifocal-train head` makes with this seed, decoded: uint8 ``[n, views, 3, h, w]``."""
+    shape = (len(labelled.files), recipe.views, 3, SIDE, SIDE)
+    made = np.lib.format.open_memmap(place, mode="w+", dtype=np.uint8, shape=shape)
+    for row, file in enumerate(labelled.files):
+        pixels = read_rgb(file)
+        if pixels is None:
+            raise SystemExit(f"{file} cannot be read. Take it out of the folder.")
+        picture = Image.fromarray(pixels)
+        for view in range(recipe.views):
+            rng = np.random.default_rng([recipe.seed, row, view])
+            shown = random_view(picture, rng, SIDE) if view else middle(picture, SIDE)
+            made[row, view] = decoded_view(shown, model, int(rng.integers(1, 101))).transpose(2, 0, 1)
+        if row % 500 == 0:
+            print(f"decoded views of {row:,} of {len(labelled.files):,} pictures", flush=True)
+    return Views(made, labelled.labels)
+
+
+def judge(head: Head, streams: Streams, model: Model) -> dict[str, float]:
+    """Top-1 on decoded streams, by quality."""
+    return {
+        name: float(
+            np.mean(
+                [
+                    label_pixels(bifocal.decode(data, model=model).pixels, head).name
+                    == head.spec.classes[label]
+                    for data, label in pairs
+                ]
+            )
+        )
+        for name, pairs in streams.items()
+    }
+
+
+def trained(chosen: argparse.Namespace, work: Path) -> bytes:
+    """Train as asked for; the file's bytes, with what is known of it on its card."""
+    model = Model.load("lowfirst", threads=1)
+    recipe = HeadRecipe(views=chosen.views, seed=chosen.seed, side=SIDE)
+    labelled = find_labelled(chosen.data, names=chosen.names)
+    torch.manual_seed(recipe.seed)
+    views = decoded_views(labelled, model, work / "pixels.npy", recipe)
+    rows, held = split(labelled.labels, recipe.held, recipe.seed)
+    streams = encode_held(labelled, held, model, side=SIDE)
+    judged = [
+        (torch.from_numpy(rgb(bifocal.decode(data, model=model).pixels).transpose(2, 0, 1)).float(), label)
+        for data, label in streams[WATCHED]
+    ]
+
+    def as_it_is(y: Tensor, rng: np.random.Generator) -> Tensor:
+        return y
+
+    network = pixel_network(len(labelled.classes))
+    run = make_run(
+        recipe, network, Feed(recipe, views, rows, as_it_is), judged, lambda line: print(line, flush=True)
+    )
+    begin = time.monotonic()
+    train_steps(run, chosen.minutes * 60, chosen.steps)
+    minutes = (time.monotonic() - begin) / 60
+    card: dict[str, object] = {
+        "minutes": round(minutes, 2),
+        "steps": run.step,
+        "views": recipe.views,
+        "pictures": {"train": len(rows), "judged on": len(held)},
+        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+    }
+    write_atomically(chosen.out, pack(run.average, labelled.classes, card))
+    card["accuracy"] = judge(Head.load(chosen.out, threads=1), streams, model)
+    print(json.dumps(card), flush=True)
+    RESULTS.joinpath("pixel_head.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    return pack(run.average, labelled.classes, card)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--head", default="imagenette", help="takes over its classes and window")
+    parser.add_argument(
+        "--data", type=Path, help="a folder per class of pictures; without, it is not trained"
+    )
+    parser.add_argument("--names", type=Path, help="folder TAB class, where folders are not named so")
+    parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--views", type=int, default=14)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--work", type=Path, help="folder for decoded views: 49 kB a view")
     chosen = parser.parse_args()
-    spec = Head.load(chosen.head).spec
-    write_atomically(chosen.out, pixel_head(LatentClassifierConfig(), spec.classes, spec.window))
+    torch.set_num_threads(chosen.threads)
+    network = pixel_network(10)
+    for name, module, inputs in (
+        ("pixels", network, torch.zeros(1, 3, SIDE, SIDE)),
+        (
+            "latents",
+            LatentResNet(LatentResNetConfig(), torch.zeros(64), torch.ones(64)),
+            torch.zeros(1, 64, 8, 8),
+        ),
+    ):
+        mega = sum(row.kmac for row in count(module.eval(), lambda m=module, x=inputs: m(x), 1)) / 1000
+        print(f"the network on {name}: {mega:.1f} million multiply-adds at {SIDE}×{SIDE}")
+    if chosen.data is None:
+        torch.manual_seed(chosen.seed)
+        classes = Head.load("imagenette").spec.classes
+        write_atomically(chosen.out, pack(network, classes, {"trained": "no: for timing only"}))
+        return
+    with tempfile.TemporaryDirectory(dir=chosen.work) as work:
+        write_atomically(chosen.out, trained(chosen, Path(work)))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def _time(
     info = api.info(data)
 
     def old_way() -> None:
-        seen["pixels"] = classify(_rgb(api.decode(data, model=model).pixels), info.quality)
+        seen["pixels"] = classify(rgb(api.decode(data, model=model).pixels), info.quality)
 
     def new_way() -> None:
         seen["latents"] = api.analyse(data, head=head, model=model)
@@ -198,7 +198,7 @@ def _classifier(
             f"head {other.name} reads latents; --against takes one that reads pixels. Leave it out to "
             "compare with our analysis network and the same head."
         )
-    return lambda pixels, quality: _by_pixels(pixels, other)
+    return lambda pixels, quality: label_pixels(pixels, other)
 
 
 def _by_analysis(pixels: Pixels, quality: int, model: Model, head: Head) -> Labels:
@@ -216,9 +216,12 @@ def _by_analysis(pixels: Pixels, quality: int, model: Model, head: Head) -> Labe
     return reader.labels()
 
 
-def _by_pixels(pixels: Pixels, head: Head) -> Labels:
-    """Windows as the reader of streams cuts them; logits averaged by area."""
-    spec = head.spec
+def label_pixels(pixels: Pixels, head: Head) -> Labels:
+    """What a head that reads pixels says of a picture, ``[h, w, 3]`` or ``[h, w]``.
+
+    Windows are cut as the reader of streams cuts them; logits are averaged by area.
+    """
+    spec, pixels = head.spec, rgb(pixels)
     cut = {"core": spec.window * spec.stride, "halo": 0, "multiple": spec.multiple * spec.stride}
     h, w = (padded_size(side, spec.stride) for side in pixels.shape[:2])
     total, weight = np.zeros(len(spec.classes)), 0
@@ -234,5 +237,5 @@ def _by_pixels(pixels: Pixels, head: Head) -> Labels:
     return Labels(tuple(spec.classes[k] for k in order), chances, spec.name)
 
 
-def _rgb(pixels: Pixels) -> Pixels:
+def rgb(pixels: Pixels) -> Pixels:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
