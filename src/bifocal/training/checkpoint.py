@@ -72,3 +72,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         average,
         tuple(json.loads(header.get("history", "[]"))),
     )
+
+
+def load_resumed(path: Path | None, config: CodecConfig, recipe: str) -> Checkpoint | None:
+    """The checkpoint that a run goes on from, if there is one.
+
+    :raises TrainingError: if it is none, or of another configuration than ``config``, which ``recipe`` gives.
+    """
+    old = load_checkpoint(path) if path else None
+    if old and old.config != config:
+        raise TrainingError(
+            f"{path} has another configuration than recipe {recipe}: {old.config}. Resume with the recipe it "
+            "was trained by, or leave --resume out."
+        )
+    return old

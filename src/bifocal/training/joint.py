@@ -35,7 +35,7 @@ from bifocal.runtime.model import Model
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.systems.joint import Joint, JointConfig
 from bifocal.systems.registry import system_of
-from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bifocal.training.checkpoint import Checkpoint, load_resumed, save_checkpoint
 from bifocal.training.data import Corpus
 from bifocal.training.head_export import pack_dense_head
 from bifocal.training.labelled import find_labelled, load_squares, split
@@ -293,9 +293,7 @@ def train_on(
     config = dataclasses.replace(_joint_config(recipe), classes=len(task.classes))
     assert plan is not None
     torch.manual_seed(recipe.seed)
-    old = load_checkpoint(resume) if resume else None
-    if old and old.config != config:
-        raise TrainingError(f"{resume} has another configuration than recipe {recipe.name}: {old.config}.")
+    old = load_resumed(resume, config, recipe.name)
     model = old.model() if old else Joint(config)
     assert isinstance(model, Joint)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -23,7 +23,7 @@ from bifocal.errors import TrainingError
 from bifocal.nets.codec import QUALITIES, Codec, Coded, quality_lambda
 from bifocal.systems.lowfirst import LowFirst
 from bifocal.systems.registry import system_of
-from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bifocal.training.checkpoint import Checkpoint, load_resumed, save_checkpoint
 from bifocal.training.data import Corpus, Pixels, crops, load_corpus
 from bifocal.training.dormant import dormant_units
 from bifocal.training.optimiser import make_optimisers
@@ -163,9 +163,7 @@ def train(
             f"Recipe {recipe.name} is for a student. Run bifocal-train distil, with a --teacher."
         )
     torch.manual_seed(recipe.seed)
-    old = load_checkpoint(resume) if resume else None
-    if old and old.config != recipe.system:
-        raise TrainingError(f"{resume} has another configuration than recipe {recipe.name}: {old.config}.")
+    old = load_resumed(resume, recipe.system, recipe.name)
     corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
     model = old.model(average=False) if old else system_of(recipe.system).codec(recipe.system)
     average = old.model() if old else copy.deepcopy(model)
