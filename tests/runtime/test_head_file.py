@@ -252,6 +252,32 @@ def test_an_answer_must_be_one(tmp_path: Path) -> None:
         load(infinite).run(Y)
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        helper.make_node("Identity", ["y"], ["evidence"]),  # of four classes, and there are three
+        helper.make_node("Identity", ["logits"], ["evidence"]),
+        helper.make_node("Resize", ["full", "", "twice"], ["evidence"]),  # more than a number a place
+        helper.make_node("Log", ["nothing"], ["evidence"]),  # not finite
+    ],
+)
+def test_evidence_must_be_of_the_window_and_its_classes(tmp_path: Path, made: onnx.NodeProto) -> None:
+    nodes = [
+        helper.make_node("Slice", ["y", "from", "to", "axis"], ["full"]),
+        *(constant(name, [value]) for name, value in (("from", 0), ("to", 3), ("axis", 1))),
+        helper.make_node("Constant", [], ["twice"], value_floats=[1.0, 1.0, 2.0, 1.0]),
+        helper.make_node("Sub", ["full", "full"], ["nothing"]),
+        helper.make_node("ReduceMean", ["full"], ["logits"], axes=[2, 3], keepdims=0),
+        made,
+    ]
+    outputs: dict[str, list[Any]] = {"logits": ["b", "n"], "evidence": []}
+    graph = graph_of(nodes, {"y": [1, CHANNELS, "h", "w"]}, outputs)
+    graph.graph.output[1].type.tensor_type.ClearField("shape")
+    head = load(write_head(tmp_path / "a.bfh", spec_of(FINGERPRINT), [graph], {}))
+    with pytest.raises(HeadError, match="gives evidence .* for 2×3 tokens and 3 classes"):
+        head.run(Y)
+
+
 def test_segments_must_fit_each_other(tmp_path: Path) -> None:
     stages = [{"package": True}]
     only = {"y": [1, CHANNELS, "h", "w"]}
