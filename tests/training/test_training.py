@@ -1,5 +1,6 @@
 """A run from pictures to a packed model: it starts, resumes, stops by itself and leaves its record."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -77,6 +78,9 @@ def test_run_resume_pack(tmp_path: Path, folder: Path) -> None:
     assert {"model.json", "weights.safetensors", "analysis.onnx"} <= {
         p.name for p in (tmp_path / "packed").iterdir()
     }
+    wider = dataclasses.replace(recipe, system=dataclasses.replace(recipe.system, latent=8))
+    with pytest.raises(TrainingError, match="another configuration than recipe tiny"):
+        train(wider, folder, tmp_path / "c", minutes=5, steps=1, resume=first)
 
 
 def test_a_run_stops_after_its_minutes(tmp_path: Path, folder: Path) -> None:
