@@ -49,6 +49,7 @@ def head(
         Path | None, typer.Option(help="Folder for the curve and the confusion matrix; beside the head.")
     ] = None,
     work: Annotated[Path | None, typer.Option(help="Folder for temporary files.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda; chosen by itself when empty.")] = "",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
 ) -> None:
     """Train a head on your own labelled pictures, the codec frozen, and judge it on real streams.
@@ -80,6 +81,7 @@ def head(
         names=names,
         report=report,
         work=work,
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )
     print(f"wrote {made.path}; curve and confusion matrix are in {made.report}")
     print(f"try it: bifocal classify FILE.bfc --head {made.path}")

@@ -8,6 +8,7 @@ judged on real streams by the packed file that users get.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import platform
@@ -72,6 +73,7 @@ def train_head(
     names: Path | None = None,
     report: Path | None = None,
     work: Path | None = None,
+    device: str = "cpu",
     say: Callable[[str], None] = print_now,
 ) -> TrainedHead:
     """Train a head on a folder per class of pictures or ``.bfc`` files and write it to ``out``.
@@ -82,6 +84,7 @@ def train_head(
     :param names: a file of lines ``FOLDER<TAB>NAME`` for better names of classes.
     :param report: folder for curve, confusion matrix and figures; by default beside ``out``.
     :param work: folder for temporary latents, about 8 kB a view at 128 pixels; the system's by default.
+    :param device: where the steps are made; views and judging stay on the CPU.
     :raises TrainingError: if the pictures cannot be trained on.
     :raises OutputError: if ``out`` or ``report`` cannot be written.
     :raises OptionError: if a number of the recipe is out of range.
@@ -113,7 +116,7 @@ def train_head(
         rows, held = split(labelled.labels, recipe.held, recipe.seed)
         streams = encode_held(labelled, held, model, side=recipe.side)
         say(f"{len(rows):,} pictures to train on, {len(held):,} to judge on, as real streams")
-        run = start_run(recipe, len(labelled.classes), views, rows, streams, model, say)
+        run = start_run(recipe, len(labelled.classes), views, rows, streams, model, say, device)
         pack = _packer(recipe, labelled, model, out.stem)
         _rehearse(pack(with_selectors(run).average if recipe.keep else run.average), place, streams, model)
         begin, kept = time.monotonic(), tuple[float, ...]()
@@ -138,7 +141,7 @@ def train_head(
             "minutes": round(spent, 2),
             "steps": run.step,
             "recipe": dataclasses.asdict(recipe),
-            "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+            "device": f"{platform.machine()} {device}, {torch.get_num_threads()} threads",
             "torch": torch.__version__,
             "warnings": list(labelled.warnings),
         }
@@ -233,6 +236,7 @@ def _packer(
     }
 
     def pack(network: nn.Module) -> PackedHead:
+        network = copy.deepcopy(network).cpu()
         if isinstance(network, HeatViT):
             return pack_pruned_head(network, **what)
         return pack_dense_head(network, **what)

@@ -72,31 +72,32 @@ Code = Callable[[Tensor, np.random.Generator], Tensor]
 Objective = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 
 
-def coding(model: Model) -> Code:
+def coding(model: Model, device: str) -> Code:
     """Coding at a random quality for each picture, and all of them rounded in one of three ways."""
-    tables = torch.from_numpy(model.gains["gain"]), torch.from_numpy(model.gains["inverse_gain"])
+    gain, inverse = (torch.from_numpy(model.gains[name]).to(device) for name in ("gain", "inverse_gain"))
 
     def code(y: Tensor, rng: np.random.Generator) -> Tensor:
-        quality = torch.from_numpy(rng.integers(0, 100, len(y)))
-        return coded(y, quality, tables, int(rng.integers(3)))
+        quality = torch.from_numpy(rng.integers(0, 100, len(y))).to(device)
+        return coded(y, quality, (gain, inverse), int(rng.integers(3)))
 
     return code
 
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches of ``rows`` of views: mixed, cut, coded. ``code`` is :func:`coding`, or nothing for pixels."""
+    """Batches of ``rows`` of views, mixed, cut and coded; ``code`` is :func:`coding`, or for pixels nothing."""
 
     recipe: HeadRecipe
     views: Views
     rows: NDArray[np.int64]
     code: Code
+    device: str = "cpu"
 
     def __call__(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Inputs ``[b, c, h, w]`` and smoothed targets ``[b, classes]`` of pictures ``rows``."""
         recipe, classes = self.recipe, int(self.views.labels.max()) + 1
-        y = self.views.take(rows, rng, recipe.plain)
-        target = F.one_hot(torch.from_numpy(self.views.labels[rows]), classes).float()
+        y = self.views.take(rows, rng, recipe.plain).to(self.device)
+        target = F.one_hot(torch.from_numpy(self.views.labels[rows]).to(self.device), classes).float()
         if rng.random() < recipe.mixed:
             y, target = _mixed(y, target, rng)
         target = target * (1 - recipe.smoothing) + recipe.smoothing / classes
@@ -134,6 +135,7 @@ def start_run(
     streams: Streams,
     model: Model,
     say: Callable[[str], None],
+    device: str = "cpu",
 ) -> HeadRun:
     """A fresh network for ``views`` of ``classes`` classes, of which ``rows`` are trained on."""
     sample = views.y[rows[:: max(1, len(rows) // 500)], 0].astype(np.float32)
@@ -153,7 +155,7 @@ def start_run(
         top, left = (max(0, side - recipe.window) // 2 for side in y.shape[1:])
         middle = y[:, top : top + recipe.window, left : left + recipe.window]
         judged.append((torch.from_numpy(np.ascontiguousarray(middle)), label))
-    return make_run(recipe, network, Feed(recipe, views, rows, coding(model)), judged, say)
+    return make_run(recipe, network, Feed(recipe, views, rows, coding(model, device), device), judged, say)
 
 
 def make_run(
@@ -164,7 +166,7 @@ def make_run(
     say: Callable[[str], None],
 ) -> HeadRun:
     """A run of any network that ends in a linear layer ``head``: Muon for matrices, AdamW for the rest."""
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(feed.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).requires_grad_(False).eval()
     matrices = [
         p for name, p in network.named_parameters() if p.ndim in (2, 4) and not name.startswith("head.")
@@ -214,7 +216,7 @@ def train_steps(run: HeadRun, budget: float, steps: int) -> None:
 def _step(run: HeadRun, y: Tensor, target: Tensor, done: float) -> float:
     for o in run.optimisers:
         o.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(torch.device(run.feed.device).type, dtype=torch.bfloat16):
         loss = run.objective(run.model, y, target, done)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), 5.0)
@@ -233,7 +235,7 @@ def _step(run: HeadRun, y: Tensor, target: Tensor, done: float) -> float:
 
 def _mixed(y: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899) with the same batch in another order."""
-    other = torch.from_numpy(rng.permutation(len(y)))
+    other = torch.from_numpy(rng.permutation(len(y))).to(y.device)
     side = y.shape[2]
     if rng.random() < 0.5:
         share = float(rng.beta(0.4, 0.4))
@@ -266,9 +268,9 @@ def _watch(run: HeadRun, elapsed: float, losses: list[float]) -> None:
     for pairs in groups.values():
         for start in range(0, len(pairs), 128):
             part = pairs[start : start + 128]
-            y = torch.stack([y for y, _ in part]).contiguous(memory_format=torch.channels_last)
-            labels = torch.tensor([label for _, label in part])
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = torch.stack([y for y, _ in part]).to(run.feed.device, memory_format=torch.channels_last)
+            labels = torch.tensor([label for _, label in part], device=run.feed.device)
+            with torch.autocast(torch.device(run.feed.device).type, dtype=torch.bfloat16):
                 made = run.average(y)
                 logits = made.logits if isinstance(made, Pruned) else made
                 right += int((logits.argmax(1) == labels).sum())

@@ -69,6 +69,6 @@ def settle(run: HeadRun) -> tuple[float, ...]:
     assert isinstance(model, HeatViT)
     rng = np.random.default_rng(run.recipe.seed)
     rows = np.sort(rng.permutation(feed.rows)[:COUNTED])
-    y = feed.code(feed.views.take(rows, rng, 1.0), rng)
+    y = feed.code(feed.views.take(rows, rng, 1.0).to(feed.device), rng)
     calibrate(model, y, None, run.recipe.keep, rounds=8)
     return tuple(float(kept.mean()) for kept in model.run(y, None, masked=False).keep)
