@@ -85,7 +85,7 @@ def coding(model: Model, device: str) -> Code:
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches of ``rows`` of views, mixed, cut and coded; ``code`` is :func:`coding`, or for pixels nothing."""
+    """Batches of ``rows`` of views: mixed, cut, and by ``code`` made what a decoder has (:func:`coding`)."""
 
     recipe: HeadRecipe
     views: Views
