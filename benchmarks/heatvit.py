@@ -288,7 +288,7 @@ def page(known: dict[str, Any]) -> str:
             continue
         tokens = " ".join(f"{n:.0f}" for n in mean(arm, lambda r: r["val"]["tokens"]))
         timed = "".join(
-            "not measured | |" if ms is None or full is None else f" {ms:.2f} | {100 * ms / full:.0f} % |"
+            " not measured | |" if ms is None or full is None else f" {ms:.2f} | {100 * ms / full:.0f} % |"
             for ms, full in zip(times(arm), dense_ms, strict=True)
         )
         right = [100 * row["val"]["accuracy"] for row in rows_of(arm)]
