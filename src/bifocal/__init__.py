@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bifocal.stream.limits import Limits
     from bifocal.types import Labels, Picture
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "BifocalError",
