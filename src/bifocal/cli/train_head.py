@@ -49,6 +49,10 @@ def head(
         Path | None, typer.Option(help="Folder for the curve and the confusion matrix; beside the head.")
     ] = None,
     work: Annotated[Path | None, typer.Option(help="Folder for temporary files.")] = None,
+    card: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the head's card, as licence=CC-BY-4.0; any number of them."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda; chosen by itself when empty.")] = "",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
 ) -> None:
@@ -65,6 +69,9 @@ def head(
 
     if task != "classify":
         raise OptionError(f"there is no task {task!r}: heads classify. Leave --task out.")
+    told = {key: value for key, _, value in (entry.partition("=") for entry in card or ())}
+    if "" in told or "" in told.values():
+        raise OptionError("--card takes KEY=VALUE, for example --card licence=CC-BY-4.0.")
     if threads:
         torch.set_num_threads(threads)
     classifier = LatentClassifierConfig() if keep else LatentResNetConfig()
@@ -81,6 +88,7 @@ def head(
         names=names,
         report=report,
         work=work,
+        card=told,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )
     print(f"wrote {made.path}; curve and confusion matrix are in {made.report}")

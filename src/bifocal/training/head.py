@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ def train_head(
     report: Path | None = None,
     work: Path | None = None,
     device: str = "cpu",
+    card: Mapping[str, str] = MappingProxyType({}),
     say: Callable[[str], None] = print_now,
 ) -> TrainedHead:
     """Train a head on a folder per class of pictures or ``.bfc`` files and write it to ``out``.
@@ -85,6 +87,7 @@ def train_head(
     :param report: folder for curve, confusion matrix and figures; by default beside ``out``.
     :param work: folder for temporary latents, about 8 kB a view at 128 pixels; the system's by default.
     :param device: where the steps are made; views and judging stay on the CPU.
+    :param card: what people should know of the head, such as its data and licence; figures are added.
     :raises TrainingError: if the pictures cannot be trained on.
     :raises OutputError: if ``out`` or ``report`` cannot be written.
     :raises OptionError: if a number of the recipe is out of range.
@@ -146,8 +149,7 @@ def train_head(
             "warnings": list(labelled.warnings),
         }
         told = ("accuracy", "pictures", "tokens kept", "minutes", "steps", "recipe", "torch")
-        card = {key: figures[key] for key in told}
-        write_atomically(out, packed.data(card))
+        write_atomically(out, packed.data({**card, **{key: figures[key] for key in told}}))
         write_head_report(report, run.curve, confusion, labelled.classes, figures)
     return TrainedHead(out, report, labelled.classes, accuracy, labelled.warnings)
 
