@@ -37,13 +37,16 @@ def at(figure: Mapping[str, Any], quality: int = MIDDLE) -> Mapping[str, Any]:
     return next(row for row in figure["rows"] if row["quality"] == quality)
 
 
-def at_bytes(rows: Sequence[Mapping[str, Any]], size: float, value: str, key: str = "bytes") -> float | None:
-    """``value`` at ``size`` bytes, interpolated over the logarithm of bytes; None beyond the curve's ends."""
+def at_equal(rows: Sequence[Mapping[str, Any]], given: float, value: str, key: str) -> float | None:
+    """``value`` where ``key`` is ``given``, interpolated (bytes by logarithm); None beyond the curve's ends."""
     rows = sorted(rows, key=lambda row: row[key])
-    x = np.log([row[key] for row in rows])
-    if not x[0] <= np.log(size) <= x[-1]:
+    x, y = (np.array([row[name] for row in rows], float) for name in (key, value))
+    if not x[0] <= given <= x[-1]:
         return None
-    return float(np.interp(np.log(size), x, [row[value] for row in rows]))
+    if key.endswith("bytes"):
+        x, given = np.log(x), float(np.log(given))
+    found = np.interp(given, x, np.log(y) if value == "bytes" else y)
+    return float(np.exp(found) if value == "bytes" else found)
 
 
 def _pairs(figures: Figures, first: str, second: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -82,12 +85,12 @@ def reading_table(figures: Figures, cost: Mapping[str, float]) -> str:
         ),
         row(
             "JPEG of these bytes",
-            {s: at_bytes(j, sizes[s], "accuracy") for s, j in jpeg.items()},
+            {s: at_equal(j, sizes[s], "accuracy", "bytes") for s, j in jpeg.items()},
             pixels_cost,
         ),
         row(
             "JPEG of these bytes without its tables",
-            {s: at_bytes(j, sizes[s], "accuracy", "bare_bytes") for s, j in jpeg.items()},
+            {s: at_equal(j, sizes[s], "accuracy", "bare_bytes") for s, j in jpeg.items()},
             pixels_cost,
         ),
     ]
@@ -107,7 +110,7 @@ def ablation_table(figures: Figures) -> str:
             ("psnr", "bytes", 0.0, 0),
             ("psnr", "accuracy", 100.0, 1),
         ):
-            found = [(at(f)[value], at_bytes(g["rows"], at(f)[key], value, key)) for f, g in pairs]
+            found = [(at(f)[value], at_equal(g["rows"], at(f)[key], value, key)) for f, g in pairs]
             both = [(own, other) for own, other in found if other is not None]
             # bytes as a share of joint's, others as differences
             apart = [unit * (other - own) if unit else 100 * (other / own - 1) for own, other in both]

@@ -42,9 +42,10 @@ def test_jpeg_without_tables(modules: tuple[ModuleType, ModuleType]) -> None:
 
 def test_values_at_equal_bytes(modules: tuple[ModuleType, ModuleType]) -> None:
     report = modules[1]
-    assert report.at_bytes(ROWS, 200.0, "psnr") == 22.0
-    assert report.at_bytes(ROWS, 200.0 * 2**0.5, "accuracy") == pytest.approx(0.65)
-    assert report.at_bytes(ROWS, 99.0, "psnr") is None
+    assert report.at_equal(ROWS, 200.0, "psnr", "bytes") == 22.0
+    assert report.at_equal(ROWS, 200.0 * 2**0.5, "accuracy", "bytes") == pytest.approx(0.65)
+    assert report.at_equal(ROWS, 23.0, "bytes", "psnr") == pytest.approx(200.0 * 2**0.5)
+    assert report.at_equal(ROWS, 99.0, "psnr", "bytes") is None
 
 
 def test_tables_say_what_was_not_measured(modules: tuple[ModuleType, ModuleType]) -> None:
@@ -63,6 +64,6 @@ def test_tables_say_what_was_not_measured(modules: tuple[ModuleType, ModuleType]
     )
     assert any("without its tables" in line and "not measured" in line for line in lines)
     ablation = report.ablation_table(figures)
-    assert "| without aggregation (F0 alone) | 1.00 | 0.0 | 1 |" in ablation
-    assert "| in one step | not measured | not measured | 0 |" in ablation
+    assert "| without aggregation (F0 alone) | 1.00 | 0.0 | -29 | -5.0 | 1 |" in ablation
+    assert "| in one step | not measured | not measured | not measured | not measured | 0 |" in ablation
     assert report.curve_table(figures).count("joint, quality") == 3
