@@ -38,7 +38,7 @@ def at(figure: Mapping[str, Any], quality: int = MIDDLE) -> Mapping[str, Any]:
 
 
 def at_equal(rows: Sequence[Mapping[str, Any]], given: float, value: str, key: str) -> float | None:
-    """``value`` where ``key`` is ``given``, interpolated (bytes by logarithm); None beyond the curve's ends."""
+    """``value`` where ``key`` is ``given``, interpolated (bytes by logarithm); None beyond its ends."""
     rows = sorted(rows, key=lambda row: row[key])
     x, y = (np.array([row[name] for row in rows], float) for name in (key, value))
     if not x[0] <= given <= x[-1]:
