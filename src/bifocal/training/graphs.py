@@ -62,7 +62,7 @@ def module_graph(
     :raises ModelError: if torch cannot trace the module for all sizes.
     """
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module.eval(),
                 tuple(inputs.values()),
@@ -84,7 +84,7 @@ def module_graph(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter talks to everybody about operators of libraries that are not installed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
