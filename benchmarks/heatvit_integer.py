@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from heatvit import BATCH, log, prepare, save, table_of, train_dense, weights
-from heatvit_arms import BEFORE, CLASSES
+from heatvit_arms import BEFORE, CLASSES, match
 from heatvit_data import GRID, Coded, batches
 from readme import RESULTS, ROOT, replace_block
 from safetensors.torch import load_file
@@ -76,8 +76,8 @@ def tuned(
     if polynomials is None:
         return model
     path = chosen.cache / f"polynomials-{factors}-{seed}-{chosen.tune}.safetensors"
+    rates = known["rows"][f"heatvit/{seed}"]["held"]["rates"]
     if not path.exists():
-        rates = known["rows"][f"heatvit/{seed}"]["held"]["rates"]
         feed = batches(data["coded"], data["train"], batch=BATCH, seed=200 + seed, classes=CLASSES)
         torch.manual_seed(seed)
         objective = pruning_objective(rates, table_of(known))
@@ -93,6 +93,7 @@ def tuned(
         )
         save(made, path)
     model.load_state_dict(load_file(path))
+    match(model, data["coded"][0], data["held"], rates)  # as in heatvit.py: all at the same cost
     return model
 
 

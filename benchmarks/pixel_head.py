@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import tempfile
 import time
 from pathlib import Path
 
@@ -90,9 +89,15 @@ def decoded_view(shown: NDArray[np.uint8], model: Model, quality: int) -> NDArra
     )
 
 
-def decoded_views(labelled: Labelled, model: Model, place: Path, recipe: HeadRecipe) -> Views:
-    """The views that `bifocal-train head` makes with this seed, decoded: uint8 ``[n, views, 3, h, w]``."""
+def decoded_views(labelled: Labelled, model: Model, work: Path, recipe: HeadRecipe) -> Views:
+    """The views that `bifocal-train head` makes with this seed, decoded: uint8 ``[n, views, 3, h, w]``.
+
+    They stay in ``work`` for the next run.
+    """
     shape = (len(labelled.files), recipe.views, 3, SIDE, SIDE)
+    done, place = work / f"pixels-{shape[0]}-{recipe.views}-{recipe.seed}.npy", work / "pixels.npy.part"
+    if done.exists():
+        return Views(np.load(done, mmap_mode="r"), labelled.labels)
     made = np.lib.format.open_memmap(place, mode="w+", dtype=np.uint8, shape=shape)
     for row, file in enumerate(labelled.files):
         pixels = read_rgb(file)
@@ -105,6 +110,8 @@ def decoded_views(labelled: Labelled, model: Model, place: Path, recipe: HeadRec
             made[row, view] = decoded_view(shown, model, int(rng.integers(1, 101))).transpose(2, 0, 1)
         if row % 500 == 0:
             print(f"decoded views of {row:,} of {len(labelled.files):,} pictures", flush=True)
+    made.flush()
+    place.rename(done)
     return Views(made, labelled.labels)
 
 
@@ -130,7 +137,7 @@ def trained(chosen: argparse.Namespace, work: Path) -> bytes:
     recipe = HeadRecipe(views=chosen.views, seed=chosen.seed, side=SIDE)
     labelled = find_labelled(chosen.data, names=chosen.names)
     torch.manual_seed(recipe.seed)
-    views = decoded_views(labelled, model, work / "pixels.npy", recipe)
+    views = decoded_views(labelled, model, work, recipe)
     rows, held = split(labelled.labels, recipe.held, recipe.seed)
     streams = encode_held(labelled, held, model, side=SIDE)
     judged = [
@@ -142,9 +149,8 @@ def trained(chosen: argparse.Namespace, work: Path) -> bytes:
         return y
 
     network = pixel_network(len(labelled.classes))
-    run = make_run(
-        recipe, network, Feed(recipe, views, rows, as_it_is), judged, lambda line: print(line, flush=True)
-    )
+    feed = Feed(recipe, views, rows, as_it_is, unit=PLACE)
+    run = make_run(recipe, network, feed, judged, lambda line: print(line, flush=True))
     begin = time.monotonic()
     train_steps(run, chosen.minutes * 60, chosen.steps)
     minutes = (time.monotonic() - begin) / 60
@@ -193,8 +199,10 @@ def main() -> None:
         classes = Head.load("imagenette").spec.classes
         write_atomically(chosen.out, pack(network, classes, {"trained": "no: for timing only"}))
         return
-    with tempfile.TemporaryDirectory(dir=chosen.work) as work:
-        write_atomically(chosen.out, trained(chosen, Path(work)))
+    if chosen.work is None:
+        raise SystemExit("decoded views need a folder: --work DIR (49 kB a view).")
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    write_atomically(chosen.out, trained(chosen, chosen.work))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ class Feed:
     rows: NDArray[np.int64]
     code: Code
     device: str = "cpu"
+    unit: int = 1  # crops are of multiples of so many values a side
 
     def __call__(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Inputs ``[b, c, h, w]`` and smoothed targets ``[b, classes]`` of pictures ``rows``."""
@@ -102,7 +103,7 @@ class Feed:
             y, target = _mixed(y, target, rng)
         target = target * (1 - recipe.smoothing) + recipe.smoothing / classes
         if rng.random() < recipe.cut:
-            y = _cut(y, rng)
+            y = _cut(y, rng, self.unit)
         return self.code(y, rng).contiguous(memory_format=torch.channels_last), target
 
 
@@ -250,12 +251,12 @@ def _mixed(y: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor,
     return y, share * target + (1 - share) * target[other]
 
 
-def _cut(y: Tensor, rng: np.random.Generator) -> Tensor:
+def _cut(y: Tensor, rng: np.random.Generator, unit: int = 1) -> Tensor:
     """A window of the latents of five eighths of a side at least: pictures have all shapes."""
-    side = y.shape[2]
+    side = y.shape[2] // unit
     h, w = (int(n) for n in rng.integers(-(-5 * side // 8), side + 1, 2))
     top, left = int(rng.integers(0, side - h + 1)), int(rng.integers(0, side - w + 1))
-    return y[:, :, top : top + h, left : left + w]
+    return y[:, :, unit * top : unit * (top + h), unit * left : unit * (left + w)]
 
 
 @torch.no_grad()
