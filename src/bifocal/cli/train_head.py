@@ -36,6 +36,10 @@ def head(
     channels: Annotated[
         int, typer.Option(help="Channels of the latents that it reads; 0: the first band, the cheapest.")
     ] = 0,
+    start: Annotated[
+        str | None,
+        typer.Option(help="A head to start from, shipped (imagenette) or a file: for few pictures."),
+    ] = None,
     keep: Annotated[
         list[float] | None,
         typer.Option(
@@ -88,6 +92,7 @@ def head(
         names=names,
         report=report,
         work=work,
+        start=start,
         card=told,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import os
 import platform
 import tempfile
 import time
@@ -30,7 +31,7 @@ from bifocal.nets.heatvit import HeatViT
 from bifocal.nets.latent_stem import LatentClassifierConfig
 from bifocal.pictures.files import write_atomically
 from bifocal.runtime.head import Head
-from bifocal.runtime.head_file import SUFFIX
+from bifocal.runtime.head_file import SUFFIX, head_path, read_card
 from bifocal.runtime.model import Model
 from bifocal.runtime.reading import read_labels
 from bifocal.stream import container
@@ -75,6 +76,7 @@ def train_head(
     report: Path | None = None,
     work: Path | None = None,
     device: str = "cpu",
+    start: str | os.PathLike[str] | None = None,
     card: Mapping[str, str] = MappingProxyType({}),
     say: Callable[[str], None] = print_now,
 ) -> TrainedHead:
@@ -87,6 +89,7 @@ def train_head(
     :param report: folder for curve, confusion matrix and figures; by default beside ``out``.
     :param work: folder for temporary latents, about 8 kB a view at 128 pixels; the system's by default.
     :param device: where the steps are made; views and judging stay on the CPU.
+    :param start: a head, shipped or a file, whose convolutions are taken over: for few pictures.
     :param card: what people should know of the head, such as its data and licence; figures are added.
     :raises TrainingError: if the pictures cannot be trained on.
     :raises OutputError: if ``out`` or ``report`` cannot be written.
@@ -97,6 +100,10 @@ def train_head(
     _check_output(out, report)
     model = Model.load(base)
     recipe = _settled(recipe or HeadRecipe(), model, minutes)
+    if start is not None:
+        head_path(start)
+        if recipe.keep:
+            raise OptionError("a head with selectors starts from nothing. Leave out --start or --keep.")
     labelled = find_labelled(data, names=names, streams=True)
     check_streams(labelled, model)
     torch.manual_seed(recipe.seed)
@@ -119,7 +126,7 @@ def train_head(
         rows, held = split(labelled.labels, recipe.held, recipe.seed)
         streams = encode_held(labelled, held, model, side=recipe.side)
         say(f"{len(rows):,} pictures to train on, {len(held):,} to judge on, as real streams")
-        run = start_run(recipe, len(labelled.classes), views, rows, streams, model, say, device)
+        run = start_run(recipe, len(labelled.classes), views, rows, streams, model, say, device, start)
         pack = _packer(recipe, labelled, model, out.stem)
         _rehearse(pack(with_selectors(run).average if recipe.keep else run.average), place, streams, model)
         begin, kept = time.monotonic(), tuple[float, ...]()
@@ -143,12 +150,13 @@ def train_head(
             "tokens kept": kept,
             "minutes": round(spent, 2),
             "steps": run.step,
-            "recipe": dataclasses.asdict(recipe),
+            "recipe": dataclasses.asdict(run.recipe),
+            "start": None if start is None else read_card(head_path(start)).name,
             "device": f"{platform.machine()} {device}, {torch.get_num_threads()} threads",
             "torch": torch.__version__,
             "warnings": list(labelled.warnings),
         }
-        told = ("accuracy", "pictures", "tokens kept", "minutes", "steps", "recipe", "torch")
+        told = ("start", "accuracy", "pictures", "tokens kept", "minutes", "steps", "recipe", "torch")
         write_atomically(out, packed.data({**card, **{key: figures[key] for key in told}}))
         write_head_report(report, run.curve, confusion, labelled.classes, figures)
     return TrainedHead(out, report, labelled.classes, accuracy, labelled.warnings)

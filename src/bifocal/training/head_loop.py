@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from bifocal.nets.latent_stem import (
 from bifocal.runtime.model import Model
 from bifocal.runtime.reading import read_latents
 from bifocal.training.head_data import GIVEN, Streams, Views, coded
+from bifocal.training.head_start import RATE, take_over
 from bifocal.training.optimiser import Muon
 from bifocal.training.prune import soft_cross_entropy
 
@@ -137,8 +139,10 @@ def start_run(
     model: Model,
     say: Callable[[str], None],
     device: str = "cpu",
+    start: str | os.PathLike[str] | None = None,
 ) -> HeadRun:
-    """A fresh network for ``views`` of ``classes`` classes, of which ``rows`` are trained on."""
+    """A network for ``views`` of ``classes`` classes, of which ``rows`` are trained on: fresh, or with the
+    convolutions of the head ``start``, which a residual network of its sizes may take over."""
     sample = views.y[rows[:: max(1, len(rows) // 500)], 0].astype(np.float32)
     spread = (torch.from_numpy(f(sample, axis=(0, 2, 3))) for f in (np.mean, np.std))
     plan, config = model.entropy.plan, recipe.classifier
@@ -146,6 +150,9 @@ def start_run(
     network: nn.Module
     if isinstance(config, LatentResNetConfig):
         network = LatentResNet(dataclasses.replace(config, **sizes), *spread)
+        if start is not None:
+            take_over(network, start, model, torch.from_numpy(sample))
+            recipe = dataclasses.replace(recipe, lr=RATE * recipe.lr, matrix_lr=RATE * recipe.matrix_lr)
     else:
         grid = recipe.side // plan.y_stride
         network = latent_classifier(dataclasses.replace(config, grid=grid, **sizes), *spread)
