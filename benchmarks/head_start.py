@@ -2,10 +2,10 @@
 
     python benchmarks/head_start.py --data IMAGENETTE --names imagenette128-classes.tsv --work DIR [--docs]
 
-A head is trained on six of imagenette's classes. Then heads for the other four (every class whose place in the
-alphabet of folders leaves 1 when divided by 2, less the last) are trained on the first pictures of each, from
-nothing and from that head (`bifocal-train head --start`), as long. Judged on all val pictures of the four
-classes, as real streams at quality 60. Writes results/head_start.{json,md}; what is there is not done again.
+A head is trained on six of imagenette's classes. Then heads for the other four (the second, fourth, sixth and
+eighth folder) are trained on the first pictures of each, from nothing and from that head (`bifocal-train head
+--start`), as long. Judged on all val pictures of the four classes, as real streams at quality 60. Writes
+results/head_start.{json,md}; what is there is not done again.
 """
 
 from __future__ import annotations
