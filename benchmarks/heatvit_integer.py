@@ -118,7 +118,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
         "float, %",
         "8 bit, %",
         "places kept last, %",
-        "of them decided otherwise, %",
+        "of all places decided otherwise, %",
         "seeds",
     )
     return markdown(head, lines)
