@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import bifocal
-from bifocal.errors import OptionError, OutputError, TrainingError
+from bifocal.errors import HeadError, OptionError, OutputError, TrainingError
 from bifocal.nets.latent_stem import (
     LatentClassifierConfig,
     LatentResNet,
@@ -144,6 +144,8 @@ def test_a_head_with_selectors_is_trained_and_keeps_what_was_asked_for(tmp_path:
         ({"recipe": HeadRecipe(channels=999)}, OptionError, "channels is 999"),
         ({"recipe": HeadRecipe(keep=(0.5,))}, OptionError, "keep is 0.5. It needs a transformer"),
         ({"recipe": HeadRecipe(TOKENS, keep=(0.5, 0.4))}, OptionError, "one fewer than blocks"),
+        ({"recipe": HeadRecipe(TOKENS), "start": "imagenette"}, OptionError, "starts from nothing"),
+        ({"start": "nothing"}, HeadError, "no head 'nothing'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_picture_is_read(

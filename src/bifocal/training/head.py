@@ -28,7 +28,7 @@ from torch import nn
 
 from bifocal.errors import OptionError, OutputError
 from bifocal.nets.heatvit import HeatViT
-from bifocal.nets.latent_stem import LatentClassifierConfig
+from bifocal.nets.latent_stem import LatentClassifierConfig, LatentResNetConfig
 from bifocal.pictures.files import write_atomically
 from bifocal.runtime.head import Head
 from bifocal.runtime.head_file import SUFFIX, head_path, read_card
@@ -102,8 +102,10 @@ def train_head(
     recipe = _settled(recipe or HeadRecipe(), model, minutes)
     if start is not None:
         head_path(start)
-        if recipe.keep:
-            raise OptionError("a head with selectors starts from nothing. Leave out --start or --keep.")
+        if not isinstance(recipe.classifier, LatentResNetConfig):
+            raise OptionError(
+                "a transformer, or a head with selectors, starts from nothing. Leave out --start."
+            )
     labelled = find_labelled(data, names=names, streams=True)
     check_streams(labelled, model)
     torch.manual_seed(recipe.seed)
@@ -135,7 +137,9 @@ def train_head(
         if recipe.keep:
             run = with_selectors(run)
             say("token selectors are put in and trained")
-            train_steps(run, (1 - share) * minutes * 60, steps - math.ceil(share * steps))
+            # at least one: 0 steps would mean no limit
+            left = max(1, steps - math.ceil(share * steps)) if steps else 0
+            train_steps(run, (1 - share) * minutes * 60, left)
             kept = settle(run)
             say("tokens kept: " + ", ".join(f"{part:.0%}" for part in kept))
         spent = (time.monotonic() - begin) / 60
