@@ -34,12 +34,12 @@ from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import psnr
 from bifocal.measure.report import markdown
-from bifocal.pictures.windows import cut_padded, padded_size
 from bifocal.runtime.encoding import Encoder
-from bifocal.runtime.float_openvino import OpenVinoHalf, native_bf16, openvino_installed
-from bifocal.runtime.halves import REFERENCE, Half, int8_file, open_half
+from bifocal.runtime.engines.float_engines import REFERENCE, Half, int8_file, open_half
+from bifocal.runtime.engines.float_openvino import OpenVinoHalf, native_bf16, openvino_installed
 from bifocal.runtime.model import FloatLatents, Model, Transformed
 from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.windows import cut_padded, padded_size
 from bifocal.stream.latents import unpack
 from bifocal.stream.limits import TILE_UNIT
 

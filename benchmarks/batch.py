@@ -30,7 +30,7 @@ import numpy as np
 from readme import RESULTS, ROOT
 
 import bifocal
-from bifocal import batch
+from bifocal.apps import batch
 from bifocal.measure.report import markdown
 
 
@@ -209,8 +209,8 @@ def tiles(arguments: argparse.Namespace) -> None:
     """Free the batch dimension of both float networks and time calls for 1, 2, 4 and 8 tiles, in turn."""
     import onnx
 
+    from bifocal.runtime.engines.sessions import open_session
     from bifocal.runtime.registry import model_folder
-    from bifocal.runtime.session import open_session
 
     folder = model_folder(arguments.model)
     rng = np.random.default_rng(0)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend, ExactNet
-from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import group_mask
 from bifocal.types import Latents
 

@@ -15,11 +15,11 @@ import argparse
 import json
 from pathlib import Path
 
+from bifocal.learn.checkpoint import load_checkpoint
+from bifocal.learn.data.crops import load_corpus
+from bifocal.learn.training.loop import validate
 from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.report import markdown
-from bifocal.training.checkpoint import load_checkpoint
-from bifocal.training.data import load_corpus
-from bifocal.training.loop import validate
 
 RESULTS = Path(__file__).parent / "results"
 

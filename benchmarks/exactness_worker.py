@@ -22,10 +22,10 @@ from float_twin import Convolve, numpy_convolve, run_twin, torch_convolve
 from numpy.typing import NDArray
 
 import bifocal
-from bifocal.runtime.exact_ort import OrtBackend
+from bifocal.runtime.engines.exact_onnxruntime import OrtBackend
+from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend, NumpyBackend
 from bifocal.stream.latents import pack, unpack
-from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import group_mask
 from bifocal.types import Latents
 
@@ -59,7 +59,7 @@ def make_backend(trial: Trial, folder: Path) -> Backend:
     if trial.engine.startswith("torch-"):
         import torch
 
-        from bifocal.nets.exact import TorchBackend
+        from bifocal.learn.nets.entropy.exact import TorchBackend
 
         torch.set_num_threads(trial.threads)
         return TorchBackend(trial.engine.removeprefix("torch-"))

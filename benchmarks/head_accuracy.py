@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bifocal
+from bifocal.learn.data.labelled import Labelled, find_labelled, load_squares, read_rgb
+from bifocal.learn.data.views import QUALITIES
 from bifocal.measure.modes import label_pixels
-from bifocal.runtime.head_file import DEFAULT_HEAD, head_path, read_head
-from bifocal.training.head_data import QUALITIES
-from bifocal.training.labelled import Labelled, find_labelled, load_squares, read_rgb
+from bifocal.runtime.heads.file import DEFAULT_HEAD, head_path, read_head
 
 Pixels = NDArray[np.uint8]
 RESULTS = Path(__file__).parent / "results"

@@ -22,10 +22,10 @@ from head_accuracy import share_right
 from readme import RESULTS, ROOT, replace_block
 
 import bifocal
+from bifocal.learn.data.labelled import find_labelled, read_rgb
+from bifocal.learn.training.head import train_head
+from bifocal.learn.training.head_loop import HeadRecipe
 from bifocal.measure.report import markdown
-from bifocal.training.head import train_head
-from bifocal.training.head_loop import HeadRecipe
-from bifocal.training.labelled import find_labelled, read_rgb
 
 ARMS = ("nothing", "a head for six other classes")
 

@@ -57,13 +57,13 @@ from readme import RESULTS, ROOT, replace_block
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bifocal.nets.cost import count
-from bifocal.nets.heatvit import HeatConfig, HeatViT, segments
-from bifocal.nets.vit import VisionTransformer
+from bifocal.learn.checkpoint import load_checkpoint
+from bifocal.learn.nets.cost import count
+from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT, segments
+from bifocal.learn.nets.heads.vit import VisionTransformer
+from bifocal.learn.packing.graphs import quiet
+from bifocal.learn.training.tasks.prune import Batch, LatencyTable, fit, measure_latency, modelled_latency
 from bifocal.runtime.model import Model
-from bifocal.training.checkpoint import load_checkpoint
-from bifocal.training.graphs import quiet
-from bifocal.training.prune import Batch, LatencyTable, fit, measure_latency, modelled_latency
 
 QUALITY, BATCH, VIEWS, CODED, PICTURES, ROUNDS = 50, 128, 6, 4, 50, 9
 THREADS = (1, 2)

@@ -11,12 +11,19 @@ import torch
 from heatvit_data import CHANNELS, GRID, Coded
 from torch import Tensor, nn
 
-from bifocal.nets.heatvit import HeatConfig, HeatViT, Pruned
-from bifocal.nets.pruning import BitsThreshold, FixedConfig, FixedPruning, MergedViT
-from bifocal.nets.selector import TokenSelector
-from bifocal.nets.token_cost import selector_mac, transformer_mac
-from bifocal.nets.vit import VisionTransformer, VitConfig
-from bifocal.training.prune import Batch, LatencyTable, calibrate, fit, pruning_objective, soft_cross_entropy
+from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT, Pruned
+from bifocal.learn.nets.heads.pruning import BitsThreshold, FixedConfig, FixedPruning, MergedViT
+from bifocal.learn.nets.heads.selector import TokenSelector
+from bifocal.learn.nets.heads.token_cost import selector_mac, transformer_mac
+from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
+from bifocal.learn.training.tasks.prune import (
+    Batch,
+    LatencyTable,
+    calibrate,
+    fit,
+    pruning_objective,
+    soft_cross_entropy,
+)
 
 CLASSES = 10
 CONFIG = VitConfig(dim=96, depth=6, heads=3, mlp_ratio=4.0, grid=GRID, classes=CLASSES)

@@ -23,13 +23,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import bifocal
-from bifocal.nets.codec import Codec, quality_anchors
-from bifocal.nets.coding import Estimate
-from bifocal.nets.exact import round_ste
+from bifocal.learn.nets.codec import Codec, quality_anchors
+from bifocal.learn.nets.entropy.coding import Estimate
+from bifocal.learn.nets.entropy.exact import round_ste
+from bifocal.learn.training.tasks.prune import Batch
+from bifocal.runtime.heads.classify import read_latents
 from bifocal.runtime.model import Model
-from bifocal.runtime.reading import read_latents
 from bifocal.stream.plan import code_groups
-from bifocal.training.prune import Batch
 
 CHANNELS, GROUPS, SIDE, GRID, HELD = 64, 2, 128, 8, 950
 Member = tuple[zipfile.ZipFile, str]

@@ -5,8 +5,8 @@
 Goes on from the weights that `benchmarks/heatvit.py`, run with the same --cache and steps, left of its arm
 ``heatvit``. Each is run as it is (exact GELU, softmax and sigmoid) and, fine-tuned for --tune steps with the
 polynomials of the paper, for some of their factors; then everything after the stem is quantised to 8 bits
-with power-of-two scales from 64 training pictures and run in integers (`nets/heatvit_integer.py`, whose
-float twin agrees bit for bit). Accuracy is on the 1,000 val pictures, from real streams. Writes
+with power-of-two scales from 64 training pictures and run in integers (`learn/nets/heads/heatvit_integer.py`,
+whose float twin agrees bit for bit). Accuracy is on the 1,000 val pictures, from real streams. Writes
 results/heatvit_integer.{json,md}.
 """
 
@@ -26,12 +26,12 @@ from heatvit_data import GRID, Coded, batches
 from readme import RESULTS, ROOT, replace_block
 from safetensors.torch import load_file
 
+from bifocal.learn.nets.heads.fixed_point import Integers
+from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT, embed
+from bifocal.learn.nets.heads.heatvit_integer import quantise, run_integer
+from bifocal.learn.nets.heads.polynomial import Polynomials
+from bifocal.learn.training.tasks.prune import fit, pruning_objective
 from bifocal.measure.report import markdown
-from bifocal.nets.fixed_point import Integers
-from bifocal.nets.heatvit import HeatConfig, HeatViT, embed
-from bifocal.nets.heatvit_integer import quantise, run_integer
-from bifocal.nets.polynomial import Polynomials
-from bifocal.training.prune import fit, pruning_objective
 
 #: delta1 and delta2 of the rows; none is the model as it was trained.
 FACTORS: tuple[tuple[float, float] | None, ...] = (None, (1.0, 1.0), (0.75, 1.0), (0.5, 1.0), (0.5, 0.5))

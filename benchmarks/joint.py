@@ -40,11 +40,13 @@ from torch.nn import functional as F
 import bifocal
 from bifocal import __version__
 from bifocal.errors import BifocalError, TrainingError
-from bifocal.nets.cost import count
-from bifocal.runtime.model import Model
-from bifocal.systems.joint import Joint
-from bifocal.training.checkpoint import load_checkpoint
-from bifocal.training.joint import (
+from bifocal.learn.checkpoint import load_checkpoint
+from bifocal.learn.data.labelled import find_labelled, load_squares
+from bifocal.learn.nets.cost import count
+from bifocal.learn.packing.codec import pack
+from bifocal.learn.recipe import Recipe, load_recipe
+from bifocal.learn.systems.joint import Joint
+from bifocal.learn.training.tasks.joint import (
     Log,
     Loss,
     Squares,
@@ -56,9 +58,7 @@ from bifocal.training.joint import (
     load_task,
     train_on,
 )
-from bifocal.training.labelled import find_labelled, load_squares
-from bifocal.training.pack import pack
-from bifocal.training.recipe import Recipe, load_recipe
+from bifocal.runtime.model import Model
 
 QUALITIES = (20, 50, 80)
 MIDDLE = 50

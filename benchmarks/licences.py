@@ -11,9 +11,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from bifocal.learn.data.crops import load_corpus
+from bifocal.learn.recipe import load_recipe
 from bifocal.measure.report import markdown
-from bifocal.training.data import load_corpus
-from bifocal.training.recipe import load_recipe
 
 
 def main() -> None:

@@ -30,16 +30,16 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import bifocal
+from bifocal.learn.data.labelled import Labelled, find_labelled, read_rgb, split
+from bifocal.learn.data.views import Streams, Views, encode_held, middle, random_view
+from bifocal.learn.nets.cost import count
+from bifocal.learn.nets.heads.latent_stem import LatentResNet, LatentResNetConfig
+from bifocal.learn.packing.graphs import module_graph
+from bifocal.learn.training.head_loop import WATCHED, Feed, HeadRecipe, make_run, train_steps
 from bifocal.measure.modes import label_pixels, rgb
-from bifocal.nets.cost import count
-from bifocal.nets.latent_stem import LatentResNet, LatentResNetConfig
-from bifocal.pictures.files import write_atomically
-from bifocal.runtime.head import Head
+from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
-from bifocal.training.graphs import module_graph
-from bifocal.training.head_data import Streams, Views, encode_held, middle, random_view
-from bifocal.training.head_loop import WATCHED, Feed, HeadRecipe, make_run, train_steps
-from bifocal.training.labelled import Labelled, find_labelled, read_rgb, split
+from bifocal.storage.whole_files import write_atomically
 
 SIDE, PLACE, WINDOW = 128, 16, 24
 

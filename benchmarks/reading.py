@@ -31,10 +31,10 @@ import bifocal
 from bifocal.measure.bench import load_rgb
 from bifocal.measure.modes import Timing, mode_table, time_modes
 from bifocal.measure.report import markdown
-from bifocal.pictures.windows import spans
-from bifocal.runtime.reading import read_latents
+from bifocal.runtime.engines.sessions import available_threads
+from bifocal.runtime.heads.classify import read_latents
 from bifocal.runtime.registry import DEFAULT_MODEL
-from bifocal.runtime.session import available_threads
+from bifocal.runtime.windows import spans
 
 QUALITIES = (10, 30, 60, 90)
 #: Ways to sum up the windows of a picture; the last looks at all of it at once.

@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 
 import bifocal
+from bifocal.learn.data.crops import load_corpus
+from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.measure.report import markdown
-from bifocal.nets.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.tables import gaussian_tables, logistic_tables, scale_ladder
-from bifocal.training.data import load_corpus
 
 
 def main() -> None:

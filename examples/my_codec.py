@@ -23,14 +23,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 import bifocal
-from bifocal.nets.codec import PIXEL_UNIT, Codec
-from bifocal.nets.weconv import GDN
+from bifocal.learn.checkpoint import load_checkpoint
+from bifocal.learn.nets.codec import PIXEL_UNIT, Codec
+from bifocal.learn.nets.transforms.weconv import GDN
+from bifocal.learn.packing.codec import pack, table_pictures
+from bifocal.learn.recipe import Recipe
+from bifocal.learn.systems.registry import register
+from bifocal.learn.training.loop import train
 from bifocal.stream.plan import Group, Plan
-from bifocal.systems.registry import register
-from bifocal.training.checkpoint import load_checkpoint
-from bifocal.training.loop import train
-from bifocal.training.pack import pack, table_pictures
-from bifocal.training.recipe import Recipe
 
 # -- the codec: what it is made of, what comes before the latents, what comes after them -------------------
 

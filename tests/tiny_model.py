@@ -14,13 +14,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, helper
 
-from bifocal.runtime.exact_ort import graph_file
+from bifocal.learn.packing.adjoint import adjoint_graph
+from bifocal.learn.packing.lowfirst_graphs import exact_graph
+from bifocal.runtime.engines.exact_onnxruntime import graph_file
+from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet
-from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import Group, Plan
 from bifocal.stream.tables import gaussian_tables, scale_ladder
-from bifocal.training.adjoint import adjoint_graph
-from bifocal.training.export import exact_graph
 
 Y, Z, FEATURES, TABLES = 16, 4, 8, 16
 GROUPS = (Group(0, 4, 2, 0), Group(0, 4, 2, 1), *(Group(4, 16, 4, step) for step in range(4)))

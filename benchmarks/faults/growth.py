@@ -25,10 +25,10 @@ import numpy as np
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
 from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults.campaign import make_engine, run_unit
-from bifocal.hardware.faults.golden import run_golden
+from bifocal.hardware.faults.campaigns.campaign import make_engine, run_unit
+from bifocal.hardware.faults.engines.golden import run_golden
+from bifocal.hardware.faults.engines.native_build import find_compiler
 from bifocal.hardware.faults.models import Faults, draw
-from bifocal.hardware.faults.native_build import find_compiler
 from bifocal.measure.report import markdown
 
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000)

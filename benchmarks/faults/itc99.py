@@ -34,14 +34,14 @@ from bifocal.errors import BifocalError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.synthesis import synthesise
-from bifocal.hardware.faults.batches import order_faults
-from bifocal.hardware.faults.campaign import make_engine, run_unit
-from bifocal.hardware.faults.golden import run_golden
+from bifocal.hardware.faults.campaigns.campaign import make_engine, run_unit
+from bifocal.hardware.faults.engines.batches import order_faults
+from bifocal.hardware.faults.engines.golden import run_golden
+from bifocal.hardware.faults.engines.native_build import find_compiler
+from bifocal.hardware.faults.engines.program import lower
+from bifocal.hardware.faults.engines.verilator import find_verilator, run_builds, run_selector
 from bifocal.hardware.faults.models import Faults, draw
-from bifocal.hardware.faults.native_build import find_compiler
 from bifocal.hardware.faults.outcome import Outcome
-from bifocal.hardware.faults.program import lower
-from bifocal.hardware.faults.verilator import find_verilator, run_builds, run_selector
 from bifocal.measure.report import markdown
 
 CIRCUITS = tuple(f"b{i:02}" for i in range(1, 16))

@@ -18,13 +18,13 @@ from rows import RESULTS, Row
 from training import checkpoint_of, sha256
 
 import bifocal
+from bifocal.learn.checkpoint import Checkpoint, load_checkpoint
+from bifocal.learn.nets.codec import Codec
+from bifocal.learn.nets.cost import count
+from bifocal.learn.packing.codec import pack, table_pictures
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels, psnr
-from bifocal.nets.codec import Codec
-from bifocal.nets.cost import count
 from bifocal.runtime.encoding import Encoder
-from bifocal.training.checkpoint import Checkpoint, load_checkpoint
-from bifocal.training.pack import pack, table_pictures
 
 QUALITIES = (5, 25, 50, 75, 95)
 #: Plain rounding, as in the papers: the search of an encoder (docs/effort.md) is not what is compared.

@@ -12,10 +12,10 @@ import argparse
 
 import torch
 
-from bifocal.nets.codec import CodecConfig
-from bifocal.nets.cost import count
-from bifocal.systems import dual, feds, weconvene, weconvene3d
-from bifocal.systems.registry import system_of
+from bifocal.learn.nets.codec import CodecConfig
+from bifocal.learn.nets.cost import count
+from bifocal.learn.systems import dual, feds, weconvene, weconvene3d
+from bifocal.learn.systems.registry import system_of
 
 SIDE = 256
 SIZES: dict[str, CodecConfig] = {

@@ -85,7 +85,7 @@ def _command(
     device: str,
 ) -> list[str]:
     recipe = _recipe(row, phase, out)
-    call = [sys.executable, "-c", "from bifocal.cli.train import run; run()"]
+    call = [sys.executable, "-c", "from bifocal.apps.cli.train.main import run; run()"]
     call += ["distil" if row.teacher else "run", str(recipe), "--data", str(data), "--out", str(out)]
     call += ["--minutes", "100000", "--steps", str(phase.steps), "--threads", str(threads)]
     call += ["--device", device] if device else []

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
         encode_file,
         info,
     )
+    from bifocal.apps import batch
+    from bifocal.apps.plugins.register import register_imageio, register_pillow
     from bifocal.errors import BifocalError
     from bifocal.pictures.convert import to_pillow
     from bifocal.pictures.files import read_picture, write_picture
-    from bifocal.plugins.register import register_imageio, register_pillow
-    from bifocal.runtime.head import Head
+    from bifocal.runtime.heads.run import Head
     from bifocal.runtime.model import Model
     from bifocal.stream.limits import Limits
     from bifocal.types import Labels, Picture
@@ -44,6 +45,7 @@ __all__ = [
     "Picture",
     "StreamInfo",
     "analyse",
+    "batch",
     "decode",
     "decode_and_analyse",
     "decode_file",
@@ -59,13 +61,14 @@ __all__ = [
 
 _HOMES = {
     "BifocalError": "bifocal.errors",
-    "Head": "bifocal.runtime.head",
+    "Head": "bifocal.runtime.heads.run",
     "Labels": "bifocal.types",
     "Limits": "bifocal.stream.limits",
     "Model": "bifocal.runtime.model",
     "Picture": "bifocal.types",
     "StreamInfo": "bifocal.api",
     "analyse": "bifocal.api",
+    "batch": "bifocal.apps.batch",
     "decode": "bifocal.api",
     "decode_and_analyse": "bifocal.api",
     "decode_file": "bifocal.api",
@@ -73,8 +76,8 @@ _HOMES = {
     "encode_file": "bifocal.api",
     "info": "bifocal.api",
     "read_picture": "bifocal.pictures.files",
-    "register_imageio": "bifocal.plugins.register",
-    "register_pillow": "bifocal.plugins.register",
+    "register_imageio": "bifocal.apps.plugins.register",
+    "register_pillow": "bifocal.apps.plugins.register",
     "to_pillow": "bifocal.pictures.convert",
     "write_picture": "bifocal.pictures.files",
 }
@@ -85,7 +88,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'bifocal' has no attribute '{name}'")
     from importlib import import_module
 
-    value = getattr(import_module(_HOMES[name]), name)
+    home = _HOMES[name]
+    value = import_module(home) if home.endswith(f".{name}") else getattr(import_module(home), name)
     globals()[name] = value  # the next look-up finds it at once
     return value
 

@@ -1,6 +1,6 @@
 """``python -m bifocal`` is the ``bifocal`` command."""
 
-from bifocal.cli.main import run
+from bifocal.apps.cli.main import run
 
 if __name__ == "__main__":
     run()

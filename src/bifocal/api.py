@@ -10,23 +10,24 @@ from functools import lru_cache
 from pathlib import Path
 
 from bifocal.errors import ModelMissing, OptionError, OutputError
-from bifocal.pictures import remote
 from bifocal.pictures.convert import PictureLike, as_picture
-from bifocal.pictures.files import is_picture_name, read_picture, write_atomically, write_picture
-from bifocal.pictures.importance import MapLike, read_map
+from bifocal.pictures.files import is_picture_name, read_picture, write_picture
+from bifocal.pictures.quality_map import MapLike, read_map
 from bifocal.pictures.transparent import fill_transparent
 from bifocal.runtime.budget import QUALITY, check_budget, decoded_psnr, encode_within
 from bifocal.runtime.decoding import check_box, check_scale, decode_pixels, decode_transparency
 from bifocal.runtime.encoding import Encoder
-from bifocal.runtime.halves import REFERENCE
-from bifocal.runtime.head import Head
-from bifocal.runtime.head_file import DEFAULT_HEAD, head_path
+from bifocal.runtime.engines.float_engines import REFERENCE
+from bifocal.runtime.heads.classify import LabelReader, label_latents, read_labels
+from bifocal.runtime.heads.file import DEFAULT_HEAD, head_path
+from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
-from bifocal.runtime.reading import LabelReader, label_latents, read_labels
 from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
 from bifocal.runtime.search import EFFORT, check_effort
+from bifocal.storage import remote
+from bifocal.storage.whole_files import write_atomically
 from bifocal.stream import container
-from bifocal.stream.alpha import encode_alpha
+from bifocal.stream.chunks.alpha import encode_alpha
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
 from bifocal.stream.source import FileBytes, SeekableFile, Source
 from bifocal.types import Labels, Latents, Picture

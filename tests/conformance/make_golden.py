@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.stream.alpha import encode_alpha
+from bifocal.stream.chunks.alpha import encode_alpha
+from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend
 from bifocal.stream.latents import encode_latents
-from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import Group, Plan
 from bifocal.stream.tables import TOTAL, Tables, gaussian_tables, scale_ladder
 from bifocal.types import Latents

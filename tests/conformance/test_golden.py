@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bifocal.stream import container
-from bifocal.stream.alpha import decode_alpha
+from bifocal.stream.chunks.alpha import decode_alpha
 from bifocal.stream.exact import Kind, NumpyBackend
 from bifocal.stream.latents import EntropyModel, pack, unpack
 from tests.conformance.make_golden import golden_alpha, latents_hash

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from bifocal.learn.checkpoint import Checkpoint
+from bifocal.learn.packing.codec import pack
+from bifocal.learn.systems.registry import SYSTEMS, find_system
 from bifocal.runtime.model import Model
-from bifocal.systems.registry import SYSTEMS, find_system
-from bifocal.training.checkpoint import Checkpoint
-from bifocal.training.pack import pack
 from tests.conftest import made_picture
 from tests.contract.tiny_systems import TINY, Packed
 

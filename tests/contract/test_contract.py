@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 import bifocal
 from bifocal.errors import BifocalError, ModelError
-from bifocal.nets.codec import quality_anchors
-from bifocal.pictures.windows import padded_size
+from bifocal.learn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bifocal.learn.nets.codec import quality_anchors
+from bifocal.learn.recipe import Recipe
+from bifocal.learn.systems.registry import SYSTEMS
+from bifocal.learn.training.loop import rate_distortion
 from bifocal.runtime.model import HALO, REDUCTIONS, Model, available_reductions
 from bifocal.runtime.search import LEVELS
+from bifocal.runtime.windows import padded_size
 from bifocal.stream import container
 from bifocal.stream.exact import NumpyBackend
 from bifocal.stream.latents import coded_symbols, pack, unpack
 from bifocal.stream.limits import TILE_UNIT
-from bifocal.systems.registry import SYSTEMS
-from bifocal.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bifocal.training.loop import rate_distortion
-from bifocal.training.recipe import Recipe
 from tests.conftest import made_picture
 from tests.contract.tiny_systems import ELSEWHERE, TINY, Packed
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bifocal.nets.codec import Codec
+from bifocal.learn.nets.codec import Codec
 from bifocal.runtime.model import Model
 
 #: System: the numbers of its tiny configuration.

@@ -18,11 +18,11 @@ pytest.importorskip("numba")
 from bifocal.errors import CampaignError, CircuitError, ToolError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults import campaign as module
-from bifocal.hardware.faults.campaign import Campaign
+from bifocal.hardware.faults.campaigns import campaign as module
+from bifocal.hardware.faults.campaigns.campaign import Campaign
+from bifocal.hardware.faults.campaigns.scores import saturation, score_design, score_sites
 from bifocal.hardware.faults.models import INIT, Fault, Faults
 from bifocal.hardware.faults.result import CampaignResult
-from bifocal.hardware.faults.scores import saturation, score_design, score_sites
 from tests.hardware.random_netlist import random_netlist
 
 UART = Path(__file__).parent / "netlists" / "uart.json"

@@ -10,7 +10,7 @@ import pytest
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults.golden import trace
+from bifocal.hardware.faults.engines.golden import trace
 
 NETLISTS = Path(__file__).parent / "netlists"
 CYCLES = 600

@@ -14,15 +14,15 @@ pytest.importorskip("numba")
 from bifocal.errors import ToolError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults import native_build
-from bifocal.hardware.faults.batches import order_faults
-from bifocal.hardware.faults.campaign import make_engine, run_unit
-from bifocal.hardware.faults.golden import run_golden, trace
+from bifocal.hardware.faults.campaigns.campaign import make_engine, run_unit
+from bifocal.hardware.faults.engines import native_build
+from bifocal.hardware.faults.engines.batches import order_faults
+from bifocal.hardware.faults.engines.golden import run_golden, trace
+from bifocal.hardware.faults.engines.native_build import build_library, find_compiler
+from bifocal.hardware.faults.engines.program import lower
+from bifocal.hardware.faults.engines.reference import simulate
 from bifocal.hardware.faults.models import Fault, Faults, draw
-from bifocal.hardware.faults.native_build import build_library, find_compiler
 from bifocal.hardware.faults.outcome import Outcome
-from bifocal.hardware.faults.program import lower
-from bifocal.hardware.faults.reference import simulate
 from tests.hardware.random_netlist import random_netlist
 
 NETLISTS = Path(__file__).parent / "netlists"

@@ -11,7 +11,7 @@ import pytest
 import bifocal.hardware
 from bifocal.errors import ToolError
 from bifocal.hardware.circuits.order import find_loops, schedule_nodes
-from bifocal.hardware.faults.logic import decompose, evaluate
+from bifocal.hardware.faults.engines.logic import decompose, evaluate
 
 
 @pytest.mark.parametrize("inputs", range(7))
@@ -58,6 +58,6 @@ def test_the_face_names_what_exists() -> None:
 
 def test_a_missing_numba_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "bifocal.hardware.faults.jit", raising=False)
+    monkeypatch.delitem(sys.modules, "bifocal.hardware.faults.engines.jit", raising=False)
     with pytest.raises(ToolError, match=r"pip install 'bifocal\[faults\]'"):
-        importlib.import_module("bifocal.hardware.faults.jit")
+        importlib.import_module("bifocal.hardware.faults.engines.jit")

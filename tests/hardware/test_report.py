@@ -14,12 +14,12 @@ from bifocal.errors import CampaignError, CircuitError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.synthesis import Source
-from bifocal.hardware.faults.campaign import Campaign
-from bifocal.hardware.faults.compare import compare, comparison_text
+from bifocal.hardware.faults.campaigns.campaign import Campaign
+from bifocal.hardware.faults.campaigns.compare import compare, comparison_text
+from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
+from bifocal.hardware.faults.engines.verilator import Verification
 from bifocal.hardware.faults.models import Faults, make_faults
-from bifocal.hardware.faults.report import Study, report, sites_csv
-from bifocal.hardware.faults.scores import score_design, score_sites
-from bifocal.hardware.faults.verilator import Verification
+from bifocal.hardware.faults.report.build import Study, report, sites_csv
 
 NETLISTS = Path(__file__).parent / "netlists"
 EVIL = "<script>alert('x')</script>&\"'"

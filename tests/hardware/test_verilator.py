@@ -11,11 +11,11 @@ import pytest
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults import verilator
-from bifocal.hardware.faults.campaign import Campaign
+from bifocal.hardware.faults.campaigns.campaign import Campaign
+from bifocal.hardware.faults.engines import verilator
+from bifocal.hardware.faults.engines.verilator import Runtime, prepare, run_selector, verify
 from bifocal.hardware.faults.models import Faults
 from bifocal.hardware.faults.result import CampaignResult, outcome_of
-from bifocal.hardware.faults.verilator import Runtime, prepare, run_selector, verify
 
 NETLISTS = Path(__file__).parent / "netlists"
 needs_verilator = pytest.mark.skipif(

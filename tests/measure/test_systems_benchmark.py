@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bifocal.systems.registry import system_of
-from bifocal.training import pack as packing
-from bifocal.training.checkpoint import Checkpoint
-from bifocal.training.loop import train
-from bifocal.training.recipe import load_recipe
+from bifocal.learn.checkpoint import Checkpoint
+from bifocal.learn.packing import codec as packing
+from bifocal.learn.recipe import load_recipe
+from bifocal.learn.systems.registry import system_of
+from bifocal.learn.training.loop import train
 from tests.conftest import made_picture
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "systems"

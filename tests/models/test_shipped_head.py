@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bifocal
-from bifocal.runtime.head_file import DEFAULT_HEAD, HEADS, head_path, read_card, shipped_heads
+from bifocal.runtime.heads.file import DEFAULT_HEAD, HEADS, head_path, read_card, shipped_heads
 from bifocal.runtime.registry import DEFAULT_MODEL
 
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from bifocal.errors import OutputError, PictureError
-from bifocal.pictures.files import WRITE_FORMATS, read_picture, write_atomically, write_picture
+from bifocal.pictures.files import WRITE_FORMATS, read_picture, write_picture
+from bifocal.storage.whole_files import write_atomically
 from bifocal.types import Picture
 from tests.conftest import made_picture
 

@@ -47,7 +47,7 @@ def test_the_import_loads_nothing_heavy() -> None:
 
 def test_help_of_the_command_loads_nothing_heavy() -> None:
     heavy = tuple(name for name in HEAVY if name not in ("typer", "rich"))
-    code = f"import sys, bifocal.cli.main; print(*(m for m in {heavy} if m in sys.modules))"
+    code = f"import sys, bifocal.apps.cli.main; print(*(m for m in {heavy} if m in sys.modules))"
     assert in_new_process(code) == ""
 
 

@@ -15,7 +15,7 @@ from bifocal.errors import DamagedStream, OptionError, PictureError, PictureWarn
 from bifocal.pictures.metadata import upright_exif, upright_xmp
 from bifocal.stream import container
 from tests.conftest import made_picture
-from tests.stream.test_alpha import made_alpha
+from tests.stream.chunks.test_alpha import made_alpha
 
 XMP = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import bifocal
-from bifocal.systems import registry
+from bifocal.learn.systems import registry
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "my_codec.py"

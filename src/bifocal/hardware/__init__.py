@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bifocal.hardware.circuits.netlist import Netlist
     from bifocal.hardware.circuits.stimulus import Stimulus
-    from bifocal.hardware.faults.campaign import Campaign
+    from bifocal.hardware.faults.campaigns.campaign import Campaign
     from bifocal.hardware.faults.models import Faults
     from bifocal.hardware.faults.result import CampaignResult
 
 __all__ = ["Campaign", "CampaignResult", "Faults", "Netlist", "Stimulus"]
 
 _HOMES = {
-    "Campaign": "faults.campaign",
+    "Campaign": "faults.campaigns.campaign",
     "CampaignResult": "faults.result",
     "Faults": "faults.models",
     "Netlist": "circuits.netlist",

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bifocal import api
 from bifocal.errors import HeadError, OptionError
-from bifocal.pictures import remote
 from bifocal.pictures.files import write_picture
-from bifocal.pictures.paths import find_files, is_stream_name
+from bifocal.storage import remote
+from bifocal.storage.paths import find_files, is_stream_name
 from bifocal.types import Labels, Picture
 
 _MARGIN, _CAPTION = 10, 44

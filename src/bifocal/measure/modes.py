@@ -25,13 +25,13 @@ from bifocal.errors import HeadError
 from bifocal.measure import MeasureError
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels
-from bifocal.pictures.paths import is_stream_name
-from bifocal.pictures.windows import boxes, cut_padded, padded_size, spans
-from bifocal.runtime.halves import REFERENCE
-from bifocal.runtime.head import Head
+from bifocal.runtime.engines.float_engines import REFERENCE
+from bifocal.runtime.heads.classify import LabelReader, check_head
+from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import BLOCK, Model
-from bifocal.runtime.reading import LabelReader, check_head
 from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.windows import boxes, cut_padded, padded_size, spans
+from bifocal.storage.paths import is_stream_name
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.types import Labels
 

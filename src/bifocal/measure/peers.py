@@ -20,7 +20,7 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from bifocal.measure import MeasureError
-from bifocal.runtime.halves import REFERENCE
+from bifocal.runtime.engines.float_engines import REFERENCE
 from bifocal.runtime.registry import DEFAULT_MODEL
 
 Pixels = NDArray[np.uint8]

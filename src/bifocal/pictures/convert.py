@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import PictureError, PictureWarning
+from bifocal.pictures.high_bit_depth import bits, colour_sixteen, gray_sixteen, raw_mode
 from bifocal.pictures.metadata import pillow_info, read_metadata
-from bifocal.pictures.sixteen import bits, colour_sixteen, gray_sixteen, raw_mode
 from bifocal.types import Picture
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -17,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 from bifocal.errors import OutputError, PictureError, PictureWarning
 from bifocal.pictures.convert import from_pillow, to_pillow
 from bifocal.pictures.metadata import save_settings
-from bifocal.pictures.paths import part_prefix
-from bifocal.pictures.whole import check_png
+from bifocal.pictures.png_check import check_png
+from bifocal.storage.whole_files import write_atomically
 from bifocal.types import Picture
 
 if TYPE_CHECKING:
@@ -155,33 +154,3 @@ def write_picture(picture: Picture, path: str | os.PathLike[str]) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: Pillow cannot write it as {kind}: {error}.") from error
     write_atomically(path, buffer.getvalue())
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file whole or not at all: beside its place first, then renamed into it.
-
-    :raises OutputError: if it cannot be written; what stood there before is then untouched.
-    """
-    path = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=part_prefix(path.name), suffix=".part")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        os.replace(name, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        if os.path.exists(name):
-            os.unlink(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

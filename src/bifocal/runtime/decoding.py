@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import OptionError
-from bifocal.pictures.windows import Box
 from bifocal.runtime.model import REDUCTIONS, Model, reduce_box
-from bifocal.stream.alpha import decode_alpha
+from bifocal.runtime.windows import Box
+from bifocal.stream.chunks.alpha import decode_alpha
 from bifocal.stream.container import ALPHA, Container
 from bifocal.stream.plan import low_groups
 from bifocal.stream.tiles import TileReader, Watch

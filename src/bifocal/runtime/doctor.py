@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 
 from bifocal import __version__
 from bifocal.errors import BifocalError, ModelError, OptionError
-from bifocal.runtime.exact_ort import OrtBackend
-from bifocal.runtime.float_openvino import native_bf16
-from bifocal.runtime.halves import BACKENDS, REFERENCE
+from bifocal.runtime.engines.exact_onnxruntime import OrtBackend
+from bifocal.runtime.engines.float_engines import BACKENDS, REFERENCE
+from bifocal.runtime.engines.float_openvino import native_bf16
+from bifocal.runtime.engines.sessions import available_threads
 from bifocal.runtime.model import Model
 from bifocal.runtime.registry import read_spec
-from bifocal.runtime.session import available_threads
+from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend, Kind, NumpyBackend
 from bifocal.stream.latents import encode_latents, pack, unpack
-from bifocal.stream.model import EntropyModel
 
 #: Picture sizes (width, height) of made latents; int64 is slow and sees only the first.
 SMALL, LARGE = (128, 128), (768, 512)

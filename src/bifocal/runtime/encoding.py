@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.pictures.windows import Box, boxes, padded_size
 from bifocal.runtime.model import BLOCK, FloatLatents, Model, Transformed
 from bifocal.runtime.search import LEVELS, Level, check_effort, search_tile
+from bifocal.runtime.windows import Box, boxes, padded_size
 from bifocal.stream import container
 from bifocal.stream.container import Header
 from bifocal.stream.latents import CodedTile

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError, ModelError, OptionError
-from bifocal.pictures.windows import Box, boxes, cut_padded, padded_size, windows
-from bifocal.runtime.exact_ort import OrtBackend
-from bifocal.runtime.halves import REFERENCE, Half, check_backend, open_half
+from bifocal.runtime.engines.exact_onnxruntime import OrtBackend
+from bifocal.runtime.engines.float_engines import REFERENCE, Half, check_backend, open_half
 from bifocal.runtime.registry import model_folder, read_spec
+from bifocal.runtime.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.stream.latents import EntropyModel
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.types import Latents

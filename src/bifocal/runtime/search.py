@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import OptionError
-from bifocal.pictures.windows import Box, cut_padded, windows
 from bifocal.runtime.model import HALO, FloatLatents, Model
+from bifocal.runtime.windows import Box, cut_padded, windows
 from bifocal.stream.drivers import Quantise, nearest
 from bifocal.stream.latents import CodedTile, encode_tile
 from bifocal.stream.rdo import BITS_PER_SQUARE, Thrifty

@@ -40,7 +40,7 @@ from bifocal.stream.source import Source
 #: The high bit catches seven-bit channels; no text begins so.
 MAGIC = b"\x89BFC"
 VERSION = 1
-#: The chunk of transparency, which is part of the picture and not of its metadata: see stream/alpha.py.
+#: The chunk of transparency, which is part of the picture and not of its metadata: see chunks/alpha.py.
 ALPHA = "alph"
 _GRAY, _CHUNKS = 1, 2
 _KEY = re.compile("[a-z][a-z0-9]{0,3}")

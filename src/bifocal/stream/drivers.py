@@ -1,7 +1,8 @@
 """The drivers of the group loop on integers: encoding and decoding one tile.
 
 What both share, predicting a group from the groups before it, stands once in ``_Pass``; so a decoder can only
-agree with its encoder. The third driver, which estimates the rate in training, is in ``nets/coding.py``.
+agree with its encoder. The third driver, which estimates the rate in training, is in
+``learn/nets/entropy/coding.py``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError
 from bifocal.stream.coder import TileDecoder
+from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend
 from bifocal.stream.limits import MAX_SYMBOL
-from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import Group, group_mask
 
 

@@ -21,9 +21,9 @@ from bifocal.stream import container
 from bifocal.stream.coder import TileDecoder, TileEncoder
 from bifocal.stream.container import Container, Header, tile_grid
 from bifocal.stream.drivers import Decode, Encode, Quantise, decode_z, nearest
+from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend
 from bifocal.stream.limits import DEFAULT_LIMITS, MAX_SYMBOL, TILE_UNIT, Limits
-from bifocal.stream.model import EntropyModel
 from bifocal.stream.plan import code_groups
 from bifocal.types import Latents
 

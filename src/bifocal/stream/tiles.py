@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.stream.container import Container
+from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend
 from bifocal.stream.latents import check_model, decode_tile, tile_cuts
-from bifocal.stream.model import EntropyModel
 
 #: Takes the number of a tile, its y, and its ``spent`` if that is counted.
 Watch = Callable[[int, NDArray[np.int32], NDArray[np.int64] | None], None]

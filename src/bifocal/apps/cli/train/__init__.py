@@ -1,0 +1,1 @@
+"""The ``bifocal-train`` command: one file a command."""

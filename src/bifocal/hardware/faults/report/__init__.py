@@ -1,0 +1,1 @@
+"""What a campaign is shown as: page, drawings, tables."""

@@ -1,0 +1,1 @@
+"""The torch wing: networks, systems, data, training and packing."""

@@ -1,0 +1,1 @@
+"""Training data: crops, labelled folders, views of streams."""

@@ -1,0 +1,225 @@
+"""What a head learns from: augmented views of each picture, as latents, and real streams to be judged on.
+
+The codec is frozen, so its analysis of a view never changes: each view is analysed once, before quality
+enters, and kept in float16 on disk. A quality is drawn for each picture of a batch, and what coding at that
+quality does to the latents is done to them there (:func:`coded`); so a step costs the head and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from bifocal.errors import BifocalError, TrainingError
+from bifocal.learn.data.labelled import Labelled, read_rgb
+from bifocal.runtime.decoding import decode_pixels
+from bifocal.runtime.encoding import Encoder
+from bifocal.runtime.model import Model
+from bifocal.runtime.search import EFFORT
+from bifocal.storage.paths import is_stream_name
+from bifocal.stream import container
+from bifocal.stream.latents import check_model
+from bifocal.stream.limits import DEFAULT_LIMITS
+
+#: Accuracy is reported at these qualities.
+QUALITIES = (10, 30, 60, 90)
+#: Streams that are given are judged as they are, at whatever quality they have.
+GIVEN = "given"
+#: Pictures to be judged on are scaled down to so many times the side of a view.
+LARGEST = 4
+TILE = 2048
+
+Pixels = NDArray[np.uint8]
+#: Streams to be judged on: by quality (or ``GIVEN``), pairs of stream and label.
+Streams = Mapping[str, list[tuple[bytes, int]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Latents before gains, float16 ``[n, views, c, h, w]``, and their labels int64 ``[n]``.
+
+    The first view is the plain picture, the others are random. Pixels of decoded views do as well.
+    """
+
+    y: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64], rng: np.random.Generator, plain: float) -> Tensor:
+        """A view of each of ``rows``, in a share ``plain`` the plain one: float32 ``[b, c, h, w]``."""
+        chosen = rng.integers(0, self.y.shape[1], len(rows))
+        chosen[rng.random(len(rows)) < plain] = 0
+        return torch.from_numpy(self.y[rows, chosen]).float()
+
+
+def check_streams(labelled: Labelled, model: Model) -> None:
+    """Refuse streams of another model than ``model``, from their headers alone; damage shows later.
+
+    :raises TrainingError: if there are any.
+    """
+    for file in labelled.files:
+        if is_stream_name(file):
+            try:
+                stream = container.read(_read_stream(file))
+            except (BifocalError, OSError):
+                continue
+            try:
+                check_model(stream, model.entropy)
+            except BifocalError as error:
+                raise TrainingError(
+                    f"{file} is a stream of another model than {model.name}, which the head is to read. Name "
+                    "that model with --base, or leave such files out."
+                ) from error
+
+
+def make_views(
+    labelled: Labelled,
+    model: Model,
+    place: Path,
+    *,
+    views: int,
+    side: int,
+    channels: int,
+    seed: int,
+    report: Callable[[int, int], None] = lambda done, of: None,
+) -> tuple[Labelled, Views]:
+    """Read every file once and analyse ``views`` squares of ``side`` pixels of it: its middle, then random.
+
+    The latents lie in the new file ``place``. Files that cannot be read are left out and counted.
+
+    :raises TrainingError: if a class is left with fewer than two files, or the disk is full.
+    """
+    grid, count = side // model.entropy.plan.y_stride, len(labelled.files)
+    try:
+        shape = (count, views, channels, grid, grid)
+        made = np.lib.format.open_memmap(place, mode="w+", dtype=np.float16, shape=shape)
+    except OSError as error:
+        size = count * views * channels * grid**2 * 2 / 1e9
+        raise TrainingError(
+            f"the latents of {count} pictures need {size:.1f} GB in {place.parent}, which cannot be had "
+            f"({error.strerror or error}). Free some space, name another --work folder, or take fewer "
+            "views."
+        ) from error
+    bad = []
+    for row, file in enumerate(labelled.files):
+        pixels = read_pixels(file, model)
+        if pixels is None:
+            bad.append(row)
+        else:
+            picture = Image.fromarray(pixels)
+            for view in range(views):
+                rng = np.random.default_rng([seed, row, view])
+                shown = random_view(picture, rng, side) if view else middle(picture, side)
+                made[row, view] = model.transform(shown, (0, 0, side, side)).y[:channels]
+        report(row + 1, count)
+    kept = labelled.without({"unreadable": bad})
+    rows = np.setdiff1d(np.arange(count), bad)
+    if bad:  # close the gaps in place, from the front
+        for to, row in enumerate(rows):
+            made[to] = made[row]
+    return kept, Views(made[: len(rows)], kept.labels)
+
+
+def read_pixels(file: Path, model: Model) -> Pixels | None:
+    """Pixels uint8 ``[h, w, 3]`` of a picture or a stream; None if it cannot be read."""
+    if not is_stream_name(file):
+        return read_rgb(file)
+    try:
+        pixels = decode_pixels(container.read(_read_stream(file)), model)
+    except (BifocalError, OSError):
+        return None
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def middle(picture: Image.Image, side: int) -> Pixels:
+    """The middle square of a picture, as large as fits, scaled to ``side``: uint8."""
+    w, h = picture.size
+    edge = min(w, h)
+    left, top = (w - edge) / 2, (h - edge) / 2
+    box = (left, top, left + edge, top + edge)
+    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+
+
+def random_view(picture: Image.Image, rng: np.random.Generator, side: int) -> Pixels:
+    """A random crop, scaled to ``side``, perhaps mirrored, its colours a little changed: uint8, square.
+
+    A crop holds at least half of each side of the picture, or, where that is more pixels than ``side``, down
+    to ``side`` pixels but never less than a fifth: as much as a window of a large picture shows.
+    """
+    w, h = picture.size
+    least = min(max(side / min(w, h), 0.2), 0.5)
+    part = math.sqrt(rng.uniform(least**2, 1))
+    stretch = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)) / 2)
+    edge = min(w, h) * part
+    across = min(edge * stretch * rng.uniform(1, max(1.0, w / h)), w)
+    down = min(edge / stretch * rng.uniform(1, max(1.0, h / w)), h)
+    left, top = rng.uniform(0, w - across), rng.uniform(0, h - down)
+    box = (left, top, left + across, top + down)
+    cut = picture.resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    pixels = np.asarray(cut, np.float32)[:, :: rng.choice([-1, 1])]
+    if rng.random() < 0.8:
+        brightness, contrast, colour = rng.uniform(0.7, 1.3, 3)
+        gray = pixels.mean(2, keepdims=True)
+        pixels = gray + (pixels - gray) * colour
+        middle = pixels.mean()
+        pixels = (middle + (pixels - middle) * contrast) * brightness
+    if rng.random() < 0.05:  # gray pictures travel through the same networks
+        pixels = np.broadcast_to(pixels.mean(2, keepdims=True), pixels.shape)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def coded(y: Tensor, quality: Tensor, gains: tuple[Tensor, Tensor], mode: int) -> Tensor:
+    """What coding at ``quality`` int64 ``[b]`` (0 for quality 1) leaves of latents y ``[b, c, h, w]``.
+
+    ``mode`` 0 rounds, 1 rounds towards zero a little, as an encoder that weighs bits does, and 2 adds uniform
+    noise in place of rounding, which also stands for means that are no whole number of steps.
+    """
+    gain, inverse = (table[quality, : y.shape[1], None, None] for table in gains)
+    steps = y * gain
+    if mode == 0:
+        steps = steps.round()
+    elif mode == 1:
+        steps = steps.sign() * (steps.abs() + 0.4).floor()
+    else:
+        steps = steps + torch.rand_like(steps) - 0.5
+    return steps * inverse
+
+
+def encode_held(labelled: Labelled, rows: NDArray[np.int64], model: Model, *, side: int) -> Streams:
+    """Real streams of the pictures at ``rows``, at each of ``QUALITIES``; streams that are given stay."""
+    made: dict[str, list[tuple[bytes, int]]] = {}
+    for row in rows:
+        file, label = labelled.files[row], int(labelled.labels[row])
+        if is_stream_name(file):
+            made.setdefault(GIVEN, []).append((bytes(_read_stream(file)), label))
+            continue
+        pixels = read_pixels(file, model)
+        if pixels is None:  # it was there a moment ago
+            raise TrainingError(f"{file} can no longer be read. Start again when nothing changes the folder.")
+        encoder = Encoder(_fit(pixels, LARGEST * side), model, tile=TILE, keep=True)
+        for quality in QUALITIES:
+            stream = encoder.encode(quality, effort=EFFORT)
+            made.setdefault(f"q{quality}", []).append((stream, label))
+    return made
+
+
+def _fit(pixels: Pixels, most: int) -> Pixels:
+    h, w = pixels.shape[:2]
+    if max(h, w) <= most:
+        return pixels
+    scale = most / max(h, w)
+    size = max(1, round(w * scale)), max(1, round(h * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _read_stream(file: Path) -> memoryview:
+    with open(file, "rb") as source:
+        return memoryview(source.read(DEFAULT_LIMITS.stream_bytes + 1))

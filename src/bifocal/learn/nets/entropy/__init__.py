@@ -1,0 +1,1 @@
+"""Entropy models: priors, hyperpriors, the exact integer layers."""

@@ -1,0 +1,1 @@
+"""Checkpoints to packed models: graphs, integers, int8, heads."""

@@ -1,0 +1,147 @@
+"""Packing a head: a torch network over latents becomes one ``.bfh`` file that the runtime reads.
+
+The file is safetensors: graphs of ONNX without weights as bytes, weights in float16 under the names that the
+graphs ask for, and a description as JSON in the metadata. ``runtime/heads/file.py`` reads it, and says what
+each field means; no torch is needed there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from torch import Tensor, nn
+from torch.export import Dim
+
+from bifocal.errors import ModelError
+from bifocal.learn.nets.heads.heatvit import HeatViT, segments
+from bifocal.learn.nets.heads.latent_stem import LatentResNet
+from bifocal.learn.packing.graphs import Arrays, module_graph
+from bifocal.runtime.heads.file import FORMAT, KIND, MAX_FILE
+from bifocal.runtime.heads.run import EVIDENCE
+from bifocal.runtime.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class PackedHead:
+    """A head ready to be written: its graphs, the weights that these ask for, and its description."""
+
+    graphs: tuple[bytes, ...]
+    weights: Arrays
+    spec: Mapping[str, Any]
+
+    def data(self, card: Mapping[str, Any] | None = None) -> bytes:
+        """The bytes of the ``.bfh`` file; ``card`` says what people should know: data, licence, accuracy.
+
+        :raises ModelError: if it would be larger than a head may be.
+        """
+        tensors: dict[str, NDArray[Any]] = {
+            f"graph.{number}": np.frombuffer(graph, np.uint8) for number, graph in enumerate(self.graphs)
+        }
+        tensors |= {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
+        text = json.dumps({**self.spec, "card": dict(card or {})}, ensure_ascii=False)
+        made: bytes = save(tensors, {"bifocal": text})
+        if len(made) > MAX_FILE:
+            raise ModelError(
+                f"the head would have {len(made)} bytes, and may have {MAX_FILE}. Make the network smaller."
+            )
+        return made
+
+
+def pack_dense_head(
+    network: nn.Module, *, name: str, base: Model, channels: int, classes: tuple[str, ...], window: int
+) -> PackedHead:
+    """Pack a network of one piece, from y ``[1, channels, h, w]`` to logits ``[1, classes]``.
+
+    ``window`` is the side, in places of y, of the largest window that it shall see at once. The network may
+    have any size of window from one place on. A residual one (``learn/nets/heads/latent_stem.py``) also says
+    what each place tells.
+
+    :raises ModelError: if it cannot become a graph, or a weight does not fit float16.
+    """
+    sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
+    example = torch.zeros(1, channels, min(7, window), min(9, window))
+    outputs: tuple[str, ...] = ("logits",)
+    if isinstance(network, LatentResNet):
+        network, outputs = _Telling(network), ("logits", EVIDENCE)
+    graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, outputs)
+    spec = _spec(name, base, channels, classes, window)
+    return PackedHead((graph,), {key: _half(key, value) for key, value in weights.items()}, spec)
+
+
+class _Telling(nn.Module):
+    """A residual network with both of its answers."""
+
+    def __init__(self, network: LatentResNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        told = self.network.evidence(y)
+        return told.mean((2, 3)), told
+
+
+def pack_pruned_head(
+    model: HeatViT, *, name: str, base: Model, channels: int, classes: tuple[str, ...], window: int
+) -> PackedHead:
+    """Pack a transformer with token selectors: one graph up to each selector, and one to the logits.
+
+    The model is in evaluation mode; arguments and errors as in :func:`pack_dense_head`.
+    """
+    parts, bits = segments(model), model.config.bits
+    h, w = min(7, window), min(9, window)
+    sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
+    inputs = {"y": torch.zeros(1, channels, h, w)}
+    if bits:
+        inputs["bits"] = torch.ones(1, 1, h, w)
+    dims: dict[str, dict[int, Any]] = dict.fromkeys(inputs, sides)
+    graphs: list[bytes] = []
+    arrays: Arrays = {}
+    for number, part in enumerate(parts):
+        last = part is parts[-1]
+        outputs = ("logits",) if last else ("tokens_out", "keep")
+        graph, weights = module_graph(part, f"head.{number}", inputs, dims, outputs)
+        graphs.append(graph)
+        arrays |= weights
+        if not last:
+            with torch.no_grad():
+                tokens, _ = part(*inputs.values())
+            inputs, dims = {"tokens": tokens}, {"tokens": {1: Dim("m", min=2, max=window**2 + 2)}}
+    spec = _spec(name, base, channels, classes, window)
+    spec |= {"bits": bits, "stages": [{"package": model.config.package}] * (len(parts) - 1)}
+    return PackedHead(tuple(graphs), {key: _half(key, value) for key, value in arrays.items()}, spec)
+
+
+def _spec(name: str, base: Model, channels: int, classes: tuple[str, ...], window: int) -> dict[str, Any]:
+    stride = base.entropy.plan.y_stride
+    return {
+        "format": FORMAT,
+        "kind": KIND,
+        "name": name,
+        "codec": base.name,
+        "fingerprint": base.entropy.fingerprint.hex(),
+        "classes": list(classes),
+        "channels": channels,
+        "window": window,
+        "stages": [],
+        "token": stride,
+        "stride": stride,
+    }
+
+
+def _half(name: str, value: NDArray[Any]) -> NDArray[Any]:
+    """A weight in float16; numbers below its smallest become zero, none may become infinite."""
+    with np.errstate(over="ignore"):
+        half = value.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ModelError(
+            f"weight {name} of the head reaches {np.abs(value).max():.3g}, and float16 ends at 65504. The "
+            "training has run away: start it again with a smaller learning rate."
+        )
+    return half

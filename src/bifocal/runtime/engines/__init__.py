@@ -1,0 +1,1 @@
+"""What runs packed networks: sessions, exact engines, float engines."""

@@ -1,0 +1,1 @@
+"""What reads latents: the head file, its network, its windows."""

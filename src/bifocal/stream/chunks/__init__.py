@@ -1,0 +1,1 @@
+"""What a stream holds beside its latents: one file a chunk."""

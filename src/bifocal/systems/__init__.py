@@ -1,1 +1,0 @@
-"""One file per system, assembled from :mod:`bifocal.nets`; reading the file is reading the paper."""
