@@ -134,7 +134,7 @@ def test_kill_9_loses_no_finished_unit(tmp_path: Path, uart: Netlist) -> None:
         "import sys\n"
         "from bifocal.hardware.circuits.netlist import Netlist\n"
         "from bifocal.hardware.circuits.stimulus import Stimulus\n"
-        "from bifocal.hardware.faults import campaign\n"
+        "from bifocal.hardware.faults.campaigns import campaign\n"
         "from bifocal.hardware.faults.models import Faults\n"
         "campaign.UNIT = 512\n"
         "netlist = Netlist.from_yosys_json(sys.argv[1])\n"
