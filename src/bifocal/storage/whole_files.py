@@ -1,40 +1,177 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and never in place of another unasked.
+
+A device, a pipe or a socket given as an output stays what it is and gets the bytes; a symbolic link stays a
+link, and the file that it points to is written; a replaced file keeps its mode and, where we may, its owner.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
-from pathlib import Path
+import re
+import secrets
+import stat
+from contextlib import suppress
 
 from bifocal.errors import OutputError
+from bifocal.storage import remote
 from bifocal.storage.paths import part_prefix
 
+#: What a full disk or an exhausted quota answers.
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file whole or not at all: beside its place first, then renamed into it.
+#: What a file system without hard links answers.
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
-    :raises OutputError: if it cannot be written; what stood there before is then untouched.
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/thread-self)/fd/(\d+)")
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
+    """Write a file whole or not at all: under another name beside it first, then renamed.
+
+    With ``overwrite`` False an existing file is left alone, also one that appears while we write.
+
+    :raises OutputError: if it cannot be written, or exists and may not be replaced; what was there before is
+        then untouched, and nothing unfinished is left.
     """
-    path = Path(path)
+    path = os.fspath(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=part_prefix(path.name), suffix=".part")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        if (descriptor := _descriptor(path)) is not None:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(data)
+            return
+        existing = _state(path)
+        if existing is None or stat.S_ISREG(existing.st_mode):
+            _write_file(path, data, existing, overwrite)
+        else:
+            _write_into(path, data, existing, overwrite)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise OutputError(f"{path} cannot be written: {_reason(error)}.") from error
+
+
+def refuse_existing(path: str | os.PathLike[str]) -> None:
+    """Refuse a path or URL at which a file exists already, before the work that would end there.
+
+    :raises OutputError: if there is one. Devices and pipes hold nothing that could be lost, and are no files.
+    """
+    plain = remote.plain(path)
+    if remote.is_url(plain):
+        if remote.exists(plain):
+            raise _exists(plain)
+    elif _descriptor(plain) is None and (state := _state(plain)) and _holds_data(state):
+        raise _exists(plain)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or the one that caused it, says that no room is left to write to."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def _write_file(path: str, data: bytes, existing: os.stat_result | None, overwrite: bool) -> None:
+    """Write a regular file: the one that a link points to, where ``path`` is a link."""
+    if existing and not overwrite:
+        raise _exists(path)
+    if path.endswith((os.sep, "/")):
+        raise IsADirectoryError(errno.EISDIR, "its name is that of a folder")
+    target = os.path.realpath(path) if os.path.islink(path) else path
+    if existing and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is read-only")
+    folder, name = os.path.split(target)
+    part = os.path.join(folder, f"{part_prefix(name)}{secrets.token_hex(4)}.part")
+    # a mode that is kept is set before the first byte is written; a new file gets what the umask leaves
+    handle = os.open(part, _NEW_FILE, 0o600 if existing else 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
+            if existing:
+                _keep_owner_and_mode(part, existing)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        os.replace(name, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        if overwrite:
+            os.replace(part, target)
+        else:
+            _move_unless_there(part, target, path)
     finally:
-        if os.path.exists(name):
-            os.unlink(name)
+        with suppress(FileNotFoundError):
+            os.unlink(part)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _move_unless_there(part: str, target: str, path: str) -> None:
+    """Give a finished file its name, unless somebody else has it by now."""
+    try:
+        if os.name == "nt":
+            os.rename(part, target)  # fails there if the name is taken
+            return
+        try:
+            os.link(part, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.close(os.open(target, _NEW_FILE))  # takes the name, or fails
+            os.replace(part, target)
+    except FileExistsError as error:
+        raise _exists(path) from error
+
+
+def _keep_owner_and_mode(part: str, existing: os.stat_result) -> None:
+    """Owner and group where we may set them; the mode after them, since a change of owner may clear bits."""
+    ours = os.stat(part)
+    if hasattr(os, "chown") and (ours.st_uid, ours.st_gid) != (existing.st_uid, existing.st_gid):
+        with suppress(OSError):  # we are not a member of that group
+            os.chown(part, -1, existing.st_gid)
+        with suppress(OSError):  # only root may give files away
+            os.chown(part, existing.st_uid, -1)
+    os.chmod(part, stat.S_IMODE(existing.st_mode) & 0o777)
+
+
+def _write_into(path: str, data: bytes, existing: os.stat_result, overwrite: bool) -> None:
+    """Write to what is no regular file; it stays what it is."""
+    if stat.S_ISDIR(existing.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if not overwrite and _holds_data(existing):
+        raise _exists(path)
+    with open(path, "wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) or 0 :]
+
+
+def _holds_data(state: os.stat_result) -> bool:
+    """Whether something could be lost by writing; not in a terminal, a pipe or a null device."""
+    return stat.S_ISREG(state.st_mode) or stat.S_ISBLK(state.st_mode)
+
+
+def _state(path: str) -> os.stat_result | None:
+    """What is at a path, links followed; None where nothing is, also at the end of a link."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _descriptor(path: str) -> int | None:
+    """The open file of this process that a path such as /dev/stdout means."""
+    if match := _DESCRIPTOR.fullmatch(path):
+        return int(match[1])
+    return _STANDARD.get(path)
+
+
+def _exists(path: str) -> OutputError:
+    return OutputError(
+        f"{path} exists already. Say --force (in Python overwrite=True) to replace it, or name another "
+        "output."
+    )
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}. Make room, then try again" if error.errno in _FULL else error.strerror
+    return str(error)
