@@ -1,8 +1,8 @@
 """Rate and distortion on a folder of pictures, Kodak by name: curves, BD-rates, a table and a plot.
 
     python benchmarks/kodak.py --data KODAK              measure, write results/, print the tables
-    python benchmarks/kodak.py --data KODAK --readme     the same, and put the figures into README.md
-    python benchmarks/kodak.py --readme                  only write tables and README anew
+    python benchmarks/kodak.py --data KODAK --docs       the same, and put the tables into docs/measured.md
+    python benchmarks/kodak.py --docs                    only write the tables anew
 
 Every figure comes from files really written and read back: bits per pixel, PSNR over RGB and MS-SSIM per
 picture, then means. Rows of the classical codecs are kept in results/kodak.json and taken over by a later run
@@ -160,8 +160,8 @@ def write_reports(out: Path) -> tuple[list[Mean], str]:
     return means, ranking
 
 
-def readme_text(means: list[Mean], ranking: str) -> str:
-    """The figures of README, shorter than the report's: half our curve, and everything once against VTM."""
+def measured_text(means: list[Mean], ranking: str) -> str:
+    """The tables of docs/measured.md, shorter than the report's: half our curve, and everything once against VTM."""
     ours = [m for m in means if m.codec == "bifocal"]
     ranking = "\n".join(line for line in ranking.splitlines() if "(published" not in line)
     curve = markdown(
@@ -172,7 +172,7 @@ def readme_text(means: list[Mean], ranking: str) -> str:
         ],
     )
     return (
-        f"![Rate-distortion curves on Kodak](benchmarks/results/{PLOT})\n\n"
+        f"![Rate-distortion curves on Kodak](../benchmarks/results/{PLOT})\n\n"
         f"Bifocal on Kodak, means of {ours[0].pictures if ours else 0} pictures:\n\n{curve}\n\n"
         f"BD-rate against VTM over the common PSNR range (Akima; lower is better):\n\n{ranking}"
     )
@@ -185,15 +185,15 @@ def main() -> int:
     parser.add_argument("--model", help="name or folder of a packed model (default: the shipped one)")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), metavar="NAME")
     parser.add_argument("--resume", action="store_true", help="the model is the one of the interrupted run")
-    parser.add_argument("--readme", action="store_true", help="put the figures into README.md")
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/measured.md")
     chosen = parser.parse_args()
     try:
         chosen.out.mkdir(parents=True, exist_ok=True)
         if chosen.data is not None:
             measure_all(chosen.data, chosen.out, chosen.model, chosen.peers, chosen.resume)
         means, ranking = write_reports(chosen.out)
-        if chosen.readme:
-            replace_block("kodak", readme_text(means, ranking))
+        if chosen.docs:
+            replace_block("kodak", measured_text(means, ranking))
         print((chosen.out / "kodak.md").read_text(encoding="utf-8"))
     except (BifocalError, OSError, ValueError) as fault:
         print(f"kodak.py: {fault}", file=sys.stderr)

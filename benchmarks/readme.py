@@ -1,4 +1,4 @@
-"""Write generated figures into README.md, between markers, so that no figure there is typed by hand."""
+"""Write generated tables into pages, between markers, so that no figure there is typed by hand."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+MEASURED = ROOT / "docs" / "measured.md"
 
 
-def replace_block(name: str, text: str, path: Path = ROOT / "README.md") -> None:
+def replace_block(name: str, text: str, path: Path = MEASURED) -> None:
     """Put ``text`` between ``<!-- NAME -->`` and ``<!-- /NAME -->`` of a file; ValueError without the
     markers.
     """

@@ -1,6 +1,6 @@
 """How long Bifocal takes and how much memory, beside CompressAI's networks and the classical codecs.
 
-    python benchmarks/speed.py --picture KODAK/kodim05.png --peer-python PEER/bin/python [--readme]
+    python benchmarks/speed.py --picture KODAK/kodim05.png --peer-python PEER/bin/python [--docs]
 
 Warm times: every codec lives in a process of its own on the same two cores and codes the same picture in
 turn, round after round, so that whatever else the machine does falls on all of them; medians are reported,
@@ -207,7 +207,7 @@ def run(chosen: argparse.Namespace) -> None:
     (chosen.out / "speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     note = f"{chosen.picture.name}, quality {chosen.quality}. Written by `benchmarks/speed.py`."
     (chosen.out / "speed.md").write_text(f"# Speed and memory\n\n{note}\n\n{text}\n", encoding="utf-8")
-    if chosen.readme:
+    if chosen.docs:
         replace_block("speed", text)
     print(text)
 
@@ -220,7 +220,7 @@ def main() -> int:
     parser.add_argument("--quality", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--readme", action="store_true", help="put the figures into README.md")
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/measured.md")
     try:
         run(parser.parse_args())
     except (BifocalError, OSError, RuntimeError, ValueError) as fault:

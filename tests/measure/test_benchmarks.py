@@ -46,7 +46,7 @@ def test_blocks_of_readme_are_replaced_and_nothing_else(tmp_path: Path, script: 
 
 
 def test_pages_have_the_markers_that_scripts_fill(script: object) -> None:
-    filled = {"README.md": ("kodak", "speed"), "docs/exactness.md": ("exactness",)}
+    filled = {"docs/measured.md": ("kodak", "speed"), "docs/exactness.md": ("exactness",)}
     filled |= {"docs/effort.md": ("effort", "quality-map"), "docs/backends.md": ("backends",)}
     filled |= {"docs/reading.md": ("reading",)}
     for file, name in [(file, name) for file, names in filled.items() for name in names]:
