@@ -161,7 +161,7 @@ def write_reports(out: Path) -> tuple[list[Mean], str]:
 
 
 def measured_text(means: list[Mean], ranking: str) -> str:
-    """The tables of docs/measured.md, shorter than the report's: half our curve, and everything once against VTM."""
+    """The tables of docs/measured.md: half our curve, and every codec once against VTM."""
     ours = [m for m in means if m.codec == "bifocal"]
     ranking = "\n".join(line for line in ranking.splitlines() if "(published" not in line)
     curve = markdown(
