@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bifocal._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from bifocal.api import (
         StreamInfo,
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from bifocal.runtime.model import Model
     from bifocal.stream.limits import Limits
     from bifocal.types import Labels, Picture
-
-__version__ = "0.4.0"
 
 __all__ = [
     "BifocalError",

@@ -28,9 +28,32 @@ Everything that Bifocal refuses is a :class:`BifocalError`; a caller who handles
 
 from __future__ import annotations
 
+from copyreg import __newobj__  # type: ignore[attr-defined]
+from typing import Any
+
+from bifocal._version import DISTRIBUTION
+
+
+def install_command(extra: str = "", *, release: str = "") -> str:
+    """What to type to install Bifocal, with an ``extra`` of it, or an older ``release``.
+
+    >>> install_command("train")
+    'pip install "bifocal-codec[train]"'
+    >>> install_command(release="0.3.0")
+    'pip install bifocal-codec==0.3.0'
+    """
+    wanted = f"{DISTRIBUTION}[{extra}]" if extra else DISTRIBUTION
+    wanted += f"=={release}" if release else ""
+    return f'pip install "{wanted}"' if extra else f"pip install {wanted}"
+
 
 class BifocalError(Exception):
     """Everything that Bifocal refuses."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied without ``__init__``, whose arguments are not the message, so that an error reaches the
+        parent of a worker process as it was raised."""
+        return __newobj__, (type(self), *self.args), self.__dict__
 
 
 class OptionError(BifocalError, ValueError):
@@ -114,7 +137,7 @@ class ModelMissing(ModelError):
         version = ".".join(map(str, release))
         super().__init__(
             f"this stream was made with model {fingerprint.hex()} (wire id {wire_id}), which is not installed"
-            f" here. Bifocal {version} has it: install it (pip install bifocal=={version}), or pass "
+            f" here. Bifocal {version} has it: install it ({install_command(release=version)}), or pass "
             "the folder of the model."
         )
         self.wire_id, self.fingerprint, self.release = wire_id, fingerprint, release

@@ -25,7 +25,8 @@ BELOW_APPS = LOWER | LEARN | {"api", "measure", "hardware"}
 
 #: Room: the rooms it may import, and the packages from outside. A room with a dot is part of one above it.
 RULES: dict[str, tuple[set[str], set[str]]] = {
-    "errors": (set(), {"numpy"}),
+    "_version": (set(), set()),
+    "errors": ({"_version"}, set()),
     "types": ({"errors"}, {"numpy"}),
     "storage": ({"types", "errors"}, {"fsspec"}),
     "stream": ({"types", "errors"}, {"numpy", "constriction", "safetensors"}),
@@ -53,7 +54,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "apps": (set(), set()),
     "learn": (set(), set()),
     "__main__": ({"apps.cli"}, set()),
-    "__init__": (LOWER | {"api", "apps.batch", "apps.plugins"}, set()),
+    "__init__": (LOWER | {"_version", "api", "apps.batch", "apps.plugins"}, set()),
 }
 
 

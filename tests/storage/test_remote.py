@@ -76,7 +76,7 @@ def test_errors_name_the_url_and_write_nothing(
 
 def test_without_fsspec_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(OptionError, match=r"pip install 'bifocal\[remote\]'"):
+    with pytest.raises(OptionError, match=r'pip install "bifocal-codec\[remote\]"'):
         bifocal.decode_file("s3://bucket/a.bfc")
 
 

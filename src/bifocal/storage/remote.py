@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 from uuid import uuid4
 
-from bifocal.errors import BifocalError, OptionError, RemoteError
+from bifocal.errors import BifocalError, OptionError, RemoteError, install_command
 
 #: Stores in which a file appears only when it is complete; elsewhere we write beside its place and move it.
 WHOLE_PUTS = frozenset("s3 s3a gs gcs abfs abfss az adl oss oci memory".split())
@@ -243,7 +243,7 @@ def _open(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise OptionError(
-            f"{url} is a URL, and reading those needs fsspec: pip install 'bifocal[remote]'."
+            f"{url} is a URL, and reading those needs fsspec: {install_command('remote')}."
         ) from error
     try:
         store, place = url_to_fs(url)

@@ -15,7 +15,7 @@ def test_without_torch_it_says_what_to_install(
     monkeypatch.setattr(train, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="1"):
         train.run()
-    assert "pip install 'bifocal[train]'" in capsys.readouterr().err
+    assert 'pip install "bifocal-codec[train]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ HERE = [
 ]
 FLOAT = [name for name in HERE if not name.endswith("int8")]  # the tiny model has no int8 graph
 needs_openvino = pytest.mark.skipif(
-    not openvino_installed(), reason="OpenVINO is not installed: pip install 'bifocal[openvino]'"
+    not openvino_installed(), reason="OpenVINO is not installed"
 )
 
 
@@ -201,7 +201,7 @@ def test_a_backend_that_is_not_there_is_refused_in_words(
     with pytest.raises(OptionError, match="no backend 'cuda'.*openvino-int8"):
         bifocal.decode(data, model=tiny_model, backend="cuda")
     monkeypatch.setattr(float_openvino, "openvino_installed", lambda: False)
-    with pytest.raises(OptionError, match=r"not installed.*pip install 'bifocal\[openvino\]'"):
+    with pytest.raises(OptionError, match=r'not installed.*pip install "bifocal-codec\[openvino\]"'):
         check_backend("openvino")
     with pytest.raises(OptionError, match="not installed"):
         Model.load(tiny_model.folder, float_backend="openvino-f32")

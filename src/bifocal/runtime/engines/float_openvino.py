@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.errors import ModelError, OptionError
+from bifocal.errors import ModelError, OptionError, install_command
 from bifocal.runtime.engines.onnx_wiring import with_weights
 from bifocal.runtime.engines.sessions import available_threads
 
@@ -87,8 +87,8 @@ def need_openvino() -> None:
     """Raise :class:`OptionError` if OpenVINO is not installed."""
     if not openvino_installed():
         raise OptionError(
-            "the backend asked for needs OpenVINO, which is not installed. Say pip install "
-            "'bifocal[openvino]', or take onnxruntime."
+            "the backend asked for needs OpenVINO, which is not installed. Install it with: "
+            f"{install_command('openvino')}, or choose onnxruntime."
         )
 
 

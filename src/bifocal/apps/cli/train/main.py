@@ -12,6 +12,7 @@ import typer
 
 from bifocal.apps.cli.launch import launch, new_app
 from bifocal.apps.cli.train.head import head
+from bifocal.errors import install_command
 
 app = new_app("Train and pack Bifocal's models.")
 app.command()(head)
@@ -203,7 +204,7 @@ def run() -> None:
     """Entry point of the ``bifocal-train`` command."""
     if find_spec("torch") is None:
         print(
-            "bifocal-train: torch is not installed. Install it with: pip install 'bifocal[train]'",
+            f"bifocal-train: torch is not installed. Install it with: {install_command('train')}",
             file=sys.stderr,
         )
         sys.exit(1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bifocal.errors import ToolError
+from bifocal.errors import ToolError, install_command
 
 try:
     from numba import njit
 except ImportError as missing:
     raise ToolError(
-        "fault campaigns need Numba, which is not here. Run: pip install 'bifocal[faults]'"
+        f"fault campaigns need Numba, which is not here. Run: {install_command('faults')}"
     ) from missing
 
 

@@ -1,0 +1,8 @@
+"""The release, and the name under which it is installed; the import name and the commands are ``bifocal``."""
+
+from __future__ import annotations
+
+__version__ = "0.4.0"
+
+#: What pip installs. ``bifocal`` on the package index is somebody else's program.
+DISTRIBUTION = "bifocal-codec"
