@@ -4,7 +4,7 @@
 
 The circuits are made by the program: LUTs of two to six inputs that read their neighbours of the last few
 hundred, a flip-flop for every four LUTs. Each size runs in a process of its own, on one core, with 8,192
-faults (or all) drawn from the INIT bits that the golden run addresses. Seconds are of the processor;
+faults (or all) drawn from the INIT bits that the fault-free run addresses. Seconds are of the processor;
 memory is the peak of the process above what it takes to import everything, compilers not counted.
 """
 
@@ -22,11 +22,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
-from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.campaigns.campaign import make_engine, run_unit
-from bifocal.hardware.faults.engines.golden import run_golden
+from bifocal.hardware.faults.engines.fault_free import run_fault_free
 from bifocal.hardware.faults.engines.native_build import find_compiler
 from bifocal.hardware.faults.models import Faults, draw
 from bifocal.measure.report import markdown
@@ -84,17 +84,17 @@ def measure(luts: int, cycles: int, engine: str) -> dict[str, float]:
     """Seconds and peak memory of one engine on one size; run in a process of its own."""
     warm = make_circuit(20)
     short = Stimulus.random(warm, cycles=5)
-    run_unit(make_engine("numba", warm, short, run_golden(warm, short)), Faults.lut_init(warm))
+    run_unit(make_engine("numba", warm, short, run_fault_free(warm, short)), Faults.lut_init(warm))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     netlist = make_circuit(luts)
     stimulus = Stimulus.random(netlist, cycles=cycles)
     start = _cpu()
-    golden = run_golden(netlist, stimulus)
+    fault_free = run_fault_free(netlist, stimulus)
     faults = Faults.lut_init(netlist)
-    addressed = np.flatnonzero(golden.matters(faults))
+    addressed = np.flatnonzero(fault_free.matters(faults))
     faults = faults.take(addressed[draw(len(addressed), FAULTS, seed=1)])
     ready = _cpu()
-    made = make_engine(engine, netlist, stimulus, golden)
+    made = make_engine(engine, netlist, stimulus, fault_free)
     built = _cpu()
     run_unit(made, faults)
     done = _cpu()

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.faults.campaigns.hardening import harden
 from bifocal.hardware.faults.campaigns.scores import score_design
-from bifocal.hardware.faults.campaigns.trial import harden
 from bifocal.measure.report import markdown
 
 ROOT = Path(__file__).resolve().parents[2]

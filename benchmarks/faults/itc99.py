@@ -7,7 +7,7 @@ folder of the VHDL sources. The result tables name which. One core: the process 
 bound to one processor, and all seconds are of that processor, not of the wall, so that a busy machine
 disturbs them little.
 
-Rates count simulated faults only: those that the golden run shows to be silent cost nothing and are not
+Rates count simulated faults only: those that the fault-free run shows to be silent cost nothing and are not
 counted. ``--baseline`` simulates a sample in Verilator, with one build a fault (the way of arXiv
 2303.12269) and with one build that chooses its fault at run time, compares every outcome, and
 extrapolates to all faults, which it says.
@@ -35,13 +35,13 @@ from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.synthesis import synthesise
 from bifocal.hardware.faults.campaigns.campaign import make_engine, run_unit
+from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines.batches import order_faults
-from bifocal.hardware.faults.engines.golden import run_golden
+from bifocal.hardware.faults.engines.fault_free import run_fault_free
 from bifocal.hardware.faults.engines.native_build import find_compiler
 from bifocal.hardware.faults.engines.program import lower
 from bifocal.hardware.faults.engines.verilator import find_verilator, run_builds, run_selector
 from bifocal.hardware.faults.models import Faults, draw
-from bifocal.hardware.faults.outcome import Outcome
 from bifocal.measure.report import markdown
 
 CIRCUITS = tuple(f"b{i:02}" for i in range(1, 16))
@@ -109,22 +109,22 @@ def read_circuit(source: Path, name: str, yosys: str) -> tuple[Netlist, float, t
         return Netlist.from_yosys_json(path, top=mapped.top), seconds, (*mapped.tools, " ".join(mapped.flags))
 
 
-def measure(name: str, netlist: Netlist, cycles: int, synthesis: float) -> tuple[Row, Faults, Outcome]:
+def measure(name: str, netlist: Netlist, cycles: int, synthesis: float) -> tuple[Row, Faults, Effects]:
     """All INIT bits under both engines; they must agree."""
     stimulus = Stimulus.random(netlist, cycles=cycles)
-    golden, golden_seconds = timed(lambda: run_golden(netlist, stimulus))
+    fault_free, fault_free_seconds = timed(lambda: run_fault_free(netlist, stimulus))
     faults = Faults.lut_init(netlist)
-    faults = faults.take(np.flatnonzero(golden.matters(faults)))
+    faults = faults.take(np.flatnonzero(fault_free.matters(faults)))
     faults = faults.take(order_faults(lower(netlist), faults))
-    engine, _ = timed(lambda: make_engine("numba", netlist, stimulus, golden))
-    outcome, numba_seconds = timed(lambda: run_unit(engine, faults))
+    engine, _ = timed(lambda: make_engine("numba", netlist, stimulus, fault_free))
+    effects, numba_seconds = timed(lambda: run_unit(engine, faults))
     build = native_seconds = None
     if find_compiler() is not None:
-        native, build = timed(lambda: make_engine("native", netlist, stimulus, golden))
+        native, build = timed(lambda: make_engine("native", netlist, stimulus, fault_free))
         again, native_seconds = timed(lambda: run_unit(native, faults))
-        if not again.same_as(outcome):
+        if not again.same_as(effects):
             raise SystemExit(f"{name}: numba and native disagree")
-    first = outcome.first_wrong[outcome.first_wrong >= 0]
+    first = effects.first_wrong[effects.first_wrong >= 0]
     row = Row(
         name,
         len(netlist.luts),
@@ -132,19 +132,19 @@ def measure(name: str, netlist: Netlist, cycles: int, synthesis: float) -> tuple
         netlist.init_bits,
         len(faults),
         len(first),
-        int(outcome.latent.sum()),
-        float(outcome.wrong_cycles.sum() / cycles / netlist.init_bits),
+        int(effects.latent.sum()),
+        float(effects.wrong_cycles.sum() / cycles / netlist.init_bits),
         int(np.median(first)) if len(first) else -1,
         synthesis,
-        golden_seconds,
+        fault_free_seconds,
         numba_seconds,
         build,
         native_seconds,
     )
-    return row, faults, outcome
+    return row, faults, effects
 
 
-def compare(name: str, netlist: Netlist, cycles: int, faults: Faults, outcome: Outcome) -> Baseline:
+def compare(name: str, netlist: Netlist, cycles: int, faults: Faults, effects: Effects) -> Baseline:
     """Verilator on samples; a first run with one fault is taken away, so that shared work is not counted."""
     stimulus = Stimulus.random(netlist, cycles=cycles)
     few, many = (draw(len(faults), count, seed=1) for count in (BUILDS + 1, SELECTED + 1))
@@ -160,13 +160,13 @@ def compare(name: str, netlist: Netlist, cycles: int, faults: Faults, outcome: O
         len(many) - 1,
         start,
         max(0.0, selected_seconds - start) / (len(many) - 1),
-        all(_pick(outcome, places).same_as(theirs.outcome) for places, theirs in found),
+        all(_pick(effects, places).same_as(theirs.effects) for places, theirs in found),
     )
 
 
-def _pick(outcome: Outcome, places: np.ndarray) -> Outcome:
+def _pick(effects: Effects, places: np.ndarray) -> Effects:
     names = ("wrong_cycles", "wrong_bits", "first_wrong", "latent")
-    return Outcome(*(getattr(outcome, name)[places] for name in names))
+    return Effects(*(getattr(effects, name)[places] for name in names))
 
 
 def tables(rows: list[Row], baselines: list[Baseline], cycles: int, head: str) -> str:
@@ -225,7 +225,7 @@ def tables(rows: list[Row], baselines: list[Baseline], cycles: int, head: str) -
         ]
         body.append([*cells, f"{b.builds + 1} + {b.selected + 1}" if b.agreed else "NO"])
     return text + (
-        f"\nThe same {cycles:,} cycles in Verilator, on samples. Ours: golden run, compiling (native) and"
+        f"\nThe same {cycles:,} cycles in Verilator, on samples. Ours: fault-free run, compiling (native) and"
         f" simulating, together.\n\n{markdown(header, body)}\n"
     )
 
@@ -271,11 +271,11 @@ def report(given: argparse.Namespace, baseline: set[str]) -> None:
         netlist, seconds, tools = read_circuit(source, name, given.yosys)
         if not rows:
             measure(name, netlist, 10, 0.0)  # load what Numba compiled, or compile it
-        row, faults, outcome = measure(name, netlist, given.cycles, seconds)
+        row, faults, effects = measure(name, netlist, given.cycles, seconds)
         rows.append(row)
         print(row, file=sys.stderr, flush=True)
         if name in baseline:
-            baselines.append(compare(name, netlist, given.cycles, faults, outcome))
+            baselines.append(compare(name, netlist, given.cycles, faults, effects))
             print(baselines[-1], file=sys.stderr, flush=True)
     load = f"load {os.getloadavg()[0]:.1f} at the end, {time.perf_counter() - started:.0f} s of the wall"
     head = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
+from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port, Reset
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
-from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port, Reset
 
 _FLIPFLOPS = (("FDCE", True, 0), ("FDPE", True, 1), ("FDRE", False, 0), ("FDSE", False, 1))
 

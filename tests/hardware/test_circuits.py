@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bifocal.errors import CircuitError
+from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port, Reset
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
-from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port, Reset
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.engines.reference import simulate
 from bifocal.hardware.faults.models import Faults
@@ -210,7 +210,7 @@ def test_a_carry_chain_adds(tmp_path: Path) -> None:
             for y in range(16) for c in range(2)]  # fmt: skip
     stimulus = Stimulus(np.array(rows, np.uint8), tuple(n for n, _ in netlist.driven), 0, "all")
     pytest.importorskip("numba")
-    from bifocal.hardware.faults.engines.golden import trace
+    from bifocal.hardware.faults.engines.fault_free import trace
 
     sums = trace(netlist, stimulus) @ (1 << np.arange(5))
     assert sums.tolist() == [x + y + c for x in range(16) for y in range(16) for c in range(2)]
@@ -240,7 +240,7 @@ def toggle(kind: str, control: int = 3, initial: int = 0) -> Netlist:
 )
 def test_set_and_reset_act_when_they_should(kind: str, outputs: list[int]) -> None:
     pytest.importorskip("numba")
-    from bifocal.hardware.faults.engines.golden import trace
+    from bifocal.hardware.faults.engines.fault_free import trace
 
     stimulus = Stimulus(np.array([[0], [0], [1], [0], [0], [0]], np.uint8), ("c",), 0, "by hand")
     assert trace(toggle(kind), stimulus)[:, 0].tolist() == outputs
@@ -304,5 +304,5 @@ def random_ports() -> Netlist:
 def test_faults_during_reset_do_not_count() -> None:
     netlist = random_ports()
     stimulus = Stimulus.random(netlist, cycles=5, reset_cycles=3)
-    outcome = simulate(netlist, stimulus, Faults.stuck(netlist))
-    assert outcome.wrong_cycles.max() <= 5 and outcome.first_wrong.max() < 5
+    effects = simulate(netlist, stimulus, Faults.stuck(netlist))
+    assert effects.wrong_cycles.max() <= 5 and effects.first_wrong.max() < 5

@@ -10,14 +10,14 @@ import pytest
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults.engines.golden import trace
+from bifocal.hardware.faults.engines.fault_free import trace
 
 NETLISTS = Path(__file__).parent / "netlists"
 CYCLES = 600
 
 
 def played(name: str) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """Inputs and outputs by port of a golden run, one number a cycle."""
+    """Inputs and outputs by port of a fault-free run, one number a cycle."""
     netlist = Netlist.from_yosys_json(NETLISTS / f"{name}.json")
     stimulus = Stimulus.random(netlist, cycles=CYCLES, seed=5)
     inputs = stimulus.bits[stimulus.reset_cycles :]

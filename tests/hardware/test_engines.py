@@ -15,14 +15,14 @@ from bifocal.errors import ToolError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.campaigns.campaign import make_engine, run_unit
+from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines import native_build
 from bifocal.hardware.faults.engines.batches import order_faults
-from bifocal.hardware.faults.engines.golden import run_golden, trace
+from bifocal.hardware.faults.engines.fault_free import run_fault_free, trace
 from bifocal.hardware.faults.engines.native_build import build_library, find_compiler
 from bifocal.hardware.faults.engines.program import lower
 from bifocal.hardware.faults.engines.reference import simulate
 from bifocal.hardware.faults.models import Fault, Faults, draw
-from bifocal.hardware.faults.outcome import Outcome
 from tests.hardware.random_netlist import random_netlist
 
 NETLISTS = Path(__file__).parent / "netlists"
@@ -41,13 +41,13 @@ def every_fault(netlist: Netlist, cycles: int) -> Faults:
     return Faults.of([fault for faults in lists for fault in faults], "all")
 
 
-def run(engine: str, netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Outcome:
+def run(engine: str, netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Effects:
     """Outcomes in the order of ``faults``, simulated in the order that a campaign uses."""
     order = order_faults(lower(netlist), faults)
-    made = make_engine(engine, netlist, stimulus, run_golden(netlist, stimulus))
-    outcome = Outcome.silent(len(faults))
-    outcome.put(order, run_unit(made, faults.take(order)))
-    return outcome
+    made = make_engine(engine, netlist, stimulus, run_fault_free(netlist, stimulus))
+    effects = Effects.silent(len(faults))
+    effects.put(order, run_unit(made, faults.take(order)))
+    return effects
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -58,7 +58,7 @@ def test_numba_is_the_referee_on_random_circuits(seed: int, gates: int, flipflop
     faults = every_fault(netlist, stimulus.cycles)
     truth = simulate(netlist, stimulus, faults)
     assert run("numba", netlist, stimulus, faults).same_as(truth)
-    silent = np.flatnonzero(~run_golden(netlist, stimulus).matters(faults))
+    silent = np.flatnonzero(~run_fault_free(netlist, stimulus).matters(faults))
     assert not truth.wrong_cycles[silent].any() and not truth.latent[silent].any()
 
 
@@ -91,12 +91,12 @@ def test_a_trace_is_the_outputs_of_the_one_machine() -> None:
     netlist = Netlist.from_yosys_json(NETLISTS / "counter.json")
     stimulus = Stimulus.random(netlist, cycles=50)
     faults = every_fault(netlist, stimulus.cycles)
-    outcome = simulate(netlist, stimulus, faults)
-    golden = trace(netlist, stimulus)
+    effects = simulate(netlist, stimulus, faults)
+    fault_free = trace(netlist, stimulus)
     for i, fault in enumerate(faults):
-        wrong = trace(netlist, stimulus, fault) != golden
-        assert wrong.any(1).sum() == outcome.wrong_cycles[i], fault.label(netlist)
-        assert wrong.sum() == outcome.wrong_bits[i]
+        wrong = trace(netlist, stimulus, fault) != fault_free
+        assert wrong.any(1).sum() == effects.wrong_cycles[i], fault.label(netlist)
+        assert wrong.sum() == effects.wrong_bits[i]
 
 
 def test_labels_name_what_breaks() -> None:

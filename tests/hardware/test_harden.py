@@ -13,10 +13,10 @@ from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.campaigns.campaign import Campaign
-from bifocal.hardware.faults.campaigns.harden import choose, survival, triplicate
+from bifocal.hardware.faults.campaigns.hardening import harden, score_by_target
 from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
-from bifocal.hardware.faults.campaigns.trial import harden, score_by_target
-from bifocal.hardware.faults.engines.golden import trace
+from bifocal.hardware.faults.campaigns.triplication import choose, survival, triplicate
+from bifocal.hardware.faults.engines.fault_free import trace
 from bifocal.hardware.faults.models import UPSET, Fault, Faults
 from tests.hardware.test_synthesis import needs_yosys
 

@@ -13,23 +13,23 @@ import pytest
 from bifocal.errors import CampaignError, CircuitError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.circuits.synthesis import Source
+from bifocal.hardware.circuits.synthesis import SourceFile
 from bifocal.hardware.faults.campaigns.campaign import Campaign
-from bifocal.hardware.faults.campaigns.compare import compare, comparison_text
+from bifocal.hardware.faults.campaigns.comparison import compare, comparison_text
 from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
 from bifocal.hardware.faults.engines.verilator import Verification
 from bifocal.hardware.faults.models import Faults, make_faults
-from bifocal.hardware.faults.report.build import Study, report, sites_csv
+from bifocal.hardware.faults.report.page import Report, report, sites_csv
 
 NETLISTS = Path(__file__).parent / "netlists"
 EVIL = "<script>alert('x')</script>&\"'"
 
 
-def study_of(design: str, *, model: str = "lut-init", cycles: int = 200, budget: int = 1 << 40) -> Study:
+def study_of(design: str, *, model: str = "lut-init", cycles: int = 200, budget: int = 1 << 40) -> Report:
     netlist = Netlist.from_yosys_json(NETLISTS / f"{design}.json")
     stimulus = Stimulus.random(netlist, cycles=cycles)
     faults = make_faults(model, netlist, cycles, upsets=100, seed=1)
-    return Study(netlist, stimulus, Campaign(netlist, stimulus, faults, "numba", budget=budget).run())
+    return Report(netlist, stimulus, Campaign(netlist, stimulus, faults, "numba", budget=budget).run())
 
 
 class Checker(HTMLParser):
@@ -61,7 +61,12 @@ def test_the_page_is_whole_and_holds_the_figures(model: str) -> None:
     assert checked.tags.count("svg") == 6  # classes, two histograms, saturation, concentration, traces
     score = score_design(study.result)
     assert f"({score.wrong:,} of {score.faults:,})" in page and f"{score.score:,.1f}" in page
-    for words in ("Saturation", "Golden and faulty traces", "Provenance", study.result.netlist_digest[:16]):
+    for words in (
+        "Saturation",
+        "Outputs with and without the fault",
+        "Provenance",
+        study.result.netlist_digest[:16],
+    ):
         assert words in page
     assert "http" not in page  # nothing is fetched
 
@@ -76,13 +81,13 @@ def test_hostile_names_are_text() -> None:
     netlist = replace(study.netlist, name=EVIL, nets=tuple(f"{name}{EVIL}" for name in study.netlist.nets))
     sites = tuple(replace(site, name=site.name + EVIL, sources=(EVIL,)) for site in study.result.sites)
     compared = tuple((name + EVIL, net) for name, net in netlist.compared)
-    study = Study(
+    study = Report(
         replace(netlist, compared=compared),
         study.stimulus,
         replace(study.result, design=EVIL, sites=sites, stimulus=EVIL, notes=(EVIL,)),
         (EVIL,),
         (EVIL,),
-        (Source(EVIL, EVIL, EVIL, EVIL),),
+        (SourceFile(EVIL, EVIL, EVIL, EVIL),),
         Verification("", 0, 0, (), EVIL),
     )
     page = report(study)

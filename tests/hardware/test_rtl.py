@@ -11,7 +11,7 @@ import pytest
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults.engines.golden import trace
+from bifocal.hardware.faults.engines.fault_free import trace
 
 CIRCUITS = Path(__file__).parents[2] / "examples" / "circuits"
 NETLISTS = Path(__file__).parent / "netlists"

@@ -15,7 +15,7 @@ from bifocal.hardware.faults.campaigns.campaign import Campaign
 from bifocal.hardware.faults.engines import verilator
 from bifocal.hardware.faults.engines.verilator import Runtime, prepare, run_selector, verify
 from bifocal.hardware.faults.models import Faults
-from bifocal.hardware.faults.result import CampaignResult, outcome_of
+from bifocal.hardware.faults.result import CampaignResult, effects_of
 
 NETLISTS = Path(__file__).parent / "netlists"
 needs_verilator = pytest.mark.skipif(
@@ -54,7 +54,7 @@ def campaign(design: str, cycles: int) -> tuple[Netlist, Stimulus, CampaignResul
 def test_verilator_agrees_fault_for_fault(design: str, runtime: Runtime) -> None:
     netlist, stimulus, result = campaign(design, 400)
     found = run_selector(netlist, stimulus, result.faults, runtime=runtime)
-    assert outcome_of(result).same_as(found.outcome)
+    assert effects_of(result).same_as(found.effects)
 
 
 @needs_verilator

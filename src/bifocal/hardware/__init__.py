@@ -6,7 +6,7 @@ A netlist comes from ``Netlist.from_yosys_json("b05.json")``, or from parts, as 
 
 >>> from bifocal.hardware import Campaign, Faults, Stimulus
 >>> from bifocal.hardware.circuits.netlist import build_netlist
->>> from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port
+>>> from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port
 >>> netlist = build_netlist(
 ...     "toggle", nets=["0", "1", "clk", "q", "d"],
 ...     inputs=[Port("clk", (2,))], outputs=[Port("q", (3,))], clock=2,

@@ -102,7 +102,7 @@ def run(
     from bifocal.hardware.faults.campaigns.scores import score_design
     from bifocal.hardware.faults.engines.verilator import verify as check
     from bifocal.hardware.faults.models import make_faults
-    from bifocal.hardware.faults.report.build import Study, report, sites_csv
+    from bifocal.hardware.faults.report.page import Report, report, sites_csv
     from bifocal.storage.whole_files import write_atomically
 
     mapped, netlist, played = _open(
@@ -143,7 +143,7 @@ def run(
             netlist, played, result, count=verify, builds=verify_builds, seed=seed, timeout=timeout
         )
         print(f"verified  {verification.sentence()}")
-    study = Study(netlist, played, result, mapped.tools, mapped.flags, mapped.sources, verification)
+    study = Report(netlist, played, result, mapped.tools, mapped.flags, mapped.sources, verification)
     write_atomically(out / "sites.csv", sites_csv(study).encode())
     write_atomically(out / "report.html", report(study, shown=show).encode())
     score = score_design(result)
@@ -166,8 +166,8 @@ def compare(
     after: Annotated[Path, typer.Argument(help="result.json of another.", show_default=False)],
 ) -> None:
     """Compare two campaigns, before and after a change."""
-    from bifocal.hardware.faults.campaigns.compare import compare as compared
-    from bifocal.hardware.faults.campaigns.compare import comparison_text
+    from bifocal.hardware.faults.campaigns.comparison import compare as compared
+    from bifocal.hardware.faults.campaigns.comparison import comparison_text
     from bifocal.hardware.faults.result import CampaignResult
 
     first, second = (CampaignResult.from_json(p.read_text(encoding="utf-8")) for p in (before, after))
@@ -203,11 +203,11 @@ def harden(
     from bifocal.errors import ToolError
     from bifocal.hardware.circuits.netlist import Netlist
     from bifocal.hardware.circuits.synthesis import only_top
-    from bifocal.hardware.faults.campaigns.compare import compare as compared
-    from bifocal.hardware.faults.campaigns.compare import comparison_text
-    from bifocal.hardware.faults.campaigns.harden import survival
-    from bifocal.hardware.faults.campaigns.trial import harden as try_hardening
-    from bifocal.hardware.faults.report.build import Study, report
+    from bifocal.hardware.faults.campaigns.comparison import compare as compared
+    from bifocal.hardware.faults.campaigns.comparison import comparison_text
+    from bifocal.hardware.faults.campaigns.hardening import harden as try_hardening
+    from bifocal.hardware.faults.campaigns.triplication import survival
+    from bifocal.hardware.faults.report.page import Report, report
     from bifocal.storage.whole_files import write_atomically
 
     mapped, netlist, played = _open(
@@ -248,7 +248,7 @@ def harden(
     write_atomically(out / "hardened.v", hardened.verilog().encode())
     write_atomically(out / "before.json", trial.before.to_json().encode())
     write_atomically(out / "after.json", trial.after.to_json().encode())
-    study = Study(new, played, trial.after, mapped.tools, (*mapped.flags, "hardened"), mapped.sources)
+    study = Report(new, played, trial.after, mapped.tools, (*mapped.flags, "hardened"), mapped.sources)
     write_atomically(out / "report.html", report(study).encode())
     print(
         f"tripled   {len(hardened.luts)} LUTs and {len(hardened.flipflops)} flip-flops; "

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bifocal.hardware.circuits.parts import ONE, ZERO, FlipFlop, Gate
+from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate
 
 #: Cells that hand their input on: pads and clock buffers, by input and output pin.
 BUFFERS = {"IBUF": ("I", "O"), "OBUF": ("I", "O"), "BUFG": ("I", "O"), "BUFH": ("I", "O"), "BUFR": ("I", "O")}

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from bifocal.errors import CircuitError
+from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate, Port, Reset
 from bifocal.hardware.circuits.order import find_loops, schedule_nodes
-from bifocal.hardware.circuits.parts import ONE, ZERO, FlipFlop, Gate, Port, Reset
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bifocal.hardware.circuits.netlist import Netlist
-from bifocal.hardware.circuits.synthesis import Source
+from bifocal.hardware.circuits.synthesis import SourceFile
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _lines(places: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.sub(r"(:\d+)[.\-].*$", r"\1", place) for place in places))
 
 
-def text_of(place: str, sources: Sequence[Source]) -> str:
+def text_of(place: str, sources: Sequence[SourceFile]) -> str:
     """The line of a design that ``file:line`` names, without its indentation; empty if it is not known."""
     file, _, line = place.rpartition(":")
     for source in sources:

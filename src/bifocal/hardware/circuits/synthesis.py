@@ -39,7 +39,7 @@ _GHDL_PLACE = re.compile(r"^ */\* ([^:\n]+):(\d+):\d+ +\*/$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One file of a design: the name that ``src`` attributes use, what the user called it, hash and text."""
 
     name: str
@@ -56,7 +56,7 @@ class Mapped:
     top: str
     tools: tuple[str, ...]
     flags: tuple[str, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[SourceFile, ...]
 
 
 def find_yosys(choice: str = "auto") -> Tool:
@@ -152,12 +152,12 @@ def synthesise(
     return Mapped(text, found, tuple(tools), flags, sources)
 
 
-def read_sources(paths: Sequence[str | os.PathLike[str]]) -> tuple[Source, ...]:
+def read_sources(paths: Sequence[str | os.PathLike[str]]) -> tuple[SourceFile, ...]:
     """Read the files of a design and give each a plain name of its own.
 
     :raises ToolError: if one cannot be read, is empty, or is no text.
     """
-    sources: list[Source] = []
+    sources: list[SourceFile] = []
     taken: set[str] = set()
     for path in map(Path, paths):
         try:
@@ -176,19 +176,20 @@ def read_sources(paths: Sequence[str | os.PathLike[str]]) -> tuple[Source, ...]:
         while name in taken:
             name = f"{len(taken)}_{stem}"
         taken.add(name)
-        sources.append(Source(name, str(path), hashlib.sha256(data).hexdigest(), text))
+        sources.append(SourceFile(name, str(path), hashlib.sha256(data).hexdigest(), text))
     if not sources:
         raise ToolError("no file was given. Name the Verilog or VHDL files of the design.")
     return tuple(sources)
 
 
-def is_structural(sources: Sequence[Source]) -> bool:
+def is_structural(sources: Sequence[SourceFile]) -> bool:
     """Whether Verilog is a netlist already: it has LUTs or flip-flops of Xilinx and no behaviour.
 
     >>> text = "module t (input a, output y);\\n  LUT1 #(.INIT(2'h1)) l (.I0(a), .O(y));\\nendmodule"
-    >>> is_structural([Source("t.v", "t.v", "", text)])
+    >>> is_structural([SourceFile("t.v", "t.v", "", text)])
     True
-    >>> is_structural([Source("t.v", "t.v", "", "module t; reg q; always @(posedge c) q <= d; endmodule")])
+    >>> text = "module t; reg q; always @(posedge c) q <= d; endmodule"
+    >>> is_structural([SourceFile("t.v", "t.v", "", text)])
     False
     """
     text = "\n".join(re.sub(r"//[^\n]*|/\*.*?\*/", "", source.text, flags=re.DOTALL) for source in sources)
@@ -239,7 +240,7 @@ def _name_registers(text: str, dump: str) -> str:
     return json.dumps(design)
 
 
-def _reading(names: Sequence[str], sources: Sequence[Source], structural: bool) -> list[str]:
+def _reading(names: Sequence[str], sources: Sequence[SourceFile], structural: bool) -> list[str]:
     """Commands that read the files; headers are looked for where the user's files stand."""
     lines = ["read_verilog -lib +/xilinx/cells_sim.v"] if structural else []
     places = sorted({str(Path(source.path).resolve().parent) for source in sources})
@@ -252,12 +253,12 @@ def _reading(names: Sequence[str], sources: Sequence[Source], structural: bool) 
     return lines
 
 
-def _is_vhdl(source: Source) -> bool:
+def _is_vhdl(source: SourceFile) -> bool:
     return source.name.lower().endswith((".vhd", ".vhdl"))
 
 
 def _translate_vhdl(
-    sources: Sequence[Source], folder: Path, top: str | None, standard: str, timeout: float
+    sources: Sequence[SourceFile], folder: Path, top: str | None, standard: str, timeout: float
 ) -> str:
     """VHDL to Verilog by GHDL; the places of the VHDL stay in ``src`` attributes, as `line directives."""
     ghdl = shutil.which("ghdl")

@@ -25,9 +25,9 @@ from bifocal.hardware.circuits.cells import (
     is_falling,
     is_supported,
 )
-from bifocal.hardware.circuits.detect import find_clock, find_reset, pick_outputs
+from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate, Port
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
-from bifocal.hardware.circuits.parts import ONE, ZERO, FlipFlop, Gate, Port
+from bifocal.hardware.circuits.port_roles import find_clock, find_reset, pick_outputs
 
 _ADVICE = {
     "SRL": "synthesise with -nosrl",

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import CircuitError
+from bifocal.hardware.circuits.elements import ONE
 from bifocal.hardware.circuits.netlist import Netlist
-from bifocal.hardware.circuits.parts import ONE
 
 INIT, UPSET, STUCK, OPEN = 0, 1, 2, 3
 KIND_NAMES = ("init", "upset", "stuck", "open")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bifocal.errors import CampaignError
 from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.models import KIND_NAMES, OPEN, STUCK, UPSET, Faults
-from bifocal.hardware.faults.outcome import Outcome
 
 #: What is known of a fault: it cannot matter, it was simulated, or sampling left it out.
 UNADDRESSED, SIMULATED, LEFT_OUT = 0, 1, 2
@@ -46,13 +46,13 @@ class Site:
 class Facts:
     """How a campaign was run, which changes nothing in what it found.
 
-    Seconds are of the wall: golden run, generating and compiling (0 for Numba's cached code), simulating.
+    Seconds are of the wall: fault-free run, generating and compiling (0 for Numba's cached code), simulating.
     ``resumed`` counts faults whose outcome came from a journal.
     """
 
     engine: str
     jobs: int
-    golden_seconds: float
+    fault_free_seconds: float
     build_seconds: float
     simulate_seconds: float
     resumed: int = 0
@@ -66,7 +66,7 @@ class CampaignResult:
     The arrays are ``[n]``: ``kind``, ``target``, ``detail`` as in :class:`Fault`; ``site`` an index into
     ``sites``; ``status`` UNADDRESSED (silent without simulating, exactly), SIMULATED or LEFT_OUT (by
     sampling; its other columns are 0); ``wrong_cycles``, ``wrong_bits``, ``first_wrong`` and ``latent``
-    as in :class:`Outcome`. ``outputs`` counts the compared bits. Two results are equal if all but
+    as in :class:`Effects`. ``outputs`` counts the compared bits. Two results are equal if all but
     ``facts`` is.
     """
 
@@ -124,7 +124,9 @@ class CampaignResult:
         names = {name for name, _ in _COLUMNS}
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in names}
         plain["sites"] = [[site.name, site.kind, list(site.sources)] for site in self.sites]
-        plain["facts"] = asdict(self.facts)
+        facts = asdict(self.facts)
+        facts["golden_seconds"] = facts.pop("fault_free_seconds")  # the format's name for it
+        plain["facts"] = facts
         columns = {name: getattr(self, name).astype(np.int64).tolist() for name, _ in _COLUMNS}
         return json.dumps({"format": _FORMAT, **plain, "columns": columns}) + "\n"
 
@@ -143,6 +145,7 @@ class CampaignResult:
             if len({len(column) for column in columns.values()}) != 1:
                 raise ValueError("columns of different lengths")
             facts = document.pop("facts")
+            facts["fault_free_seconds"] = facts.pop("golden_seconds")
             facts["notes"] = tuple(facts["notes"])
             document["facts"] = Facts(**facts)
             document["notes"] = tuple(document["notes"])
@@ -216,6 +219,6 @@ def _column(values: Any, kind: Any) -> Any:
     return column.astype(kind)
 
 
-def outcome_of(result: CampaignResult) -> Outcome:
+def effects_of(result: CampaignResult) -> Effects:
     """The four columns that an engine found."""
-    return Outcome(result.wrong_cycles, result.wrong_bits, result.first_wrong, result.latent)
+    return Effects(result.wrong_cycles, result.wrong_bits, result.first_wrong, result.latent)

@@ -1,6 +1,6 @@
 """A campaign: every fault of a list over a stimulus, in parallel, resumable, the same however it is run.
 
-1. The golden run tells which INIT bits are never addressed: those faults are silent, exactly, and cost
+1. The fault-free run tells which INIT bits are never addressed: those faults are silent, exactly, and cost
    nothing.
 2. If the rest times the cycles exceeds the budget, a seeded sample of it is simulated, and the result
    says so.
@@ -28,8 +28,9 @@ from bifocal.errors import CampaignError, ToolError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.campaigns.journal import Journal
+from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines.batches import order_faults
-from bifocal.hardware.faults.engines.golden import Golden, run_golden
+from bifocal.hardware.faults.engines.fault_free import FaultFree, run_fault_free
 from bifocal.hardware.faults.engines.native_build import find_compiler
 from bifocal.hardware.faults.engines.native_engine import NativeEngine
 from bifocal.hardware.faults.engines.numba_engine import NumbaEngine
@@ -37,7 +38,6 @@ from bifocal.hardware.faults.engines.program import lower
 from bifocal.hardware.faults.engines.reference import simulate
 from bifocal.hardware.faults.engines.verilator import VerilatorEngine
 from bifocal.hardware.faults.models import Faults, draw
-from bifocal.hardware.faults.outcome import Outcome
 from bifocal.hardware.faults.result import (
     LEFT_OUT,
     SIMULATED,
@@ -62,7 +62,7 @@ class Engine(Protocol):
     name: str
     lanes: int
 
-    def simulate(self, faults: Faults) -> Outcome: ...
+    def simulate(self, faults: Faults) -> Effects: ...
 
 
 class ReferenceEngine:
@@ -74,7 +74,7 @@ class ReferenceEngine:
     def __init__(self, netlist: Netlist, stimulus: Stimulus) -> None:
         self.netlist, self.stimulus = netlist, stimulus
 
-    def simulate(self, faults: Faults) -> Outcome:
+    def simulate(self, faults: Faults) -> Effects:
         return simulate(self.netlist, self.stimulus, faults)
 
 
@@ -100,7 +100,7 @@ class Campaign:
     progress: Callable[[int, int], None] | None = None
 
     def run(self) -> CampaignResult:
-        """Simulate, and return every fault's outcome.
+        """Simulate, and return every fault's effects.
 
         :raises CircuitError: if a fault or the stimulus does not belong to the netlist.
         :raises CampaignError: if the options are out of range, or the journal is another campaign's.
@@ -108,22 +108,22 @@ class Campaign:
         """
         self._check()
         begin = time.perf_counter()
-        golden = run_golden(self.netlist, self.stimulus)
-        golden_seconds = time.perf_counter() - begin
-        status, chosen = self._choose(golden)
+        fault_free = run_fault_free(self.netlist, self.stimulus)
+        fault_free_seconds = time.perf_counter() - begin
+        status, chosen = self._choose(fault_free)
         program = lower(self.netlist)
         chosen = chosen[order_faults(program, self.faults.take(chosen))]
         units = _cut(len(chosen))
-        outcome = Outcome.silent(len(self.faults))
+        effects = Effects.silent(len(self.faults))
         begin = time.perf_counter()
-        engine, notes = self._make_engine(golden, len(chosen) * self.stimulus.cycles)
+        engine, notes = self._make_engine(fault_free, len(chosen) * self.stimulus.cycles)
         build_seconds = time.perf_counter() - begin
         begin = time.perf_counter()
         resumed = finished = 0
         with self._open_journal(chosen, units) as journal:
             if journal is not None:
                 for number, found in journal.done.items():
-                    outcome.put(chosen[units[number]], found)
+                    effects.put(chosen[units[number]], found)
                     resumed += len(found)
             finished = resumed
             self._report(finished, len(chosen))
@@ -131,12 +131,14 @@ class Campaign:
             for number, found in self._simulate(engine, [(n, chosen[units[n]]) for n in todo]):
                 if journal is not None:
                     journal.append(number, found)
-                outcome.put(chosen[units[number]], found)
+                effects.put(chosen[units[number]], found)
                 finished += len(found)
                 self._report(finished, len(chosen))
         simulate_seconds = time.perf_counter() - begin
-        facts = Facts(engine.name, self.jobs, golden_seconds, build_seconds, simulate_seconds, resumed, notes)
-        return self._result(status, outcome, facts)
+        facts = Facts(
+            engine.name, self.jobs, fault_free_seconds, build_seconds, simulate_seconds, resumed, notes
+        )
+        return self._result(status, effects, facts)
 
     def _check(self) -> None:
         if self.engine not in ENGINES:
@@ -151,9 +153,9 @@ class Campaign:
             )
         self.faults.check(self.netlist, self.stimulus.cycles)
 
-    def _choose(self, golden: Golden) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    def _choose(self, fault_free: FaultFree) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
         """The status of every fault, and the places of those to simulate."""
-        matters = golden.matters(self.faults)
+        matters = fault_free.matters(self.faults)
         candidates = np.flatnonzero(matters)
         affordable = max(1, self.budget // self.stimulus.cycles)
         chosen = candidates[draw(len(candidates), affordable, self.seed)]
@@ -161,18 +163,18 @@ class Campaign:
         status[chosen] = SIMULATED
         return status, chosen
 
-    def _make_engine(self, golden: Golden, work: int) -> tuple[Engine, tuple[str, ...]]:
+    def _make_engine(self, fault_free: FaultFree, work: int) -> tuple[Engine, tuple[str, ...]]:
         notes: tuple[str, ...] = ()
         name = self.engine
         if name == "auto":
             name = "native" if work >= WORTH_COMPILING and find_compiler() else "numba"
         try:
-            return make_engine(name, self.netlist, self.stimulus, golden), notes
+            return make_engine(name, self.netlist, self.stimulus, fault_free), notes
         except ToolError as error:
             if self.engine != "auto":
                 raise
             notes = (f"numba instead of native: {str(error).splitlines()[0]}",)
-            return make_engine("numba", self.netlist, self.stimulus, golden), notes
+            return make_engine("numba", self.netlist, self.stimulus, fault_free), notes
 
     def _open_journal(self, chosen: NDArray[np.intp], units: list[slice]) -> Journal | nullcontext[None]:
         if self.journal is None:
@@ -191,7 +193,7 @@ class Campaign:
 
     def _simulate(
         self, engine: Engine, todo: list[tuple[int, NDArray[np.intp]]]
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Iterator[tuple[int, Effects]]:
         jobs = min(self.jobs, len(todo))
         if jobs <= 1:
             for number, places in todo:
@@ -220,7 +222,7 @@ class Campaign:
         if self.progress is not None:
             self.progress(done, total)
 
-    def _result(self, status: NDArray[np.uint8], outcome: Outcome, facts: Facts) -> CampaignResult:
+    def _result(self, status: NDArray[np.uint8], effects: Effects, facts: Facts) -> CampaignResult:
         sites, site = find_sites(self.netlist, self.faults)
         return CampaignResult(
             design=self.netlist.name,
@@ -241,14 +243,14 @@ class Campaign:
             detail=self.faults.detail,
             site=site,
             status=status,
-            wrong_cycles=outcome.wrong_cycles,
-            wrong_bits=outcome.wrong_bits,
-            first_wrong=outcome.first_wrong,
-            latent=outcome.latent,
+            wrong_cycles=effects.wrong_cycles,
+            wrong_bits=effects.wrong_bits,
+            first_wrong=effects.first_wrong,
+            latent=effects.latent,
         )
 
 
-def make_engine(name: str, netlist: Netlist, stimulus: Stimulus, golden: Golden) -> Engine:
+def make_engine(name: str, netlist: Netlist, stimulus: Stimulus, fault_free: FaultFree) -> Engine:
     """An engine by its name, not ``auto``.
 
     :raises ToolError: if ``native`` finds no compiler or it fails.
@@ -257,16 +259,16 @@ def make_engine(name: str, netlist: Netlist, stimulus: Stimulus, golden: Golden)
         return ReferenceEngine(netlist, stimulus)
     if name == "verilator":
         return VerilatorEngine(netlist, stimulus)
-    return (NativeEngine if name == "native" else NumbaEngine)(netlist, stimulus, golden)
+    return (NativeEngine if name == "native" else NumbaEngine)(netlist, stimulus, fault_free)
 
 
-def run_unit(engine: Engine, faults: Faults) -> Outcome:
+def run_unit(engine: Engine, faults: Faults) -> Effects:
     """The outcomes of any number of faults, as many at a time as the engine takes."""
-    outcome = Outcome.silent(len(faults))
+    effects = Effects.silent(len(faults))
     for start in range(0, len(faults), engine.lanes):
         places = np.arange(start, min(start + engine.lanes, len(faults)))
-        outcome.put(places, engine.simulate(faults.take(places)))
-    return outcome
+        effects.put(places, engine.simulate(faults.take(places)))
+    return effects
 
 
 def _cut(count: int) -> list[slice]:
@@ -277,8 +279,8 @@ _worker: list[Engine] = []
 
 
 def _start_worker(name: str, netlist: Netlist, stimulus: Stimulus) -> None:
-    _worker[:] = [make_engine(name, netlist, stimulus, run_golden(netlist, stimulus))]
+    _worker[:] = [make_engine(name, netlist, stimulus, run_fault_free(netlist, stimulus))]
 
 
-def _work(faults: Faults) -> Outcome:
+def _work(faults: Faults) -> Effects:
     return run_unit(_worker[0], faults)

@@ -20,7 +20,7 @@ from zlib import crc32
 import numpy as np
 
 from bifocal.errors import CampaignError
-from bifocal.hardware.faults.outcome import Outcome
+from bifocal.hardware.faults.effects import Effects
 
 _MAGIC, _MARK = b"BFFJ", b"UNIT"
 _FIELDS = (("wrong_cycles", "<i4"), ("wrong_bits", "<i8"), ("first_wrong", "<i4"), ("latent", "u1"))
@@ -36,7 +36,7 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], header: dict[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
-        self.done: dict[int, Outcome] = {}
+        self.done: dict[int, Effects] = {}
         try:
             if self.path.exists() and not resume:
                 raise CampaignError(
@@ -55,10 +55,10 @@ class Journal:
                 f"the journal {self.path} cannot be used: {error.strerror or error}. Name another place."
             ) from error
 
-    def append(self, number: int, outcome: Outcome) -> None:
+    def append(self, number: int, effects: Effects) -> None:
         """Write one finished unit, and wait until the disk has it."""
-        payload = b"".join(getattr(outcome, name).astype(kind).tobytes() for name, kind in _FIELDS)
-        head = struct.pack("<4sII", _MARK, number, len(outcome))
+        payload = b"".join(getattr(effects, name).astype(kind).tobytes() for name, kind in _FIELDS)
+        head = struct.pack("<4sII", _MARK, number, len(effects))
         try:
             self._write(head + struct.pack("<I", crc32(head + payload)) + payload)
         except OSError as error:
@@ -111,7 +111,7 @@ def _frame_header(header: dict[str, Any]) -> bytes:
     return _MAGIC + struct.pack("<I", len(text)) + text + struct.pack("<I", crc32(text))
 
 
-def _unpack(payload: bytes, count: int) -> Outcome:
+def _unpack(payload: bytes, count: int) -> Effects:
     arrays = []
     at = 0
     for _, kind in _FIELDS:
@@ -119,6 +119,6 @@ def _unpack(payload: bytes, count: int) -> Outcome:
         at += array.nbytes
         arrays.append(array)
     cycles, bits, first, latent = arrays
-    return Outcome(
+    return Effects(
         cycles.astype(np.int32), bits.astype(np.int64), first.astype(np.int32), latent.astype(np.bool_)
     )

@@ -25,7 +25,7 @@ Z95 = 1.959963984540054
 class SiteScore:
     """The faults of one LUT, flip-flop or net.
 
-    ``known`` counts those whose outcome is known (all, unless faults were left out by sampling),
+    ``known`` counts those whose effects is known (all, unless faults were left out by sampling),
     ``wrong`` and ``latent`` those among them that are; ``vulnerability`` is wrong / known, ``mean_share``
     the mean S_t of the known, ``score`` its sum. Both shares are 0 where nothing is known.
     """

@@ -21,7 +21,7 @@ Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class FaultBatch:
     """A program with the faults of up to 64 × ``words`` machines in it.
 
     ``ops`` int32 ``[n, 5]``; ``rows`` int32 ``[m, 10]`` of a fault operation: where its masks begin in
@@ -84,7 +84,7 @@ class _Writer:
         return len(self.rows) - 1
 
 
-def plan_batch(program: Program, faults: Faults, words: int, reset_cycles: int) -> Batch:
+def plan_batch(program: Program, faults: Faults, words: int, reset_cycles: int) -> FaultBatch:
     """Give every fault a lane, in order, and insert what it does into the program."""
     writer = _Writer(program, words)
     lanes = np.arange(len(faults))
@@ -110,7 +110,7 @@ def plan_batch(program: Program, faults: Faults, words: int, reset_cycles: int) 
     upset = np.flatnonzero(faults.kind == UPSET)
     slots_of = program.states[faults.target[upset]]
     events = np.stack([faults.detail[upset] + reset_cycles, slots_of, upset // 64, upset % 64], 1)
-    return Batch(
+    return FaultBatch(
         words=words,
         lanes=len(faults),
         ops=ops,
@@ -132,11 +132,11 @@ def _open_gate(writer: _Writer, gate: int, lanes: NDArray[np.intp], details: NDA
     """A cut input makes another table; where the two differ is a function of the inputs, computed beside."""
     program = writer.program
     slots, end = program.gate_inputs[gate], program.gate_end[gate]
-    golden, bits = program.gate_tables[gate], 1 << len(slots)
+    table, bits = program.gate_tables[gate], 1 << len(slots)
     for detail in np.unique(details).tolist():
         pin, value = divmod(detail, 2)
-        cut = sum((golden >> (a & ~(1 << pin) | value << pin) & 1) << a for a in range(bits))
-        ops, result = decompose(golden ^ cut, len(slots))
+        cut = sum((table >> (a & ~(1 << pin) | value << pin) & 1) << a for a in range(bits))
+        ops, result = decompose(table ^ cut, len(slots))
         if result == -1:
             continue
         place = [*slots, *range(program.scratch, program.scratch + len(ops))]

@@ -10,20 +10,20 @@ import numpy as np
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines.batches import plan_batch
-from bifocal.hardware.faults.engines.golden import Golden
+from bifocal.hardware.faults.engines.fault_free import FaultFree
 from bifocal.hardware.faults.engines.native_build import build_library
 from bifocal.hardware.faults.engines.native_source import write_source
-from bifocal.hardware.faults.engines.numba_engine import CYCLE_BITS, WRONG_BITS, read_outcome
+from bifocal.hardware.faults.engines.numba_engine import CYCLE_BITS, WRONG_BITS, read_effects
 from bifocal.hardware.faults.engines.program import lower
 from bifocal.hardware.faults.models import Faults
-from bifocal.hardware.faults.outcome import Outcome
 
 VECTOR_BYTES = 64
 WORDS = VECTOR_BYTES // 8
 
 _POINTERS = ("ops", "rows", "segments", "events", "inputs", "outputs", "states", "masks")
-_POINTERS_8 = ("initial", "stimulus", "golden", "golden_state")
+_POINTERS_8 = ("initial", "stimulus", "expected", "expected_state")
 _NUMBERS = (
     "chunks",
     "compare_chunk",
@@ -54,8 +54,8 @@ class NativeEngine:
     name = "native"
     lanes = WORDS * 64
 
-    def __init__(self, netlist: Netlist, stimulus: Stimulus, golden: Golden) -> None:
-        self.stimulus, self.golden = stimulus, golden
+    def __init__(self, netlist: Netlist, stimulus: Stimulus, fault_free: FaultFree) -> None:
+        self.stimulus, self.fault_free = stimulus, fault_free
         self.program = lower(netlist)
         self.initial = np.array([f.initial for f in netlist.flipflops], np.uint8)
         self.bits = np.ascontiguousarray(stimulus.bits)
@@ -66,7 +66,7 @@ class NativeEngine:
         self._run = library.bifocal_run
         self._run.argtypes, self._run.restype = [ctypes.POINTER(_Job)], None
 
-    def simulate(self, faults: Faults) -> Outcome:
+    def simulate(self, faults: Faults) -> Effects:
         """The outcomes of at most ``lanes`` faults."""
         program = self.program
         batch = plan_batch(program, faults, WORDS, self.stimulus.reset_cycles)
@@ -81,8 +81,8 @@ class NativeEngine:
             "masks": batch.masks,
             "initial": self.initial,
             "stimulus": self.bits,
-            "golden": self.golden.outputs,
-            "golden_state": self.golden.state,
+            "expected": self.fault_free.outputs,
+            "expected_state": self.fault_free.state,
             "slots": _aligned(program.slots),
             "wrong_cycles": _aligned(CYCLE_BITS + 1),
             "wrong_bits": _aligned(WRONG_BITS),
@@ -102,7 +102,7 @@ class NativeEngine:
         )
         self._run(ctypes.byref(job))
         wrong_cycles, wrong_bits = arrays["wrong_cycles"], arrays["wrong_bits"]
-        return read_outcome(wrong_cycles, wrong_bits, arrays["first"], arrays["differs"][0], batch.lanes)
+        return read_effects(wrong_cycles, wrong_bits, arrays["first"], arrays["differs"][0], batch.lanes)
 
 
 def _aligned(rows: int) -> Any:

@@ -154,7 +154,7 @@ static inline void count(V* counters, V carry) {
 struct Job {
   const i32 *ops, *rows, *segments, *events, *inputs, *outputs, *states;
   const u64* masks;
-  const uint8_t *initial, *stimulus, *golden, *golden_state;
+  const uint8_t *initial, *stimulus, *expected, *expected_state;
   i32 chunks, compare_chunk, n_events, n_inputs, n_outputs, n_states, steps, reset_cycles;
   V *slots, *wrong_cycles, *wrong_bits, *differs;
   i32* first;
@@ -167,11 +167,11 @@ static inline void segment(const Job* j, i32 k) {
 }
 
 static void compare(const Job* j, i32 cycle, V* ever) {
-  const uint8_t* expected = j->golden + (int64_t)cycle * j->n_outputs;
+  const uint8_t* row = j->expected + (int64_t)cycle * j->n_outputs;
   V difference[@OUTPUTS@];
   V wrong = spread(false);
   for (i32 i = 0; i < j->n_outputs; i++) {
-    difference[i] = j->slots[j->outputs[i]] ^ spread(expected[i]);
+    difference[i] = j->slots[j->outputs[i]] ^ spread(row[i]);
     wrong |= difference[i];
   }
   if (!any(wrong)) return;
@@ -209,7 +209,7 @@ extern "C" void bifocal_run(const Job* j) {
     for (i32 k = j->compare_chunk; k < j->chunks; k++) segment(j, k);
   }
   V differs = spread(false);
-  for (i32 i = 0; i < j->n_states; i++) differs |= j->slots[j->states[i]] ^ spread(j->golden_state[i]);
+  for (i32 i = 0; i < j->n_states; i++) differs |= j->slots[j->states[i]] ^ spread(j->expected_state[i]);
   *j->differs = differs;
 }
 """

@@ -13,12 +13,12 @@ import numpy as np
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults.engines.batches import Batch, plan_batch
-from bifocal.hardware.faults.engines.golden import Golden
+from bifocal.hardware.faults.effects import Effects
+from bifocal.hardware.faults.engines.batches import FaultBatch, plan_batch
+from bifocal.hardware.faults.engines.fault_free import FaultFree
 from bifocal.hardware.faults.engines.jit import compiled
 from bifocal.hardware.faults.engines.program import Program, lower
 from bifocal.hardware.faults.models import Faults
-from bifocal.hardware.faults.outcome import Outcome
 
 MAX_WORDS = 64
 #: Bits of the two counters: cycles and wrong output bits of a lane.
@@ -31,12 +31,12 @@ class NumbaEngine:
     name = "numba"
     lanes = MAX_WORDS * 64
 
-    def __init__(self, netlist: Netlist, stimulus: Stimulus, golden: Golden) -> None:
-        self.stimulus, self.golden = stimulus, golden
+    def __init__(self, netlist: Netlist, stimulus: Stimulus, fault_free: FaultFree) -> None:
+        self.stimulus, self.fault_free = stimulus, fault_free
         self.program: Program = lower(netlist)
         self.initial = np.array([f.initial for f in netlist.flipflops], np.uint8)
 
-    def simulate(self, faults: Faults) -> Outcome:
+    def simulate(self, faults: Faults) -> Effects:
         """The outcomes of at most ``lanes`` faults."""
         step = 32 if len(faults) > 1024 else 8  # loops are unrolled to 32 words
         words = max(step, -(-len(faults) // (64 * step)) * step)
@@ -58,24 +58,24 @@ class NumbaEngine:
             self.initial,
             self.stimulus.bits,
             self.stimulus.reset_cycles,
-            self.golden.outputs,
-            self.golden.state,
+            self.fault_free.outputs,
+            self.fault_free.state,
             wrong_cycles,
             wrong_bits,
             first,
         )
-        return read_outcome(wrong_cycles, wrong_bits, first, differs, batch.lanes)
+        return read_effects(wrong_cycles, wrong_bits, first, differs, batch.lanes)
 
 
-def compare_op(batch: Batch, program: Program) -> int:
+def compare_op(batch: FaultBatch, program: Program) -> int:
     """The operation of a batch before which outputs are compared."""
     return int(batch.segments[program.compare_chunk - 1, 2])
 
 
-def read_outcome(wrong_cycles: Any, wrong_bits: Any, first: Any, differs: Any, lanes: int) -> Outcome:
+def read_effects(wrong_cycles: Any, wrong_bits: Any, first: Any, differs: Any, lanes: int) -> Effects:
     """Vertical counters ``[bits, words]`` as numbers; ``first`` is ``[lanes]``, ``differs`` ``[words]``."""
     latent = _lane_bits(differs[None])[0, :lanes].astype(np.bool_) & (first[:lanes] < 0)
-    return Outcome(
+    return Effects(
         _counts(wrong_cycles)[:lanes].astype(np.int32),
         _counts(wrong_bits)[:lanes],
         first[:lanes].copy(),

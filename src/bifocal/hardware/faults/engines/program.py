@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop
 from bifocal.hardware.circuits.netlist import Netlist
-from bifocal.hardware.circuits.parts import ONE, ZERO, FlipFlop
 from bifocal.hardware.faults.engines.logic import ANDN, COPY, MUX, NOT, OR, decompose
 
 #: Skip the next ``b`` operations if slot ``a`` is 0 everywhere: a reset that nobody pulls costs nothing.
@@ -81,7 +81,7 @@ def lower(netlist: Netlist) -> Program:
     """Turn a netlist into a program.
 
     >>> from bifocal.hardware.circuits.netlist import build_netlist
-    >>> from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port
+    >>> from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port
     >>> toggle = build_netlist(
     ...     "toggle", nets=["0", "1", "clk", "q", "d"],
     ...     inputs=[Port("clk", (2,))], outputs=[Port("q", (3,))], clock=2,

@@ -1,8 +1,8 @@
-"""The referee: every faulty machine simulated in plain NumPy, one array of machines a net. Slow and obvious.
+"""The reference engine: plain NumPy, an array of lanes for each net, a lane for each fault. Slow and obvious.
 
 The cycle that every engine repeats: flip-flops that are upset flip; inputs are applied; gates settle in order
-while asynchronous sets and clears act; outputs are compared with the golden machine's; the clock edge moves
-data into the flip-flops. The golden machine is simply the last lane here.
+while asynchronous sets and clears act; outputs are compared with those of the circuit without a fault; the
+clock edge moves data into the flip-flops. The circuit without a fault is simply the last lane here.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.models import INIT, OPEN, STUCK, UPSET, Faults
-from bifocal.hardware.faults.outcome import Outcome
 
 Bits = NDArray[np.uint8]
 
 
-def simulate(netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Outcome:
+def simulate(netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Effects:
     """Simulate every fault over every cycle.
 
     >>> from bifocal.hardware.circuits.netlist import build_netlist
-    >>> from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port
+    >>> from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port
     >>> toggle = build_netlist(
     ...     "toggle", nets=["0", "1", "clk", "q", "d"],
     ...     inputs=[Port("clk", (2,))], outputs=[Port("q", (3,))], clock=2,
     ...     gates=[Gate("inv", "LUT1", (3,), 4, 0b01)], flipflops=[FlipFlop("ff", "FDRE", 4, 3)],
     ... )
-    >>> outcome = simulate(toggle, Stimulus.random(toggle, cycles=8), Faults.lut_init(toggle))
-    >>> outcome.wrong_cycles.tolist(), outcome.first_wrong.tolist()
+    >>> effects = simulate(toggle, Stimulus.random(toggle, cycles=8), Faults.lut_init(toggle))
+    >>> effects.wrong_cycles.tolist(), effects.first_wrong.tolist()
     ([4, 3], [1, 2])
     """
     lanes = len(faults)
@@ -39,7 +39,7 @@ def simulate(netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Outcome:
     state = np.array([[f.initial] * (lanes + 1) for f in netlist.flipflops], np.uint8).reshape(-1, lanes + 1)
     columns = [net for _, net in netlist.driven]
     compared = np.array([net for _, net in netlist.compared])
-    outcome = Outcome.silent(lanes)
+    effects = Effects.silent(lanes)
 
     def hold(net: int) -> None:
         stuck = (faults.kind == STUCK) & (faults.target == net)
@@ -74,13 +74,13 @@ def simulate(netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Outcome:
         if cycle >= 0:
             wrong = values[compared, :-1] != values[compared, -1:]
             any_wrong = wrong.any(0)
-            outcome.wrong_cycles[:] += any_wrong
-            outcome.wrong_bits[:] += wrong.sum(0)
-            outcome.first_wrong[any_wrong & (outcome.first_wrong < 0)] = cycle
+            effects.wrong_cycles[:] += any_wrong
+            effects.wrong_bits[:] += wrong.sum(0)
+            effects.first_wrong[any_wrong & (effects.first_wrong < 0)] = cycle
         state = _clock(netlist, values, faults)
     differs = (state[:, :-1] != state[:, -1:]).any(0)
-    outcome.latent[:] = differs & (outcome.first_wrong < 0)
-    return outcome
+    effects.latent[:] = differs & (effects.first_wrong < 0)
+    return effects
 
 
 def _faulty_tables(netlist: Netlist, faults: Faults) -> list[Bits]:
@@ -88,13 +88,13 @@ def _faulty_tables(netlist: Netlist, faults: Faults) -> list[Bits]:
     tables = []
     for index, gate in enumerate(netlist.gates):
         addresses = np.arange(gate.bits)
-        golden = np.array([gate.table >> a & 1 for a in range(gate.bits)], np.uint8)
-        table = np.repeat(golden[:, None], len(faults) + 1, 1)
+        correct = np.array([gate.table >> a & 1 for a in range(gate.bits)], np.uint8)
+        table = np.repeat(correct[:, None], len(faults) + 1, 1)
         for lane in np.flatnonzero((faults.kind == INIT) & (faults.target == index)):
             table[faults.detail[lane], lane] ^= 1
         for lane in np.flatnonzero((faults.kind == OPEN) & (faults.target == index)):
             pin, value = divmod(int(faults.detail[lane]), 2)
-            table[:, lane] = golden[addresses & ~(1 << pin) | value << pin]
+            table[:, lane] = correct[addresses & ~(1 << pin) | value << pin]
         tables.append(table)
     return tables
 

@@ -24,10 +24,10 @@ from bifocal.errors import ToolError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
+from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines.verilator_harness import SELECT, SINGLE, harness
-from bifocal.hardware.faults.engines.verilog_model import MODEL, VerilogModel, golden_or_faulty, selectable
+from bifocal.hardware.faults.engines.verilog_model import MODEL, VerilogModel, selectable, with_fault
 from bifocal.hardware.faults.models import UPSET, Faults, draw
-from bifocal.hardware.faults.outcome import Outcome
 from bifocal.hardware.faults.result import LEFT_OUT, CampaignResult
 
 
@@ -43,7 +43,7 @@ class Runtime:
 class Timed:
     """Outcomes of faults, and the wall seconds that building and running took, all faults together."""
 
-    outcome: Outcome
+    effects: Effects
     build_seconds: float
     run_seconds: float
 
@@ -173,16 +173,16 @@ def run_builds(
     with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
         folder = Path(name)
         _write_stimulus(folder, stimulus)
-        (folder / "golden").mkdir()
+        (folder / "fault-free").mkdir()
         runtime = runtime or prepare(folder, timeout)
-        golden = _build(golden_or_faulty(netlist), folder / "golden", runtime, timeout, "-O0", SINGLE)
-        _run(golden, stimulus, folder, timeout, "record")
+        fault_free = _build(with_fault(netlist), folder / "fault-free", runtime, timeout, "-O0", SINGLE)
+        _run(fault_free, stimulus, folder, timeout, "record")
         build, run, lines = 0.0, 0.0, []
         for fault in faults:
             place = folder / "faulty"
             place.mkdir()
             started = time.perf_counter()
-            faulty = golden_or_faulty(netlist, fault)
+            faulty = with_fault(netlist, fault)
             program = _build(faulty, place, runtime, timeout, "-O0", SINGLE)
             built = time.perf_counter()
             cycle = fault.detail if fault.kind == UPSET else -1
@@ -205,8 +205,8 @@ class VerilatorEngine:
         find_verilator()
         self.netlist, self.stimulus = netlist, stimulus
 
-    def simulate(self, faults: Faults) -> Outcome:
-        return run_selector(self.netlist, self.stimulus, faults).outcome
+    def simulate(self, faults: Faults) -> Effects:
+        return run_selector(self.netlist, self.stimulus, faults).effects
 
 
 def verify(
@@ -221,7 +221,7 @@ def verify(
 ) -> Verification:
     """Have ``count`` faults simulated again by Verilator, ``builds`` of these also each in its own build.
 
-    The faults are drawn with ``seed`` from those whose outcome is known, pruned ones among them. Never raises
+    The faults are drawn with ``seed`` from those whose effects is known, pruned ones among them. Never raises
     for a missing Verilator: the verification then says so.
 
     :raises ToolError: if Verilator is there and fails.
@@ -236,15 +236,15 @@ def verify(
             return Verification("", 0, 0, (), f"not verified: {error}")
         runtime = prepare(Path(name), timeout)
         found = run_selector(netlist, stimulus, result.faults.take(chosen), runtime=runtime, timeout=timeout)
-        differences = _compare("one build", netlist, result, chosen, found.outcome)
+        differences = _compare("one build", netlist, result, chosen, found.effects)
         if len(few):
             found = run_builds(netlist, stimulus, result.faults.take(few), runtime=runtime, timeout=timeout)
-            differences += _compare("a build of its own", netlist, result, few, found.outcome)
+            differences += _compare("a build of its own", netlist, result, few, found.effects)
     return Verification(runtime.tool.version, len(chosen), len(few), tuple(differences))
 
 
 def _compare(
-    way: str, netlist: Netlist, result: CampaignResult, places: NDArray[np.intp], theirs: Outcome
+    way: str, netlist: Netlist, result: CampaignResult, places: NDArray[np.intp], theirs: Effects
 ) -> list[str]:
     """A sentence for each fault on which the two do not agree."""
     names = ("wrong_cycles", "wrong_bits", "first_wrong", "latent")
@@ -294,10 +294,10 @@ def _run(program: Path, stimulus: Stimulus, folder: Path, timeout: float, *argum
     return run_tool((str(program), *rows, *arguments), folder, timeout, failure)
 
 
-def _parse(text: str) -> Outcome:
+def _parse(text: str) -> Effects:
     """Lines of wrong cycles, wrong bits, first wrong cycle and whether the last state is wrong."""
     table = np.array([line.split() for line in text.splitlines()], np.int64).reshape(-1, 4)
-    return Outcome(
+    return Effects(
         table[:, 0].astype(np.int32),
         table[:, 1].copy(),
         table[:, 2].astype(np.int32),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bifocal.hardware.faults.engines.verilog_model import VerilogModel
 from bifocal.hardware.faults.models import UPSET
 
-#: A number that is no kind of fault: the golden machine.
+#: A number that is no kind of fault: the fault-free circuit.
 _NO_FAULT = 7
 
 
@@ -24,7 +24,7 @@ _COMMON = """
 #include "verilated.h"
 typedef std::vector<uint32_t> Words;
 static long rows, reset;
-static Words stimulus, golden, golden_state;
+static Words stimulus, expected, expected_state;
 static Words load_words(const char* name) {
   Words words;
   if (FILE* file = fopen(name, "rb")) {
@@ -46,10 +46,10 @@ static void play(Vmachine* top, long flip_row, bool record) {
     top->clk = 0;
     top->eval();
     const uint32_t out[] = {OUTPUTS};
-    if (record) memcpy(&golden[t * OUTS], out, sizeof out);
+    if (record) memcpy(&expected[t * OUTS], out, sizeof out);
     else if (t >= reset) {
       int wrong = 0;
-      for (int i = 0; i < OUTS; ++i) wrong += __builtin_popcount(out[i] ^ golden[t * OUTS + i]);
+      for (int i = 0; i < OUTS; ++i) wrong += __builtin_popcount(out[i] ^ expected[t * OUTS + i]);
       if (wrong) { ++cycles; bits += wrong; if (first < 0) first = t - reset; }
     }
     top->clk = 1;
@@ -60,44 +60,44 @@ static void play(Vmachine* top, long flip_row, bool record) {
   top->eval();
   const uint32_t state[] = {STATE_PORTS};
   top->show = 0;
-  if (record) golden_state.assign(state, state + STATES);
+  if (record) expected_state.assign(state, state + STATES);
   else {
-    int wrong = memcmp(state, golden_state.data(), sizeof state) != 0;
+    int wrong = memcmp(state, expected_state.data(), sizeof state) != 0;
     printf("%ld %ld %ld %d\\n", cycles, bits, first, wrong);
   }
 }
 """
 
-#: The main of a machine with its fault built in; `record` writes what the golden one does, for `compare`.
+#: The main of a circuit with its fault built in; `record` writes the right outputs, for `compare`.
 SINGLE = """
 int main(int argc, char** argv) {
   rows = atol(argv[1]), reset = atol(argv[2]);
   std::unique_ptr<Vmachine> top(new Vmachine);
   stimulus = load_words("stimulus.bin");
   bool record = !strcmp(argv[3], "record");
-  if (record) golden.resize(rows * OUTS);
-  else golden = load_words("golden.bin"), golden_state = load_words("state.bin");
+  if (record) expected.resize(rows * OUTS);
+  else expected = load_words("expected.bin"), expected_state = load_words("state.bin");
   top->show = 0;
   long cycle = record ? -1 : atol(argv[4]);
   play(top.get(), cycle < 0 ? -1 : cycle + reset, record);
   if (record) {
-    FILE* file = fopen("golden.bin", "wb");
-    fwrite(golden.data(), 4, golden.size(), file);
+    FILE* file = fopen("expected.bin", "wb");
+    fwrite(expected.data(), 4, expected.size(), file);
     fclose(file);
     file = fopen("state.bin", "wb");
-    fwrite(golden_state.data(), 4, golden_state.size(), file);
+    fwrite(expected_state.data(), 4, expected_state.size(), file);
     fclose(file);
   }
 }
 """
 
-#: The main of a machine whose fault is chosen at run time: all in `faults.bin`, the golden one first.
+#: The main of a machine whose fault is chosen at run time: all in `faults.bin`, none first.
 SELECT = """
 int main(int argc, char** argv) {
   rows = atol(argv[1]), reset = atol(argv[2]);
   std::unique_ptr<Vmachine> top(new Vmachine);
   stimulus = load_words("stimulus.bin");
-  golden.resize(rows * OUTS);
+  expected.resize(rows * OUTS);
   Words faults = load_words("faults.bin");
   long count = atol(argv[3]);
   for (long i = -1; i < count; ++i) {
@@ -118,7 +118,7 @@ int main(int argc, char** argv) {
 
 
 def harness(model: VerilogModel, main: str) -> str:
-    """The C++ around the model: plays the stimulus, remembers the golden outputs, counts what differs."""
+    """The C++ around the model: plays the stimulus, remembers the expected outputs, counts what differs."""
     defined = {
         "INS": model.in_words,
         "OUTS": model.out_words,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bifocal.hardware.circuits.elements import ONE, ZERO, Gate
 from bifocal.hardware.circuits.netlist import Netlist
-from bifocal.hardware.circuits.parts import ONE, ZERO, Gate
 from bifocal.hardware.faults.models import INIT, OPEN, STUCK, UPSET, Fault, Faults
 
 #: The name of the module.
@@ -33,7 +33,7 @@ class VerilogModel:
     state_words: int
 
 
-def golden_or_faulty(netlist: Netlist, fault: Fault | None = None) -> VerilogModel:
+def with_fault(netlist: Netlist, fault: Fault | None = None) -> VerilogModel:
     """The machine with one fault built in, or with none."""
     return _Writer(netlist, fault, None).model()
 
@@ -42,7 +42,7 @@ def selectable(netlist: Netlist, faults: Faults) -> VerilogModel:
     """One machine that can have any of ``faults``; which one, is said while it runs.
 
     >>> from bifocal.hardware.circuits.netlist import build_netlist
-    >>> from bifocal.hardware.circuits.parts import Port
+    >>> from bifocal.hardware.circuits.elements import Port
     >>> inverter = build_netlist(
     ...     "inverter", nets=["0", "1", "a", "y"], inputs=[Port("a", (2,))], outputs=[Port("y", (3,))],
     ...     gates=[Gate("inv", "LUT1", (2,), 3, 0b01)],

@@ -28,14 +28,14 @@ class Bar:
 
 @dataclass(frozen=True)
 class Wave:
-    """A signal over cycles: one integer a cycle, and those of the faulty machine if they are to be compared.
+    """A signal over cycles: one integer a cycle, and those with the fault beside.
 
     ``width`` is its bits; a wave of one bit is drawn as a line, a wider one as boxes with hexadecimal values.
     """
 
     name: str
     width: int
-    golden: Sequence[int]
+    correct: Sequence[int]
     faulty: Sequence[int]
 
 
@@ -160,15 +160,15 @@ def waveform(waves: Sequence[Wave], first: int) -> str:
     >>> svg.count('class="wrong"'), "03" in svg, "07" in svg
     (2, True, True)
     """
-    cycles = max(1, *(len(wave.golden) for wave in waves)) if waves else 1
+    cycles = max(1, *(len(wave.correct) for wave in waves)) if waves else 1
     left, step, row, gap = 190.0, max(14.0, min(46.0, 940.0 / cycles)), 20.0, 10.0
     out, top = [], 30.0
     every = max(1, math.ceil(52 / step))
     for cycle in range(0, cycles, every):
         out.append(_text(left + (cycle + 0.5) * step, 16, f"{first + cycle}"))
     for wave in waves:
-        wrong = [a != b for a, b in zip(wave.golden, wave.faulty, strict=True)]
-        rows = [("golden", "one", wave.golden)] + ([("faulty", "bad", wave.faulty)] if any(wrong) else [])
+        wrong = [a != b for a, b in zip(wave.correct, wave.faulty, strict=True)]
+        rows = [("correct", "one", wave.correct)] + ([("faulty", "bad", wave.faulty)] if any(wrong) else [])
         height = len(rows) * (row + 4)
         for cycle, bad in enumerate(wrong):
             if bad:
@@ -186,7 +186,7 @@ def waveform(waves: Sequence[Wave], first: int) -> str:
     width = left + cycles * step + 8
     return (
         f'<svg class="wave" viewBox="0 0 {width:.0f} {top:.0f}" style="min-width:{min(width, 1100):.0f}px" '
-        f'role="img" aria-label="Golden and faulty traces">{"".join(out)}</svg>'
+        f'role="img" aria-label="Outputs with and without the fault">{"".join(out)}</svg>'
     )
 
 

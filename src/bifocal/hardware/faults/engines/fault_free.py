@@ -1,7 +1,7 @@
-"""The golden machine, or one faulty machine by itself: compiled, one bit a net, with what LUTs are asked.
+"""The circuit without a fault, or with a single one: one bit a net, and which addresses the LUTs see.
 
-An INIT bit whose address no LUT ever sees in the golden run cannot matter: the first difference between the
-two machines would have to come from reading it. Leaving such faults out is exact.
+An INIT bit whose address its LUT never sees in the fault-free run cannot matter: the first difference from
+the faulty run would have to come from reading it. Leaving such faults out is exact.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Bits = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class Golden:
+class FaultFree:
     """A run without faults.
 
     ``outputs`` uint8 ``[cycles, compared]`` of the counted cycles; ``state`` uint8 ``[flip-flops]`` after the
@@ -42,17 +42,17 @@ class Golden:
         return addressed
 
 
-def run_golden(netlist: Netlist, stimulus: Stimulus) -> Golden:
+def run_fault_free(netlist: Netlist, stimulus: Stimulus) -> FaultFree:
     """Simulate the circuit without a fault."""
     return _run(netlist, stimulus, None)
 
 
 def trace(netlist: Netlist, stimulus: Stimulus, fault: Fault | None = None) -> Bits:
-    """The compared output bits of one machine: uint8 ``[cycles, compared]``, golden without a fault."""
+    """The compared output bits of the circuit with one fault, or with none: uint8 ``[cycles, compared]``."""
     return _run(netlist, stimulus, fault).outputs
 
 
-def _run(netlist: Netlist, stimulus: Stimulus, fault: Fault | None) -> Golden:
+def _run(netlist: Netlist, stimulus: Stimulus, fault: Fault | None) -> FaultFree:
     gates = len(netlist.gates)
     wires = np.zeros((gates, 7), np.int32)
     tables = np.zeros(gates, np.uint64)
@@ -91,7 +91,7 @@ def _run(netlist: Netlist, stimulus: Stimulus, fault: Fault | None) -> Golden:
         stimulus.reset_cycles,
         special,
     )
-    return Golden(outputs, state, seen)
+    return FaultFree(outputs, state, seen)
 
 
 @compiled

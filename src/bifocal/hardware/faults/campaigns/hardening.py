@@ -11,9 +11,9 @@ from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.campaigns.campaign import Campaign
-from bifocal.hardware.faults.campaigns.harden import Hardened, choose, triplicate
 from bifocal.hardware.faults.campaigns.scores import share_of_wrong_cycles
-from bifocal.hardware.faults.engines.golden import trace
+from bifocal.hardware.faults.campaigns.triplication import Hardened, choose, triplicate
+from bifocal.hardware.faults.engines.fault_free import trace
 from bifocal.hardware.faults.models import Faults
 from bifocal.hardware.faults.result import CampaignResult
 
@@ -22,7 +22,7 @@ _EVERYTHING = 1 << 62
 
 
 @dataclass(frozen=True)
-class Trial:
+class Hardening:
     """A hardened netlist, and exhaustive campaigns over all INIT bits of it and of what it was before."""
 
     hardened: Hardened
@@ -42,7 +42,7 @@ def harden(
     engine: str = "auto",
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> Trial:
+) -> Hardening:
     """Triplicate the LUTs that carry ``share`` of the score, and measure the whole netlist anew.
 
     ``text`` is the Yosys JSON of ``netlist``, of one module; ``read`` makes a Netlist of such a text, with
@@ -67,7 +67,7 @@ def harden(
             "the hardened netlist does something else than the design. Please report this design."
         )
     after = replace(plan, netlist=new, faults=Faults.lut_init(new)).run()
-    return Trial(hardened, new, before, after)
+    return Hardening(hardened, new, before, after)
 
 
 def score_by_target(result: CampaignResult) -> dict[int, float]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Effects:
     """What each of n faults did: all ``[n]``.
 
     ``wrong_cycles`` int32 counts cycles with any wrong output bit, ``wrong_bits`` int64 the wrong output bits
@@ -26,7 +26,7 @@ class Outcome:
         return len(self.wrong_cycles)
 
     @classmethod
-    def silent(cls, count: int) -> Outcome:
+    def silent(cls, count: int) -> Effects:
         """The outcome of faults that never change anything."""
         return cls(
             np.zeros(count, np.int32),
@@ -35,14 +35,14 @@ class Outcome:
             np.zeros(count, np.bool_),
         )
 
-    def put(self, where: NDArray[np.intp] | slice, other: Outcome) -> None:
+    def put(self, where: NDArray[np.intp] | slice, other: Effects) -> None:
         """Write the outcomes of some faults into their places."""
         self.wrong_cycles[where] = other.wrong_cycles
         self.wrong_bits[where] = other.wrong_bits
         self.first_wrong[where] = other.first_wrong
         self.latent[where] = other.latent
 
-    def same_as(self, other: Outcome) -> bool:
+    def same_as(self, other: Effects) -> bool:
         """Whether every fault did exactly the same."""
         return all(
             np.array_equal(getattr(self, name), getattr(other, name))

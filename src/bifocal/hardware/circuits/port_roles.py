@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.cells import Cell
-from bifocal.hardware.circuits.parts import FlipFlop, Gate, Port, Reset
+from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port, Reset
 
 _RESET = re.compile(
     r"(.*_)?(?P<low>n)?[aspm]?_?(rst|reset|nrst|nreset)(?P<after>_?[nbl]|_?n_?i|_?i)?", re.IGNORECASE
