@@ -12,7 +12,8 @@ from PIL import Image, ImageCms, ImageOps
 
 import bifocal
 from bifocal.errors import DamagedStream, OptionError, PictureError, PictureWarning
-from bifocal.pictures.metadata import upright_exif, upright_xmp
+from bifocal.pictures.exif import upright_exif
+from bifocal.pictures.xmp import upright_xmp
 from bifocal.stream import container
 from tests.conftest import made_picture
 from tests.stream.chunks.test_alpha import made_alpha

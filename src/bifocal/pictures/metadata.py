@@ -13,21 +13,21 @@ The rule of orientation, which nothing in Bifocal breaks:
 
 from __future__ import annotations
 
-import re
-import struct
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from bifocal.errors import OptionError, PictureWarning
+from bifocal.pictures.exif import EXIF_PREFIX, upright_exif, without_gps
+from bifocal.pictures.xmp import upright_xmp, without_gps_properties
 
 if TYPE_CHECKING:
     from PIL import Image
 
-#: What JPEG puts before EXIF; streams hold EXIF without it.
-EXIF_PREFIX = b"Exif\0\0"
-
-_ORIENTATION = 0x0112
 _TIFF_XMP = 700
-_TURNED = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]")
-_NUMBERS = {1: "B", 3: "H", 4: "I"}  # EXIF types: byte, short, long
+
+#: What can be removed by name.
+STRIP = ("all", "gps", "exif", "xmp", "icc")
 
 #: Tags of a TIFF file that say something about its picture, and not how its pixels are stored.
 _TIFF_TAGS = frozenset(
@@ -80,44 +80,43 @@ def _exif_of_tiff(image: Image.Image) -> bytes:
         return b""
 
 
-def upright_exif(exif: bytes) -> bytes:
-    """The same EXIF with Orientation 1: one number changed in place, nothing moved.
+def strip_metadata(metadata: Mapping[str, bytes], what: Iterable[str]) -> dict[str, bytes]:
+    """Metadata without what is named: ``all``, ``exif``, ``xmp``, ``icc``, or ``gps``.
 
-    Without that tag, or if it is no EXIF, it comes back as it is.
+    ``gps`` removes the position from EXIF and XMP and leaves the rest as it is. If it cannot be removed for
+    certain, the whole piece is left out, with a :class:`~bifocal.errors.PictureWarning`. The colour profile,
+    without which colours change, is removed by ``icc`` and ``all`` only.
 
-    >>> exif = b"II*\\0\\x08\\0\\0\\0\\x01\\0\\x12\\x01\\x03\\0\\x01\\0\\0\\0\\x06\\0\\0\\0\\0\\0\\0\\0"
-    >>> upright_exif(exif) == exif.replace(b"\\x06\\0\\0\\0\\0", b"\\x01\\0\\0\\0\\0")
-    True
+    :raises OptionError: if there is no such name.
+
+    >>> strip_metadata({"icc": b"profile", "xmp": b"<x/>"}, ["xmp"])
+    {'icc': b'profile'}
     """
-    changed = bytearray(exif)
-    for place, number in _orientations(exif):
-        changed[place : place + struct.calcsize(number)] = struct.pack(number, 1)
-    return bytes(changed)
+    names = {str(name) for name in (what.split(",") if isinstance(what, str) else what)}
+    unknown = sorted(names - set(STRIP))
+    if unknown:
+        raise OptionError(f"there is no metadata '{unknown[0]}' to strip. Choose from {', '.join(STRIP)}.")
+    if "all" in names:
+        return {}
+    kept = {}
+    for key, value in metadata.items():
+        rest = _without_position(key, value) if "gps" in names and key not in names else value
+        if key not in names and rest is not None:
+            kept[key] = rest
+    return kept
 
 
-def _orientations(exif: bytes) -> Iterator[tuple[int, str]]:
-    """Where EXIF's first directory keeps an orientation, and as which kind of number."""
-    start = len(EXIF_PREFIX) if exif.startswith(EXIF_PREFIX) else 0
-    end = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[start : start + 4])
-    if end is None or len(exif) < start + 8:
-        return
-    at = start + struct.unpack_from(f"{end}I", exif, start + 4)[0]
-    if at + 2 > len(exif):
-        return
-    (count,) = struct.unpack_from(f"{end}H", exif, at)
-    for entry in range(at + 2, min(at + 2 + 12 * count, len(exif) - 11), 12):
-        tag, kind, values = struct.unpack_from(f"{end}HHI", exif, entry)
-        if tag == _ORIENTATION and values == 1 and kind in _NUMBERS:
-            yield entry + 8, end + _NUMBERS[kind]
-
-
-def upright_xmp(xmp: bytes) -> bytes:
-    """The same XMP packet with ``tiff:Orientation`` 1, its length unchanged.
-
-    >>> upright_xmp(b'<rdf:Description tiff:Orientation="6"/>')
-    b'<rdf:Description tiff:Orientation="1"/>'
-    """
-    return _TURNED.sub(rb"\g<1>1", xmp)
+def _without_position(key: str, value: bytes) -> bytes | None:
+    """A piece of metadata without a position; None, and a warning, if that cannot be made certain."""
+    remove = {"exif": without_gps, "xmp": without_gps_properties}.get(key)
+    rest = remove(value) if remove else value
+    if rest is None:
+        warnings.warn(
+            f"{key.upper()} is not readable enough to remove a position from it: it is left out.",
+            PictureWarning,
+            stacklevel=3,
+        )
+    return rest
 
 
 def pillow_info(metadata: Mapping[str, bytes]) -> dict[str, bytes]:

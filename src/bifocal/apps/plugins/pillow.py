@@ -16,7 +16,8 @@ from PIL import Image, ImageFile
 from bifocal import api
 from bifocal.errors import BifocalError, NotAStream, OptionError
 from bifocal.pictures.convert import from_pillow, to_pillow
-from bifocal.pictures.metadata import EXIF_PREFIX, pillow_info, read_metadata
+from bifocal.pictures.exif import EXIF_PREFIX
+from bifocal.pictures.metadata import pillow_info, read_metadata
 from bifocal.runtime.decoding import decode_transparency
 from bifocal.runtime.model import Model, available_reductions, reduce_box
 from bifocal.runtime.registry import find_card, model_folder

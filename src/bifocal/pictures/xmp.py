@@ -1,0 +1,65 @@
+"""XMP packets, changed as text: everything that is not meant stays byte for byte.
+
+A packet is XML (ISO 16684-1), nearly always in UTF-8; a property is an attribute or an element.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TURNED = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]")
+_FIRST = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
+_GPS_ATTRIBUTE = re.compile(r"\s(?:[\w.-]+:)?GPS\w*\s*=\s*(?:\"[^\"]*\"|'[^']*')", re.IGNORECASE)
+_GPS_ELEMENT = re.compile(r"<((?:[\w.-]+:)?GPS\w*)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_GPS_LEFT = re.compile(r"GPS_?-?(?:L(?:at|on)|Dest|Alt)", re.IGNORECASE)
+_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
+
+
+def orientation_of_xmp(xmp: bytes) -> int:
+    """The orientation, 1 to 8, as Pillow reads it where EXIF has none; 1 without.
+
+    >>> orientation_of_xmp(b'<rdf:Description tiff:Orientation="6"/>')
+    6
+    """
+    match = _FIRST.search(xmp)
+    return int(match[1]) if match and b"2" <= match[1] <= b"8" else 1
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """The same XMP packet with ``tiff:Orientation`` 1, its length unchanged.
+
+    >>> upright_xmp(b'<rdf:Description tiff:Orientation="6"/>')
+    b'<rdf:Description tiff:Orientation="1"/>'
+    """
+    return _TURNED.sub(rb"\g<1>1", xmp)
+
+
+def without_gps_properties(xmp: bytes) -> bytes | None:
+    """The same packet without the properties whose name begins with GPS; None if some cannot be removed.
+
+    >>> without_gps_properties(b'<rdf:Description exif:GPSLatitude="52,1.5N" tiff:Make="x"/>')
+    b'<rdf:Description tiff:Make="x"/>'
+    """
+    encoding = next((name for mark, name in _MARKS.items() if xmp.startswith(mark)), "utf-8")
+    errors = "surrogateescape" if encoding == "utf-8" else "surrogatepass"
+    try:
+        text = xmp.decode(encoding, errors)
+        kept = _without_gps_elements(_GPS_ATTRIBUTE.sub("", text))
+        if kept is None or _GPS_LEFT.search(kept):
+            return None
+        return xmp if kept == text else kept.encode(encoding, errors)
+    except UnicodeError:
+        return None
+
+
+def _without_gps_elements(text: str) -> str | None:
+    parts, at = [], 0
+    while found := _GPS_ELEMENT.search(text, at):
+        parts.append(text[at : found.start()])
+        at = found.end()
+        if not found[0].endswith("/>"):
+            closing = re.compile(rf"</{re.escape(found[1])}\s*>").search(text, at)
+            if closing is None:
+                return None
+            at = closing.end()
+    return "".join([*parts, text[at:]])
