@@ -112,9 +112,9 @@ def code(codec: Codec, y: Tensor, quality: int) -> tuple[Tensor, Tensor]:
     gain, inverse = codec.gains(anchors)
     y = y * gain
     features = codec.hyper_features(round_ste(codec.hyper_latent(y)), anchors, True)
-    driver = Estimate(codec.plan, lambda k, x: codec.predict(k, x, anchors, True), features, y, True)
-    decoded = code_groups(codec.plan, driver, GROUPS)[:, :CHANNELS]
-    return decoded * inverse[:, :CHANNELS], driver.bits(decoded, False).sum(1)
+    driver = Estimate(codec.plan, codec.group_predictors, features, y, anchors, True)
+    parts = code_groups(codec.plan, driver, GROUPS)
+    return driver.whole(parts)[:, :CHANNELS] * inverse[:, :CHANNELS], driver.bit_maps(parts).sum(1)
 
 
 def make_coded(

@@ -22,7 +22,12 @@ from torch import Tensor, nn
 from bifocal.errors import ModelError
 from bifocal.learn.nets.entropy.coding import Estimate
 from bifocal.learn.nets.entropy.exact import ExactConv, Range, round_ste
-from bifocal.learn.nets.entropy.prior import TABLES, UNIT_INDEX, logistic_bits
+from bifocal.learn.nets.entropy.prior import (
+    INDEX_FRACTION,
+    MEAN_FRACTION,
+    UNIT_INDEX,
+    logistic_bits,
+)
 from bifocal.learn.nets.transforms.blocks import conv3
 from bifocal.stream.plan import Group, Plan, code_groups
 
@@ -36,7 +41,6 @@ ACTIVATION = Range(0, 511, 4)  # hidden activations and hyper features of exact 
 HYPER = Range(-127, 127, 0)
 CONTEXT = Range(-1023, 1023, 4)
 HEAD = Range(-32767, 32767, 4)
-MEAN_FRACTION, INDEX_FRACTION = 6, 3  # a mean row counts in 1/16 step = 1/64 unit; an index is eight a unit
 #: What a decoder runs, besides fixed transforms.
 DECODER_PARTS = ("hyper_synthesis", "predictors", "synthesis")
 
@@ -204,6 +208,12 @@ class Codec(nn.Module):
         }
         return {name: [m for m in net.children() if isinstance(m, ExactConv)] for name, net in nets.items()}
 
+    @property
+    def group_predictors(self) -> list[list[ExactConv]]:
+        """The layers of each group's predictor."""
+        layers = self.exact_layers
+        return [layers[f"predict.{k}"] for k in range(len(self.plan.groups))]
+
     def hyper_latent(self, y: Tensor) -> Tensor:
         """Hyper-latent z of the gained y, before rounding; large values enter by their logarithm."""
         return self.hyper_analysis(y.sign() * torch.log1p(y.abs()))
@@ -213,14 +223,6 @@ class Codec(nn.Module):
         for layer in self.exact_layers["hyper"]:
             x = layer(x, anchors, exact)
         return x
-
-    def predict(self, k: int, x: Tensor, anchors: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
-        """Mean (steps) and table index of group ``k`` from features and context ``x``."""
-        for layer in self.exact_layers[f"predict.{k}"]:
-            x = layer(x, anchors, exact)
-        mu, index = x.float().chunk(2, 1)
-        index = (index * 2**INDEX_FRACTION).clamp(0, TABLES - 1)
-        return mu * 2 ** (MEAN_FRACTION - self.plan.fraction), index
 
     def gains(self, anchors: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and inverse gain for interpolation weights ``anchors [b, a]``: each ``[b, c, 1, 1]``."""
@@ -245,9 +247,9 @@ class Codec(nn.Module):
             device, enabled=torch.is_autocast_enabled(device) and not exact, dtype=torch.bfloat16
         ):
             features = self.hyper_features(round_ste(z), anchors, exact)
-            driver = Estimate(self.plan, lambda k, x: self.predict(k, x, anchors, exact), features, y, exact)
-            decoded = code_groups(self.plan, driver)
-        return decoded, driver.bits(decoded, noise).sum((2, 3)), z_bits.sum((1, 2, 3))
+            driver = Estimate(self.plan, self.group_predictors, features, y, anchors, exact)
+            parts = code_groups(self.plan, driver)
+        return driver.whole(parts), driver.bits(parts, noise), z_bits.sum((1, 2, 3))
 
     # -- training ------------------------------------------------------------------------------------------
 

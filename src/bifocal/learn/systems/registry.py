@@ -13,6 +13,7 @@ from bifocal.learn.nets.codec import Codec, CodecConfig
 from bifocal.learn.systems.dual import Dual, DualConfig
 from bifocal.learn.systems.feds import Feds, FedsConfig
 from bifocal.learn.systems.joint import Joint, JointConfig
+from bifocal.learn.systems.lapped import Lapped, LappedConfig
 from bifocal.learn.systems.lowfirst import LowFirst, LowFirstConfig
 from bifocal.learn.systems.weconvene import WeConvene, WeConveneConfig
 from bifocal.learn.systems.weconvene3d import WeConvene3D, WeConvene3DConfig
@@ -65,6 +66,7 @@ def system_of(config: CodecConfig) -> System:
     raise TrainingError(f"{type(config).__name__} is not the configuration of a registered system.")
 
 
+register("lapped", LappedConfig, Lapped)
 register("lowfirst", LowFirstConfig, LowFirst)
 register("joint", JointConfig, Joint)
 register("weconvene", WeConveneConfig, WeConvene)

@@ -82,6 +82,7 @@ class ExactConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.quality_bias = nn.Parameter(torch.zeros(qualities, outputs)) if qualities else None
         self.source, self.out, self.relu, self.shuffle = source, out, relu, shuffle
+        self.uniform = row_fraction is None
         fraction = torch.full((outputs,), out.fraction) if row_fraction is None else row_fraction
         largest = torch.full((inputs,), source.largest) if source_max is None else source_max
         self.register_buffer("row_fraction", fraction.to(torch.float32), persistent=False)
@@ -127,21 +128,39 @@ class ExactConv(nn.Module):
             # a shift to the left is never needed: too coarse a grid would be a network out of its range
             return torch.maximum(e, self.row_fraction.double() - self.source.fraction).float()
 
-    def forward(self, x: Tensor, anchors: Tensor, exact: bool) -> Tensor:
-        """``x [b, inputs, h, w]`` within the source range to ``[b, outputs, h, w]`` (shuffled if asked)."""
-        weight = self.kernel
-        bias = self.total_bias(anchors)
+    def numbers(self, anchors: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
+        """Weights ``[outputs, inputs, k, k]``, biases ``[b or 1, outputs]``; if ``exact`` on their grids."""
+        weight, bias = self.kernel, self.total_bias(anchors)
         if exact:
             e = self.exponents()
             weight = round_ste(weight, (2.0**e)[:, None, None, None])
             bias = round_ste(bias, 2.0 ** (e + self.source.fraction))
-        y = F.conv2d(x, weight, None, padding=weight.shape[-1] // 2) + bias[:, :, None, None]
+        return weight, bias
+
+    def finish(self, y: Tensor, fraction: Tensor, exact: bool) -> Tensor:
+        """Sums to outputs: rounded if ``exact``, then clipped. ``fraction`` is that of every row of ``y``.
+
+        Rows of different fractions are those of heads, whose clip is out of reach in training: in float it
+        is left out.
+        """
         if exact:
-            y = round_ste(y, (2.0**self.row_fraction)[:, None, None])
-        if self.relu:
-            y = y.relu()
-        scale = (2.0**-self.row_fraction)[:, None, None]
-        y = torch.minimum(torch.maximum(y, self.out.lo * scale), self.out.hi * scale)
+            y = round_ste(y, 2.0**fraction)
+        lo, hi = (max(self.out.lo, 0) if self.relu else self.out.lo), self.out.hi
+        if self.uniform:
+            scale = 2.0**-self.out.fraction
+            return F.hardtanh(y, lo * scale, hi * scale)
+        if exact:
+            y = torch.minimum(torch.maximum(y, lo * 2.0**-fraction), hi * 2.0**-fraction)
+        return y
+
+    def forward(self, x: Tensor, anchors: Tensor, exact: bool) -> Tensor:
+        """``x [b, inputs, h, w]`` within the source range to ``[b, outputs, h, w]`` (shuffled if asked)."""
+        weight, bias = self.numbers(anchors, exact)
+        shared = bias[0] if len(bias) == 1 else None  # one for all pictures goes into the convolution
+        y = F.conv2d(x, weight, shared, padding=weight.shape[-1] // 2)
+        if shared is None:
+            y = y + bias[:, :, None, None].to(y.dtype)
+        y = self.finish(y, self.row_fraction[:, None, None], exact)
         return F.pixel_shuffle(y, 2) if self.shuffle else y
 
 

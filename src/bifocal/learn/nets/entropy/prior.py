@@ -20,6 +20,8 @@ SCALE_MAX = 128.0
 LOG_RATIO = math.log(SCALE_MAX / SCALE_MIN) / (TABLES - 1)
 #: Index of deviation 1: where untrained networks start.
 UNIT_INDEX = -math.log(SCALE_MIN) / LOG_RATIO
+#: Fraction bits of a predictor's rows: a mean counts in 1/16 step = 1/64 unit, an index is eight a unit.
+MEAN_FRACTION, INDEX_FRACTION = 6, 3
 #: Bits of the rarest symbol a 16-bit table holds; beyond it the escape takes over.
 MAX_BITS = 24.0
 

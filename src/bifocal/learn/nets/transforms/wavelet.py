@@ -33,23 +33,34 @@ def haar_merge(bands: Tensor) -> Tensor:
     return torch.nn.functional.pixel_shuffle(pixels.reshape(b, 4 * c, h, w), 2)
 
 
-def packet_matrix() -> Tensor:
-    """The three-level Haar packet of an 8×8 RGB block as an orthonormal matrix ``[192, 192]``.
+#: One luma and two chroma planes as orthonormal sums of red, green and blue.
+LUMA_CHROMA = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3.0], [2.0], [6.0]])
 
-    Columns follow ``pixel_unshuffle(8)`` (colour, row, column). Rows are wavelet packets of one luma and two
-    chroma planes, ordered so that those which carry most of a photograph come first: by sequency, chroma
-    counted as twice as far out as luma.
+
+def packet_order() -> list[tuple[int, int, int]]:
+    """Colour plane and frequencies (row, column) of the 192 coefficients of an 8×8 block.
+
+    Those which carry most of a photograph come first: by frequency, chroma counted as twice as far out as
+    luma.
     """
-    haar = np.array([[1.0]])
-    for _ in range(3):  # the Walsh–Hadamard matrix is the three-level packet of the Haar filters
-        haar = np.block([[haar, haar], [haar, -haar]]) / np.sqrt(2.0)
-    haar = haar[np.argsort((np.diff(np.sign(haar), axis=1) != 0).sum(1), kind="stable")]
-    colour = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3.0], [2.0], [6.0]])
     rows = [
         (float(np.hypot(i, j) + 0.25 * max(i, j)) * (1.0 if c == 0 else 2.0) + 1.5 * (c > 0), c, i, j)
         for c in range(3)
         for i in range(8)
         for j in range(8)
     ]
-    matrix = [np.kron(colour[c], np.kron(haar[i], haar[j])) for _, c, i, j in sorted(rows)]
+    return [(c, i, j) for _, c, i, j in sorted(rows)]
+
+
+def packet_matrix() -> Tensor:
+    """The three-level Haar packet of an 8×8 RGB block as an orthonormal matrix ``[192, 192]``.
+
+    Columns follow ``pixel_unshuffle(8)`` (colour, row, column). Rows are wavelet packets of one luma and two
+    chroma planes in :func:`packet_order`; the sequency of a packet's function is its frequency.
+    """
+    haar = np.array([[1.0]])
+    for _ in range(3):  # the Walsh–Hadamard matrix is the three-level packet of the Haar filters
+        haar = np.block([[haar, haar], [haar, -haar]]) / np.sqrt(2.0)
+    haar = haar[np.argsort((np.diff(np.sign(haar), axis=1) != 0).sum(1), kind="stable")]
+    matrix = [np.kron(LUMA_CHROMA[c], np.kron(haar[i], haar[j])) for c, i, j in packet_order()]
     return torch.tensor(np.stack(matrix), dtype=torch.float32)
