@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.hardening import harden
 from bifocal.hardware.faults.campaigns.scores import score_design
 from bifocal.measure.report import markdown
@@ -34,7 +35,7 @@ def row(design: str, share: float, cycles: int) -> list[str]:
 
         def read(text: str) -> Netlist:
             path.write_text(text, encoding="utf-8")
-            return Netlist.from_yosys_json(path)
+            return read_netlist(path)
 
         netlist = read(text)
         trial = harden(text, netlist, Stimulus.random(netlist, cycles=cycles), read, share=share)

@@ -34,6 +34,7 @@ from bifocal.errors import BifocalError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.synthesis import synthesise
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.campaign import make_engine, run_unit
 from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines.batches import order_faults
@@ -106,7 +107,7 @@ def read_circuit(source: Path, name: str, yosys: str) -> tuple[Netlist, float, t
     with TemporaryDirectory() as folder:
         path = Path(folder) / "netlist.json"
         path.write_text(mapped.json, encoding="utf-8")
-        return Netlist.from_yosys_json(path, top=mapped.top), seconds, (*mapped.tools, " ".join(mapped.flags))
+        return read_netlist(path, top=mapped.top), seconds, (*mapped.tools, " ".join(mapped.flags))
 
 
 def measure(name: str, netlist: Netlist, cycles: int, synthesis: float) -> tuple[Row, Faults, Effects]:

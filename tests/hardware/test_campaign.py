@@ -18,6 +18,7 @@ pytest.importorskip("numba")
 from bifocal.errors import CampaignError, CircuitError, ToolError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns import campaign as module
 from bifocal.hardware.faults.campaigns.campaign import Campaign
 from bifocal.hardware.faults.campaigns.scores import saturation, score_design, score_sites
@@ -30,7 +31,7 @@ UART = Path(__file__).parent / "netlists" / "uart.json"
 
 @pytest.fixture(scope="module")
 def uart() -> Netlist:
-    return Netlist.from_yosys_json(UART)
+    return read_netlist(UART)
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +133,12 @@ def test_kill_9_loses_no_finished_unit(tmp_path: Path, uart: Netlist) -> None:
     journal, cycles = tmp_path / "killed.journal", 3000
     script = (
         "import sys\n"
-        "from bifocal.hardware.circuits.netlist import Netlist\n"
+        "from bifocal.hardware.circuits.yosys_json import read_netlist\n"
         "from bifocal.hardware.circuits.stimulus import Stimulus\n"
         "from bifocal.hardware.faults.campaigns import campaign\n"
         "from bifocal.hardware.faults.models import Faults\n"
         "campaign.UNIT = 512\n"
-        "netlist = Netlist.from_yosys_json(sys.argv[1])\n"
+        "netlist = read_netlist(sys.argv[1])\n"
         f"stimulus = Stimulus.random(netlist, cycles={cycles})\n"
         "def slowly(done, total):\n"
         "    if done:\n"

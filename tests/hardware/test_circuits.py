@@ -13,6 +13,7 @@ from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port, Reset
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.engines.reference import simulate
 from bifocal.hardware.faults.models import Faults
 
@@ -45,7 +46,7 @@ def design(cells: Cells, **ports: tuple[str, list[Any]]) -> dict[str, Any]:
 def read(tmp_path: Path, document: Any, **options: Any) -> Netlist:
     path = tmp_path / "design.json"
     path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
-    return Netlist.from_yosys_json(path, **options)
+    return read_netlist(path, **options)
 
 
 def flipflop(clock: Any = 2, data: Any = 5, q: Any = 4, kind: str = "FDCE", **more: Any) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def test_what_is_no_netlist_is_refused(tmp_path: Path, text: str, message: str) 
     with pytest.raises(CircuitError, match=message):
         read(tmp_path, text)
     with pytest.raises(CircuitError, match="cannot be read"):
-        Netlist.from_yosys_json(tmp_path / "absent.json")
+        read_netlist(tmp_path / "absent.json")
 
 
 def test_no_outputs_and_two_drivers_are_refused(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.engines.fault_free import trace
 
 NETLISTS = Path(__file__).parent / "netlists"
@@ -18,7 +18,7 @@ CYCLES = 600
 
 def played(name: str) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
     """Inputs and outputs by port of a fault-free run, one number a cycle."""
-    netlist = Netlist.from_yosys_json(NETLISTS / f"{name}.json")
+    netlist = read_netlist(NETLISTS / f"{name}.json")
     stimulus = Stimulus.random(netlist, cycles=CYCLES, seed=5)
     inputs = stimulus.bits[stimulus.reset_cycles :]
     return by_port(list(stimulus.names), inputs), by_port(
@@ -101,7 +101,7 @@ def test_exp_golomb_encoder_writes_the_codes_of_the_values_that_it_took() -> Non
 
 
 def test_uart_sends_frames_of_ten_bits_and_hears_itself() -> None:
-    netlist = Netlist.from_yosys_json(NETLISTS / "uart.json")
+    netlist = read_netlist(NETLISTS / "uart.json")
     quiet = Stimulus.random(netlist, cycles=CYCLES, seed=5)
     column = list(quiet.names).index("rx")
     inputs = by_port(list(quiet.names), quiet.bits[quiet.reset_cycles :])

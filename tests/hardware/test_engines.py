@@ -14,6 +14,7 @@ pytest.importorskip("numba")
 from bifocal.errors import ToolError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.campaign import make_engine, run_unit
 from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines import native_build
@@ -76,7 +77,7 @@ def test_native_is_the_referee_on_random_circuits(
 
 @pytest.mark.parametrize("design", ["counter", "lfsr", "uart", "haar-carry", "exp_golomb"])
 def test_engines_agree_on_our_designs(design: str) -> None:
-    netlist = Netlist.from_yosys_json(NETLISTS / f"{design}.json")
+    netlist = read_netlist(NETLISTS / f"{design}.json")
     stimulus = Stimulus.random(netlist, cycles=300)
     faults = every_fault(netlist, stimulus.cycles)
     some = faults.take(draw(len(faults), 250, seed=3))
@@ -88,7 +89,7 @@ def test_engines_agree_on_our_designs(design: str) -> None:
 
 
 def test_a_trace_is_the_outputs_of_the_one_machine() -> None:
-    netlist = Netlist.from_yosys_json(NETLISTS / "counter.json")
+    netlist = read_netlist(NETLISTS / "counter.json")
     stimulus = Stimulus.random(netlist, cycles=50)
     faults = every_fault(netlist, stimulus.cycles)
     effects = simulate(netlist, stimulus, faults)
@@ -100,7 +101,7 @@ def test_a_trace_is_the_outputs_of_the_one_machine() -> None:
 
 
 def test_labels_name_what_breaks() -> None:
-    netlist = Netlist.from_yosys_json(NETLISTS / "counter.json")
+    netlist = read_netlist(NETLISTS / "counter.json")
     labels = [fault.label(netlist) for fault in every_fault(netlist, 10)]
     assert len(set(labels)) == len(labels)
     assert any(label.endswith("stuck at 1") for label in labels)

@@ -12,6 +12,7 @@ import pytest
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.campaign import Campaign
 from bifocal.hardware.faults.campaigns.hardening import harden, score_by_target
 from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
@@ -27,7 +28,7 @@ NETLISTS = Path(__file__).parent / "netlists"
 def read(tmp_path: Path) -> Callable[[str], Netlist]:
     def from_text(text: str) -> Netlist:
         (tmp_path / "netlist.json").write_text(text)
-        return Netlist.from_yosys_json(tmp_path / "netlist.json")
+        return read_netlist(tmp_path / "netlist.json")
 
     return from_text
 

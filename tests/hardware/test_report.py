@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bifocal.errors import CampaignError, CircuitError
-from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.synthesis import SourceFile
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.campaign import Campaign
 from bifocal.hardware.faults.campaigns.comparison import compare, comparison_text
 from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
@@ -26,7 +26,7 @@ EVIL = "<script>alert('x')</script>&\"'"
 
 
 def study_of(design: str, *, model: str = "lut-init", cycles: int = 200, budget: int = 1 << 40) -> Report:
-    netlist = Netlist.from_yosys_json(NETLISTS / f"{design}.json")
+    netlist = read_netlist(NETLISTS / f"{design}.json")
     stimulus = Stimulus.random(netlist, cycles=cycles)
     faults = make_faults(model, netlist, cycles, upsets=100, seed=1)
     return Report(netlist, stimulus, Campaign(netlist, stimulus, faults, "numba", budget=budget).run())
@@ -122,7 +122,7 @@ def test_comparing_two_campaigns() -> None:
 
 
 def test_unknown_fault_models_and_empty_lists_are_refused() -> None:
-    netlist = Netlist.from_yosys_json(NETLISTS / "counter.json")
+    netlist = read_netlist(NETLISTS / "counter.json")
     with pytest.raises(CircuitError, match="there is no fault model 'rays'"):
         make_faults("rays", netlist, 10, upsets=1, seed=1)
     assert len(make_faults("ff-upset", netlist, 10, upsets=7, seed=1)) == 7

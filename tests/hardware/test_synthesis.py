@@ -14,6 +14,7 @@ from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.origins import origin_of_gate, text_of
 from bifocal.hardware.circuits.synthesis import find_yosys, load_design, read_sources, synthesise
 from bifocal.hardware.circuits.verilog import to_verilog
+from bifocal.hardware.circuits.yosys_json import read_netlist
 
 ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "examples" / "circuits"
@@ -50,7 +51,7 @@ end;
 
 def read(text: str, folder: Path) -> Netlist:
     (folder / "netlist.json").write_text(text)
-    return Netlist.from_yosys_json(folder / "netlist.json")
+    return read_netlist(folder / "netlist.json")
 
 
 @needs_yosys
@@ -128,7 +129,7 @@ def test_structural_verilog_comes_back_as_the_same_netlist(tmp_path: Path) -> No
     text = (NETLISTS / "haar-carry.json").read_text()
     (tmp_path / "again.v").write_text(to_verilog(text))
     again = read(synthesise([tmp_path / "again.v"], yosys="auto").json, tmp_path)
-    first = Netlist.from_yosys_json(NETLISTS / "haar-carry.json")
+    first = read_netlist(NETLISTS / "haar-carry.json")
 
     def cells(netlist: Netlist) -> list[tuple[str, int]]:
         return sorted((gate.kind, gate.table) for gate in netlist.gates)
@@ -137,7 +138,7 @@ def test_structural_verilog_comes_back_as_the_same_netlist(tmp_path: Path) -> No
 
 
 def test_origins_are_the_lines_of_what_a_lut_leads_to() -> None:
-    netlist = Netlist.from_yosys_json(NETLISTS / "uart.json")
+    netlist = read_netlist(NETLISTS / "uart.json")
     lut = next(i for i in netlist.luts if not netlist.gates[i].sources)
     origin = origin_of_gate(netlist, lut)
     assert origin.leads_to and all(place.startswith("uart.v:") for place in origin.places)

@@ -11,6 +11,7 @@ import pytest
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.campaign import Campaign
 from bifocal.hardware.faults.engines import verilator
 from bifocal.hardware.faults.engines.verilator import Runtime, prepare, run_selector, verify
@@ -43,7 +44,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 
 
 def campaign(design: str, cycles: int) -> tuple[Netlist, Stimulus, CampaignResult]:
-    netlist = Netlist.from_yosys_json(NETLISTS / f"{design}.json")
+    netlist = read_netlist(NETLISTS / f"{design}.json")
     stimulus = Stimulus.random(netlist, cycles=cycles, seed=2)
     faults = some_of_all_models(netlist, cycles)
     return netlist, stimulus, Campaign(netlist, stimulus, faults, "numba").run()

@@ -2,7 +2,7 @@
 
 No codec is known here and no torch: NumPy, Numba and the standard library. Importing this loads nothing else.
 
-A netlist comes from ``Netlist.from_yosys_json("b05.json")``, or from parts, as this flip-flop that toggles:
+A netlist comes from ``read_netlist("b05.json")``, or from its elements, as this flip-flop that toggles:
 
 >>> from bifocal.hardware import Campaign, Faults, Stimulus
 >>> from bifocal.hardware.circuits.netlist import build_netlist
@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bifocal.hardware.circuits.netlist import Netlist
     from bifocal.hardware.circuits.stimulus import Stimulus
+    from bifocal.hardware.circuits.yosys_json import read_netlist
     from bifocal.hardware.faults.campaigns.campaign import Campaign
     from bifocal.hardware.faults.models import Faults
     from bifocal.hardware.faults.result import CampaignResult
 
-__all__ = ["Campaign", "CampaignResult", "Faults", "Netlist", "Stimulus"]
+__all__ = ["Campaign", "CampaignResult", "Faults", "Netlist", "Stimulus", "read_netlist"]
 
 _HOMES = {
     "Campaign": "faults.campaigns.campaign",
@@ -36,6 +37,7 @@ _HOMES = {
     "Faults": "faults.models",
     "Netlist": "circuits.netlist",
     "Stimulus": "circuits.stimulus",
+    "read_netlist": "circuits.yosys_json",
 }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bifocal.hardware.circuits.netlist import Netlist
     from bifocal.hardware.circuits.stimulus import Stimulus
     from bifocal.hardware.circuits.synthesis import Mapped
+    from bifocal.hardware.circuits.yosys_json import read_netlist
 
 faults = new_app("What a bit flip does: soft-error analysis of small FPGA designs, before place and route.")
 
@@ -201,7 +202,6 @@ def harden(
 ) -> None:
     """Triplicate the worst LUTs and flip-flops, and measure the hardened netlist anew, voters included."""
     from bifocal.errors import ToolError
-    from bifocal.hardware.circuits.netlist import Netlist
     from bifocal.hardware.circuits.synthesis import only_top
     from bifocal.hardware.faults.campaigns.comparison import compare as compared
     from bifocal.hardware.faults.campaigns.comparison import comparison_text
@@ -230,7 +230,7 @@ def harden(
     def read(text: str) -> Netlist:
         write_atomically(out / "hardened.json", text.encode())
         wanted = _names(outputs)
-        return Netlist.from_yosys_json(out / "hardened.json", clock=clock, reset=reset, outputs=wanted)
+        return read_netlist(out / "hardened.json", clock=clock, reset=reset, outputs=wanted)
 
     text, _ = only_top(mapped.json, netlist.name)
     trial = try_hardening(
@@ -294,7 +294,6 @@ def _open(
     timeout: float,
 ) -> tuple[Mapped, Netlist, Stimulus]:
     """Read or synthesise the design, make its stimulus, and say what was found."""
-    from bifocal.hardware.circuits.netlist import Netlist
     from bifocal.hardware.circuits.stimulus import Stimulus
     from bifocal.hardware.circuits.synthesis import load_design
     from bifocal.storage.whole_files import write_atomically
@@ -304,7 +303,7 @@ def _open(
     )
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "netlist.json", mapped.json.encode())
-    netlist = Netlist.from_yosys_json(
+    netlist = read_netlist(
         out / "netlist.json",
         top=top,
         clock=clock,

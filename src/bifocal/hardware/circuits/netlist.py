@@ -2,14 +2,12 @@
 
 Every combinational cell is a :class:`Gate`, a truth table of at most six inputs: LUT1–LUT6 are, and INV,
 MUXF7, MUXF8 and the bits of a CARRY4 become ones. Only LUTs have INIT bits that a fault may flip. Nets are
-numbers; net 0 is constant 0 and net 1 constant 1. Build one with :meth:`Netlist.from_yosys_json`, or from
-parts with
-:func:`build_netlist`, which checks it.
+numbers; net 0 is constant 0 and net 1 constant 1. Read one from a file with
+:func:`bifocal.hardware.read_netlist`, or build and check one from its elements with :func:`build_netlist`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,10 +21,11 @@ from bifocal.hardware.circuits.order import find_loops, schedule_nodes
 class Netlist:
     """A checked circuit.
 
-    ``nets`` holds a name for every net; ``inputs`` and ``outputs`` every port, the clock's among them;
-    ``compared`` the output nets by bit name that a fault is judged by; ``schedule`` an order in which the
-    circuit can be computed: gate ``i`` is node ``i``, and a flip-flop ``j`` whose asynchronous control must
-    be known before its output is node ``len(gates) + j``. ``notes`` tell what was assumed while reading.
+    ``nets`` holds a name for every net; ``inputs`` and ``outputs`` every port, the clock included;
+    ``compared`` the output nets, by bit name, that are compared with the fault-free run; ``schedule`` an
+    order in which the circuit can be computed: gate ``i`` is node ``i``, and a flip-flop ``j`` whose
+    asynchronous control must be known before its output is node ``len(gates) + j``. ``notes`` list what was
+    assumed while reading.
     """
 
     name: str
@@ -40,28 +39,6 @@ class Netlist:
     compared: tuple[tuple[str, int], ...]
     schedule: tuple[int, ...]
     notes: tuple[str, ...] = ()
-
-    @classmethod
-    def from_yosys_json(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        top: str | None = None,
-        clock: str | None = None,
-        reset: str | None = None,
-        outputs: Sequence[str] | None = None,
-    ) -> Netlist:
-        """Read what Yosys' ``write_json`` wrote of a design that is mapped to Xilinx 7-series and flattened.
-
-        ``top`` names the module if several could be it. ``clock`` is a port; ``reset`` a port, ``port:0`` if
-        it is active low, or ``none``; ``outputs`` the ports or bits to compare. All are found where not
-        given.
-
-        :raises CircuitError: if it cannot be simulated; every instance that stands in the way is listed.
-        """
-        from bifocal.hardware.circuits.yosys_json import read_yosys_json
-
-        return read_yosys_json(path, top=top, clock=clock, reset=reset, outputs=outputs)
 
     @property
     def luts(self) -> tuple[int, ...]:
@@ -108,7 +85,7 @@ def build_netlist(
     compared: Sequence[tuple[str, int]] | None = None,
     notes: Sequence[str] = (),
 ) -> Netlist:
-    """Check the parts of a circuit, order them, and return the :class:`Netlist`.
+    """Check the elements of a circuit, order them, and return the :class:`Netlist`.
 
     ``compared`` defaults to every output bit.
 
@@ -124,36 +101,16 @@ def build_netlist(
     (2, (('q', 3),))
     """
     if compared is None:
-        compared = [
-            pair
-            for port in outputs
-            for pair in zip(port.bit_names(), port.nets, strict=True)
-            if pair[1] != clock
-        ]
+        bits = (pair for port in outputs for pair in zip(port.bit_names(), port.nets, strict=True))
+        compared = [pair for pair in bits if pair[1] != clock]
     if not compared:
         raise CircuitError(
             f"{name} has no outputs to compare, so no fault could be seen. Give the design an output port, "
-            "or "
-            "name outputs that exist."
+            "or name outputs that exist."
         )
     _check_tables(name, gates)
     _check_drivers(name, nets, inputs, outputs, gates, flipflops)
     _check_clock(name, clock, nets, gates, flipflops)
-    schedule, stuck = schedule_nodes(
-        {gate.output: gate.inputs for gate in gates},
-        {f.output: f.control for f in flipflops if f.asynchronous and f.control > ONE},
-        [net for f in flipflops for net in (f.data, f.enable, f.control)] + [net for _, net in compared],
-    )
-    if stuck:
-        by_net = {gate.output: gate.name for gate in gates} | {f.output: f.name for f in flipflops}
-        loops = ["{" + ", ".join(sorted(by_net[net] for net in loop)) + "}" for loop in find_loops(stuck)]
-        raise CircuitError(
-            f"{name} has {len(loops)} combinational loop(s), which have no value of their own:"
-            f" {'; '.join(loops)}. Put a flip-flop into each loop, or drive the asynchronous control"
-            " from a port."
-        )
-    place = {gate.output: i for i, gate in enumerate(gates)}
-    place |= {f.output: len(gates) + j for j, f in enumerate(flipflops)}
     return Netlist(
         name=name,
         nets=tuple(nets),
@@ -164,9 +121,30 @@ def build_netlist(
         clock=clock,
         reset=reset,
         compared=tuple(compared),
-        schedule=tuple(place[net] for net in schedule),
+        schedule=_schedule(name, gates, flipflops, [net for _, net in compared]),
         notes=tuple(notes),
     )
+
+
+def _schedule(
+    name: str, gates: Sequence[Gate], flipflops: Sequence[FlipFlop], compared: Sequence[int]
+) -> tuple[int, ...]:
+    """The nodes of the circuit in an order in which they can be computed; see :class:`Netlist`."""
+    pins = [net for f in flipflops for net in (f.data, f.enable, f.control)]
+    ordered, waiting = schedule_nodes(
+        {gate.output: gate.inputs for gate in gates},
+        {f.output: f.control for f in flipflops if f.asynchronous and f.control > ONE},
+        [*pins, *compared],
+    )
+    if waiting:
+        by_net = {cell.output: cell.name for cell in (*gates, *flipflops)}
+        loops = ["{" + ", ".join(sorted(by_net[net] for net in loop)) + "}" for loop in find_loops(waiting)]
+        raise CircuitError(
+            f"{name} has {len(loops)} combinational loop(s), whose values are undefined: {'; '.join(loops)}."
+            " Put a flip-flop into each loop, or drive the asynchronous control from a port."
+        )
+    nodes = {cell.output: node for node, cell in enumerate((*gates, *flipflops))}
+    return tuple(nodes[net] for net in ordered)
 
 
 def _check_tables(name: str, gates: Sequence[Gate]) -> None:
@@ -174,8 +152,7 @@ def _check_tables(name: str, gates: Sequence[Gate]) -> None:
         if len(gate.inputs) > 6 or not 0 <= gate.table < 1 << gate.bits:
             raise CircuitError(
                 f"{name}: {gate.name} has {len(gate.inputs)} inputs and table {gate.table:#x}; a gate has "
-                "at most six"
-                " inputs and a table of 2^inputs bits."
+                "at most six inputs and a table of 2^inputs bits."
             )
 
 
@@ -196,8 +173,8 @@ def _check_drivers(
     double = [f"{nets[net]} ({', '.join(names)})" for net, names in drivers.items() if len(names) > 1]
     if double:
         raise CircuitError(
-            f"{name}: {len(double)} net(s) have more than one driver: {'; '.join(double)}. Remove all but "
-            "one."
+            f"{name}: {len(double)} net(s) have more than one driver: {'; '.join(double)}. "
+            "Remove all but one."
         )
     read = {net: gate.name for gate in gates for net in gate.inputs}
     read |= {net: f.name for f in flipflops for net in (f.data, f.enable, f.control)}
@@ -206,8 +183,7 @@ def _check_drivers(
     if undriven:
         raise CircuitError(
             f"{name}: {len(undriven)} net(s) have no driver: {'; '.join(undriven)}. Drive them, or tie "
-            "them with"
-            " Yosys' `setundef -zero`."
+            "them with Yosys' `setundef -zero`."
         )
 
 
@@ -223,6 +199,6 @@ def _check_clock(
     if clock is not None and readers:
         raise CircuitError(
             f"{name}: the clock {nets[clock]} is also used as data by {len(readers)} cell(s):"
-            f" {', '.join(readers)}. A cycle has one value of every net; replace the gated clock by an "
+            f" {', '.join(readers)}. In a cycle every net has one value; replace the gated clock by an "
             "enable."
         )

@@ -1,9 +1,9 @@
 """Yosys' JSON netlist of a flattened Xilinx 7-series design → :class:`Netlist`.
 
-Every bit of a net is a number there, constants are the strings 0, 1, x and z, INIT is a binary string, and
-`src` attributes carry the lines of HDL. Pads and clock buffers are passed through. An x or z that is read
-counts as 0, said in the notes; a flip-flop whose INIT is x starts in the state that its set or reset gives
-it.
+In the file every bit of a net is a number, constants are the strings 0, 1, x and z, INIT is a binary string,
+and ``src`` attributes carry the lines of HDL. Pads and clock buffers are passed through. An x or z that is
+read counts as 0, and the notes say so; a flip-flop whose INIT is x starts in the state that its set or reset
+gives it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ADVICE = {
 }
 
 
-def read_yosys_json(
+def read_netlist(
     path: str | os.PathLike[str],
     *,
     top: str | None = None,
@@ -48,22 +48,49 @@ def read_yosys_json(
     reset: str | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Netlist:
-    """Read a file that `write_json` made; see :meth:`Netlist.from_yosys_json`."""
+    """Read a file that Yosys' ``write_json`` made of a design mapped to Xilinx 7-series cells and flattened.
+
+    :param top: the module, if several could be the design.
+    :param clock: the clock port; found if None.
+    :param reset: a port, ``port:0`` if it is active low, or ``none``; found if None.
+    :param outputs: the ports or bits to compare; all outputs if None.
+    :raises CircuitError: if the file cannot be read, or the design cannot be simulated; every instance that
+        prevents it is listed.
+    """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-        modules: dict[str, Any] = document["modules"]
-        name, module = _pick_top(modules, top)
-        reader = _Reader(name, module)
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise CircuitError(f"{path} cannot be read: {error.strerror or error}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise _not_a_netlist(str(path), error) from error
+    return parse_netlist(text, str(path), top=top, clock=clock, reset=reset, outputs=outputs)
+
+
+def parse_netlist(
+    text: str,
+    source: str = "the netlist",
+    *,
+    top: str | None = None,
+    clock: str | None = None,
+    reset: str | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Netlist:
+    """The netlist in a JSON text; ``source`` is what errors call it. Otherwise as :func:`read_netlist`."""
+    try:
+        modules: dict[str, Any] = json.loads(text)["modules"]
+        name, module = _pick_top(modules, top)
+        reader = _Reader(name, module)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CircuitError(
-            f"{path} is not a netlist that Yosys' write_json made ({type(error).__name__}: {error}). Make "
-            "one with"
-            " yosys -p 'read_verilog design.v; synth_xilinx -family xc7 -flatten -top TOP; write_json "
-            "design.json'."
-        ) from error
+        raise _not_a_netlist(source, error) from error
     return reader.build(clock, reset, outputs)
+
+
+def _not_a_netlist(source: str, error: Exception) -> CircuitError:
+    return CircuitError(
+        f"{source} is not a netlist that Yosys' write_json made ({type(error).__name__}: {error}). Make one "
+        "with yosys -p 'read_verilog design.v; synth_xilinx -family xc7 -flatten -top TOP; write_json "
+        "design.json'."
+    )
 
 
 def _pick_top(modules: Mapping[str, Any], top: str | None) -> tuple[str, Any]:
@@ -119,8 +146,7 @@ class _Reader:
         if falling and len(falling) < len(clocked):
             raise CircuitError(
                 f"{self.name} uses both edges of its clock: {len(falling)} of {len(clocked)} flip-flops "
-                "take their data"
-                f" at the falling edge: {', '.join(falling)}. Use one edge."
+                f"take their data at the falling edge: {', '.join(falling)}. Use one edge."
             )
         for cell in logic:
             if flipflop_match(cell.kind):
@@ -186,20 +212,20 @@ class _Reader:
         return far
 
     def _name_nets(self) -> dict[int, tuple[str, ...]]:
-        """Give nets their names, the design's own before the tool's, and return the source lines of each."""
+        """Name the nets, by the design's own names before the tool's; returns the source lines of each."""
         sources: dict[int, tuple[str, ...]] = {}
         entries = self.module.get("netnames", {}).items()
         for name, entry in sorted(
             entries, key=lambda item: (item[1].get("hide_name", 0), len(item[0]), item[0])
         ):
             lines = source_lines(entry.get("attributes", {}))
-            for place, bit in enumerate(entry["bits"]):
+            for position, bit in enumerate(entry["bits"]):
                 if not isinstance(bit, int):
                     continue
                 known = self.aliases.get(bit, bit) in self.numbers
                 net = self.net(bit)
                 if not known:
-                    self.nets[net] = f"{name}[{place}]" if len(entry["bits"]) > 1 else name
+                    self.nets[net] = f"{name}[{position}]" if len(entry["bits"]) > 1 else name
                 if lines:
                     sources.setdefault(net, lines)
         self.unknown = 0
@@ -239,13 +265,13 @@ class _Reader:
 
 
 def source_lines(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """The `file:line` places of a `src` attribute that lie in the design, not in the tool's own library.
+    """The lines in a ``src`` attribute, as ``file:line``, that are of the design, not of the tool's library.
 
     >>> source_lines({"src": "uart.v:12.3-14.5|/usr/bin/../share/yosys/xilinx/lut_map.v:56.26-58.30"})
     ('uart.v:12.3-14.5',)
     """
-    places = str(attributes.get("src", "")).split("|")
+    lines = str(attributes.get("src", "")).split("|")
     library = ("share/yosys/", "/techmap.v", "share/xilinx/", "/cells_map.v")
     return tuple(
-        p for p in places if p and not p.endswith(":0.0-0.0") and not any(part in p for part in library)
+        x for x in lines if x and not x.endswith(":0.0-0.0") and not any(part in x for part in library)
     )
