@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from head_accuracy import share_right
-from readme import RESULTS, ROOT, replace_block
+from readme import RESULTS, replace_block
 
 import bifocal
 from bifocal.learn.data.labelled import find_labelled, read_rgb
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--trunk-minutes", type=float, default=4)
     parser.add_argument("--minutes", type=float, default=1.5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--docs", action="store_true", help="put the table into docs/heads.md")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/measured.md")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     chosen.work.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def main() -> None:
     text = table(known["rows"], chosen.counts, chosen.seeds)
     (RESULTS / "head_start.md").write_text(text + "\n", "utf-8")
     if chosen.docs:
-        replace_block("head-start", text, ROOT / "docs" / "heads.md")
+        replace_block("head-start", text)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from effort import spread
-from readme import RESULTS, ROOT, replace_block
+from readme import RESULTS, replace_block
 
 import bifocal
 from bifocal.errors import BifocalError
@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument("--effort", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--docs", action="store_true", help="put the table into docs/effort.md")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/measured.md")
     chosen = parser.parse_args()
     try:
         model = bifocal.Model.load(chosen.model)
@@ -114,7 +114,7 @@ def main() -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "quality_map.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
     if chosen.docs:
-        replace_block("quality-map", text, ROOT / "docs" / "effort.md")
+        replace_block("quality-map", text)
     print(text)
     return 0
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from readme import RESULTS, ROOT, replace_block
+from readme import RESULTS, replace_block
 
 import bifocal
 from bifocal.measure.bench import load_rgb
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=8, help="places a side of a window, for pooling")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cpu", action="store_true", help="count processor time: for a busy machine")
-    parser.add_argument("--docs", action="store_true", help="write the tables into docs/reading.md")
+    parser.add_argument("--docs", action="store_true", help="write the tables into docs/measured.md")
     chosen = parser.parse_args()
 
     head, model = bifocal.Head.load(chosen.head), bifocal.Model.load(DEFAULT_MODEL)
@@ -156,11 +156,11 @@ def main() -> None:
     text = tables(result)
     RESULTS.joinpath("reading.md").write_text(text + "\n", "utf-8")
     if chosen.docs:
-        replace_block("reading", text, ROOT / "docs" / "reading.md")
+        replace_block("reading", text)
 
 
 def tables(result: dict[str, Any]) -> str:
-    """The tables of docs/reading.md."""
+    """The tables of docs/measured.md."""
     rows = []
     for key in dict.fromkeys((t["width"] * t["height"], t["quality"]) for t in result["timings"]):
         own, other = (
