@@ -130,6 +130,7 @@ def _schedule(
     name: str, gates: Sequence[Gate], flipflops: Sequence[FlipFlop], compared: Sequence[int]
 ) -> tuple[int, ...]:
     """The nodes of the circuit in an order in which they can be computed; see :class:`Netlist`."""
+    cells: list[Gate | FlipFlop] = [*gates, *flipflops]
     pins = [net for f in flipflops for net in (f.data, f.enable, f.control)]
     ordered, waiting = schedule_nodes(
         {gate.output: gate.inputs for gate in gates},
@@ -137,13 +138,13 @@ def _schedule(
         [*pins, *compared],
     )
     if waiting:
-        by_net = {cell.output: cell.name for cell in (*gates, *flipflops)}
+        by_net = {cell.output: cell.name for cell in cells}
         loops = ["{" + ", ".join(sorted(by_net[net] for net in loop)) + "}" for loop in find_loops(waiting)]
         raise CircuitError(
             f"{name} has {len(loops)} combinational loop(s), whose values are undefined: {'; '.join(loops)}."
             " Put a flip-flop into each loop, or drive the asynchronous control from a port."
         )
-    nodes = {cell.output: node for node, cell in enumerate((*gates, *flipflops))}
+    nodes = {cell.output: node for node, cell in enumerate(cells)}
     return tuple(nodes[net] for net in ordered)
 
 
