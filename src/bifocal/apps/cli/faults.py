@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from bifocal.hardware.circuits.netlist import Netlist
     from bifocal.hardware.circuits.stimulus import Stimulus
     from bifocal.hardware.circuits.synthesis import Mapped
-    from bifocal.hardware.circuits.yosys_json import read_netlist
 
 faults = new_app("What a bit flip does: soft-error analysis of small FPGA designs, before place and route.")
 
@@ -203,6 +202,7 @@ def harden(
     """Triplicate the worst LUTs and flip-flops, and measure the hardened netlist anew, voters included."""
     from bifocal.errors import ToolError
     from bifocal.hardware.circuits.synthesis import only_top
+    from bifocal.hardware.circuits.yosys_json import read_netlist
     from bifocal.hardware.faults.campaigns.comparison import compare as compared
     from bifocal.hardware.faults.campaigns.comparison import comparison_text
     from bifocal.hardware.faults.campaigns.hardening import harden as try_hardening
@@ -296,6 +296,7 @@ def _open(
     """Read or synthesise the design, make its stimulus, and say what was found."""
     from bifocal.hardware.circuits.stimulus import Stimulus
     from bifocal.hardware.circuits.synthesis import load_design
+    from bifocal.hardware.circuits.yosys_json import read_netlist
     from bifocal.storage.whole_files import write_atomically
 
     mapped = load_design(
