@@ -17,7 +17,7 @@ NAVIGATION = {
         *("docs/pictures", "docs/large", "docs/effort", "docs/batch", "docs/backends"),
         *("docs/reading", "docs/heads", "docs/training", "docs/tutorial", "docs/faults"),
     ),
-    "Reference": ("docs/reference", "src/bifocal/stream/SPEC", "CHANGELOG", "SECURITY"),
+    "Reference": ("docs/reference", "docs/head_format", "src/bifocal/stream/SPEC", "CHANGELOG", "SECURITY"),
     "Studies": ("docs/studies", "benchmarks/README"),
     "Architecture": ("docs/architecture", "CONTRIBUTING"),
 }

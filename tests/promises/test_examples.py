@@ -40,11 +40,6 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def test_readme_is_short_and_shows_python() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200
-    assert blocks("README.md")
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks run in order, in one namespace, in a folder where the sample picture is called photo.jpg."""

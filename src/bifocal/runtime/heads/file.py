@@ -1,6 +1,6 @@
 """What a .bfh file holds, read without trusting it: one safetensors file with a head's graphs and weights.
 
-A head is a chain of ONNX graphs over the latents of a stream; docs/reading.md describes the file byte by
+A head is a chain of ONNX graphs over the latents of a stream; docs/head_format.md describes the file byte by
 byte. Every size is bounded before anything is taken, nothing is unpickled, and a graph that could do more
 than arithmetic is refused (:func:`bifocal.runtime.engines.onnx_wiring.refuse_untrusted`).
 """
