@@ -5,7 +5,7 @@ import torch
 
 from bifocal.learn.checkpoint import Checkpoint
 from bifocal.learn.systems.lowfirst import LowFirst
-from bifocal.learn.training.dormant import dormant_units, firing, revive, revived
+from bifocal.learn.training.dormant import THRESHOLD, dormant_units, firing, revived
 from tests.learn.systems.test_lowfirst import TINY
 
 
@@ -26,7 +26,7 @@ def test_dormant_units_are_counted_and_revived_without_a_change() -> None:
     assert before["synthesis"][0] >= 3 and before["to_half"][0] >= TINY.half_width
     y = model.analyse(pictures[0])
     wanted = model.synthesise(y), model.synthesise_half(y)
-    assert revive(model, firing(model, pictures)) >= 3
+    assert model.revive(firing(model, pictures), THRESHOLD) >= 3
     assert torch.allclose(model.synthesise(y), wanted[0], atol=1e-3)
     assert torch.allclose(model.synthesise_half(y), wanted[1], atol=1e-3)
     assert dormant_units(model, pictures)["synthesis"][0] < before["synthesis"][0]

@@ -14,6 +14,7 @@ integer networks for entropy coding: Ballé et al. (ICLR 2019). Sizes and arithm
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -28,7 +29,9 @@ from bifocal.learn.nets.entropy.prior import (
     UNIT_INDEX,
     logistic_bits,
 )
+from bifocal.learn.nets.parameters import ParameterGroup, grouped
 from bifocal.learn.nets.transforms.blocks import conv3
+from bifocal.learn.nets.transforms.two_paths import TwoPaths
 from bifocal.stream.plan import Group, Plan, code_groups
 
 FLOAT_PRIOR = (
@@ -41,6 +44,11 @@ ACTIVATION = Range(0, 511, 4)  # hidden activations and hyper features of exact 
 HYPER = Range(-127, 127, 0)
 CONTEXT = Range(-1023, 1023, 4)
 HEAD = Range(-32767, 32767, 4)
+#: What :meth:`Codec.packing_extras` may name: ``half`` and ``thumb``, smaller pictures by ``synthesise_half``
+#: (of y) and ``synthesise_thumb`` (of the first group's channels); ``adjoint``, the gradient that efforts
+#: above 1 need; ``int8``, an 8-bit synthesis; ``labels``, a reader of labels (``trunk``, y to logits) as a
+#: head beside the model.
+PACKING_EXTRAS = frozenset({"half", "thumb", "adjoint", "int8", "labels"})
 #: What a decoder runs, besides fixed transforms.
 DECODER_PARTS = ("hyper_synthesis", "predictors", "synthesis")
 
@@ -155,6 +163,37 @@ class Codec(nn.Module):
         Channels that are not decoded yet read as zero anyhow.
         """
         return torch.ones(self.plan.y_channels, dtype=torch.bool)
+
+    # -- what a system may say of itself -------------------------------------------------------------------
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        """Its parameters in the groups that training treats apart (``learn/nets/parameters.py``)."""
+        # linear paths start as a transform: orthogonal steps of full size would shake them
+        return grouped(self, plain=[part.linear for part in self._two_paths().values()])
+
+    def packing_extras(self) -> frozenset[str]:
+        """What its packed model has beyond encoding and decoding: some of :data:`PACKING_EXTRAS`."""
+        return frozenset()
+
+    def windows(self) -> Mapping[str, int] | None:
+        """How many pixels beyond a position each float network looks; None: packing measures it."""
+        return None
+
+    def rectified(self) -> dict[str, list[nn.Module]]:
+        """Layers whose outputs pass a ReLU, in order, by the name of their network: where units can die."""
+        return {name: part.rectified() for name, part in self._two_paths().items() if part.deep}
+
+    def revive(self, firing: Mapping[str, list[Tensor]], threshold: float) -> int:
+        """Start units that fire at less than ``threshold`` of positions afresh; how many.
+
+        ``firing`` has, for each of the :meth:`rectified` layers, how often its units fire, ``[units]``. The
+        codec computes what it computed before.
+        """
+        parts = self._two_paths()
+        return sum(parts[name].revive(rates, threshold) for name, rates in firing.items())
+
+    def _two_paths(self) -> dict[str, TwoPaths]:
+        return {name: part for name, part in self.named_children() if isinstance(part, TwoPaths)}
 
     # -- the entropy path ----------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bifocal.learn.nets.codec import PIXEL_UNIT, Codec
+from bifocal.learn.nets.transforms.two_paths import TwoPaths
 from bifocal.learn.packing.graphs import OPSET, Arrays, codec_graphs
-from bifocal.learn.systems.lowfirst import LowFirst, Transform
+from bifocal.learn.systems.lowfirst import LowFirst
 from bifocal.stream.exact import ExactLayer, ExactNet
 
 
@@ -86,7 +87,7 @@ def _array(x: torch.Tensor | None) -> NDArray[np.float32]:
     return x.detach().cpu().float().numpy()
 
 
-def _transform(graph: _Graph, part: Transform, x: str) -> str:
+def _transform(graph: _Graph, part: TwoPaths, x: str) -> str:
     """Both paths of a transform; their first convolutions share one matrix product."""
     outputs, width = part.linear.out_channels, part.stem.out_channels
     stem = _array(part.stem.weight) * _array(part.scale)

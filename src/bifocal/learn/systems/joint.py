@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from bifocal.learn.nets.codec import PIXEL_UNIT, Codec
 from bifocal.learn.nets.heads.aggregation import Aggregation, early_features, strided_decoder, strided_encoder
 from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
+from bifocal.learn.nets.parameters import ParameterGroup, grouped
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.stream.plan import Group, Plan
 
@@ -98,6 +99,12 @@ class Joint(Codec):
         mixed = self.aggregation(features)  # [b·squares, s·s, d]
         x = mixed.reshape(b, h // s, w // s, s, s, -1).permute(0, 5, 1, 3, 2, 4)
         return self.synthesis(x.reshape(b, -1, h, w)) * PIXEL_UNIT + 127.5
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        return grouped(self, matrices=[self.trunk.blocks, self.aggregation])
+
+    def packing_extras(self) -> frozenset[str]:
+        return frozenset({"labels"})
 
     @torch.no_grad()
     def scale_gains(self, pixels: Tensor, steps: float = 2.0) -> None:

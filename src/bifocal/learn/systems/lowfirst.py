@@ -23,14 +23,15 @@ Its ideas and where they are from; the assembly is ours:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from bifocal.learn.nets.codec import PIXEL_UNIT, Codec
-from bifocal.learn.nets.transforms.blocks import ResidualBlock, conv3, rectify
+from bifocal.learn.nets.transforms.two_paths import TwoPaths
 from bifocal.learn.nets.transforms.wavelet import haar_merge, haar_split, packet_matrix
 from bifocal.stream.plan import Group, Plan
 
@@ -63,31 +64,6 @@ class LowFirstConfig:
         return Plan(y_channels=all_, z_channels=self.hyper, groups=tuple(groups), skip=5)
 
 
-class Transform(nn.Module):
-    """A linear lapped path and a deep path side by side, both on ``[b, c, H/8, W/8]``."""
-
-    def __init__(
-        self, inputs: int, outputs: int, width: int, blocks: int, scale: Tensor, *, slope: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.slope = slope
-        self.linear = nn.Conv2d(inputs, outputs, 3, 1, 1)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
-        n = min(inputs, outputs)
-        self.linear.weight.data[:n, :n, 1, 1] = torch.eye(n)
-        self.register_buffer("scale", scale.reshape(1, -1, 1, 1))
-        self.stem = conv3(inputs, width)
-        self.blocks = nn.Sequential(*[ResidualBlock(width, slope=slope) for _ in range(blocks)])
-        self.tail = conv3(width, outputs, gain=0.05)
-
-    scale: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        deep = self.tail(rectify(self.blocks(self.stem(x * self.scale)), self.slope))
-        return self.linear(x) + deep
-
-
 def _packet_scale(channels: int) -> Tensor:
     """Rough inverse spread of packet coefficients, so that the deep path starts with inputs of order one."""
     order = torch.arange(channels, dtype=torch.float32)
@@ -104,15 +80,15 @@ class LowFirst(Codec):
         super().__init__(config)
         c = config
         self.register_buffer("packet", packet_matrix()[:, :, None, None], persistent=False)
-        self.analysis = Transform(
+        self.analysis = TwoPaths(
             192, c.latent, c.analysis_width, c.analysis_blocks, _packet_scale(192), slope=c.analysis_slope
         )
-        self.synthesis = Transform(
+        self.synthesis = TwoPaths(
             c.latent, 192, c.synthesis_width, c.synthesis_blocks, _packet_scale(c.latent)
         )
         scale = _packet_scale(c.latent)
-        self.to_half = Transform(c.latent, 48, c.half_width, c.half_blocks, scale)
-        self.to_thumb = Transform(c.latent, 3, c.thumb_width, c.thumb_blocks, scale / 2)
+        self.to_half = TwoPaths(c.latent, 48, c.half_width, c.half_blocks, scale)
+        self.to_thumb = TwoPaths(c.latent, 3, c.thumb_width, c.thumb_blocks, scale / 2)
         inverse = packet_matrix().T.reshape(3, 8, 8, 192)[..., : c.latent]  # start as averages of the picture
         self.to_half.linear.weight.data[:, :, 1, 1] = (
             inverse.reshape(3, 4, 2, 4, 2, -1).mean((2, 4)).flatten(0, 2)
@@ -143,3 +119,11 @@ class LowFirst(Codec):
     def synthesise_small(self, y: Tensor) -> tuple[Tensor, ...]:
         """Half and thumb."""
         return self.synthesise_half(y), self.synthesise_thumb(y)
+
+    # -- what it says of itself ----------------------------------------------------------------------------
+
+    def packing_extras(self) -> frozenset[str]:
+        return frozenset({"half", "thumb", "adjoint", "int8"})
+
+    def windows(self) -> Mapping[str, int]:
+        return {"analysis": 80, "synthesis": 96, "half": 48, "thumb": 64}

@@ -24,7 +24,6 @@ from bifocal.learn.checkpoint import Checkpoint, load_resumed, save_checkpoint
 from bifocal.learn.data.crops import Corpus, Pixels, crops, load_corpus
 from bifocal.learn.nets.codec import QUALITIES, Codec, Coded, quality_lambda
 from bifocal.learn.recipe import Recipe
-from bifocal.learn.systems.lowfirst import LowFirst
 from bifocal.learn.systems.registry import system_of
 from bifocal.learn.training.dormant import dormant_units
 from bifocal.learn.training.optimiser import make_optimisers
@@ -275,7 +274,7 @@ class _Run:
         start = time.monotonic()
         rows = validate(average, self.corpus, exact=self.recipe.exact)
         pictures = middles(self.corpus, self.device)[:8]
-        dormant = dormant_units(average, pictures) if isinstance(average, LowFirst) else {}
+        dormant = dormant_units(average, pictures)
         record = {"seconds": round(elapsed), "step": self.step, "rows": rows, "dormant": dormant}
         with (self.out / "validation.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")

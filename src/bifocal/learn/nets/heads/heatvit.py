@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from bifocal.learn.nets.heads.polynomial import Polynomials
 from bifocal.learn.nets.heads.selector import TokenSelector, decide, pack
 from bifocal.learn.nets.heads.timm_names import classify, embed, run_block, use_polynomials
+from bifocal.learn.nets.parameters import ParameterGroup, grouped
 
 PREFIX, PACKAGE, PADDING = -1, -2, -3  # places of tokens that stand for no place of the map
 
@@ -103,6 +104,10 @@ class HeatViT(nn.Module):
             bits=c.bits,
             polynomials=c.polynomials,
         )
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        b = self.backbone
+        return grouped(self, matrices=[b.blocks], selectors=[self.selectors], plain=[b.head])
 
     def insert(self, block: int) -> None:
         """Put a new selector before ``block``; multi-stage training goes from the last block to the first."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
+from bifocal.learn.nets.parameters import ParameterGroup, grouped
 from bifocal.learn.nets.transforms.blocks import conv3
 
 
@@ -119,6 +120,9 @@ class LatentResNet(nn.Module):
         self.blocks = nn.Sequential(*[NormBlock(c.deep_width) for _ in range(c.deep_blocks)])
         self.head = nn.Linear(c.deep_width, c.classes)
         nn.init.zeros_(self.head.weight)
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        return grouped(self, plain=[self.head])
 
     def evidence(self, y: Tensor) -> Tensor:
         """What each place tells of every class, ``[b, classes, ⌈h/2⌉, ⌈w/2⌉]``, of y ``[b, c, h, w]``."""

@@ -19,6 +19,7 @@ from bifocal.learn.nets.heads.heatvit import Pruned, by_place
 from bifocal.learn.nets.heads.selector import pack
 from bifocal.learn.nets.heads.timm_names import classify, embed, run_block
 from bifocal.learn.nets.heads.vit import split_heads
+from bifocal.learn.nets.parameters import ParameterGroup, grouped
 
 
 class BitsThreshold(nn.Module):
@@ -63,6 +64,9 @@ class FixedPruning(nn.Module):
         ):
             raise ValueError(f"tokens cannot be chosen by {config.by} before block {config.before[0]}.")
         self.backbone, self.config = backbone, config
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        return grouped(self, matrices=[self.backbone.blocks], plain=[self.backbone.head])
 
     def forward(self, x: Tensor, bits: Tensor | None = None) -> Pruned:
         c, x = self.config, embed(self.backbone, x)
@@ -115,6 +119,9 @@ class MergedViT(nn.Module):
     def __init__(self, backbone: Any, merge: tuple[int, ...]) -> None:
         super().__init__()
         self.backbone, self.merge = backbone, merge
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        return grouped(self, matrices=[self.backbone.blocks], plain=[self.backbone.head])
 
     def forward(self, x: Tensor, bits: Tensor | None = None) -> Pruned:
         x = embed(self.backbone, x)

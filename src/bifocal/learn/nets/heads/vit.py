@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bifocal.learn.nets.parameters import ParameterGroup, grouped
+
 
 @dataclass(frozen=True)
 class VitConfig:
@@ -129,6 +131,9 @@ class VisionTransformer(nn.Module):
         grid = F.interpolate(grid, size=(h, w), mode="bicubic", align_corners=False)
         tokens = x.reshape(b, h * w, d) + grid.flatten(2).transpose(1, 2)
         return torch.cat([(self.cls_token + cls).expand(b, -1, -1), tokens], 1)
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        return grouped(self, matrices=[self.blocks], plain=[self.head])
 
     def embed(self, x: Tensor) -> Tensor:
         """Tokens before the first block, ``[b, 1 + h·w, d]``, class token first."""

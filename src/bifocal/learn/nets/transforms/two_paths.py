@@ -37,6 +37,46 @@ class TwoPaths(nn.Module):
 
     scale: Tensor
 
+    @property
+    def residual_blocks(self) -> list[ResidualBlock]:
+        """The blocks of the deep path, in order; none without it."""
+        return [block for block in self.blocks if isinstance(block, ResidualBlock)] if self.deep else []
+
+    def rectified(self) -> list[nn.Module]:
+        """Layers whose outputs pass the activation: the first of every block, then all blocks together."""
+        return [*(block.first for block in self.residual_blocks), self.blocks] if self.deep else []
+
+    @torch.no_grad()
+    def revive(self, firing: list[Tensor], threshold: float) -> int:
+        """Start units that fire at less than ``threshold`` of positions afresh, as in ReDo (Sokar et al.,
+        arXiv 2302.12902): new incoming weights, outgoing weights zero. Returns how many.
+
+        Where the whole deep path is dormant, its constant output moves into the bias of the linear path.
+        """
+        if bool((firing[-1] < threshold).all()):
+            self._restart()
+            return len(firing[-1]) * len(firing)
+        count = 0
+        for block, rate in zip(self.residual_blocks, firing, strict=False):
+            dead = (rate < threshold).nonzero()[:, 0]
+            if not block.slope and len(dead):
+                fresh = conv3(block.first.in_channels, block.first.out_channels)
+                block.first.weight[dead] = fresh.weight[dead].to(block.first.weight)
+                block.first.bias[dead] = 0  # type: ignore[index]
+                block.second.weight[:, dead] = 0
+                count += len(dead)
+        return count
+
+    def _restart(self) -> None:
+        """A new deep path that adds nothing yet, in place of one that adds a constant."""
+        self.linear.bias += self.tail.bias  # type: ignore[operator]
+        for conv in (m for m in (self.stem, *self.blocks.modules()) if isinstance(m, nn.Conv2d)):
+            conv.load_state_dict(conv3(conv.in_channels, conv.out_channels).state_dict())
+        for block in self.residual_blocks:
+            block.second.weight *= 0.2
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.deep:
             return self.linear(x)
