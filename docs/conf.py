@@ -36,6 +36,7 @@ myst_heading_anchors = 4
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 nitpicky = True
+smartquotes = False  # options in running text keep both their hyphens
 nitpick_ignore_regex = [  # types of other libraries, and of rooms that are not public
     ("py:.*", r"(collections|fractions|numpy|os|pathlib|PIL|torch|typing)\..*"),
     ("py:.*", r"bifocal\.(apps|hardware|learn|pictures|runtime|storage|stream|types)\..*"),

@@ -1,7 +1,7 @@
 """One tree of errors. Each message says what happened, why, and what to do next.
 
 Everything that Bifocal refuses is a :class:`BifocalError`; a caller who handles untrusted files needs one
-``except``. Errors whose cause is an argument are also a :class:`ValueError`, as Python expects.
+``except``. Errors whose cause is an argument are also a :class:`ValueError`, as Python expects::
 
     BifocalError
     ├── OptionError          an argument out of range: quality 0, a tile side that is no multiple of 64
