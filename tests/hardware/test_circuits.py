@@ -135,7 +135,7 @@ def test_several_clocks_are_refused_with_every_flipflop(tmp_path: Path) -> None:
     cells = TOGGLE | {"other": flipflop(data=4, q=6, kind="FD", IS_C_INVERTED="1")}
     with pytest.raises(CircuitError, match="both edges[^$]*other"):
         read(tmp_path, design(cells, **TOGGLE_PORTS))
-    with pytest.raises(CircuitError, match="no input port"):
+    with pytest.raises(CircuitError, match="not an input port"):
         read(tmp_path, design({"inv": TOGGLE["inv"], "ff": flipflop(clock=5, kind="FDRE")}, **TOGGLE_PORTS))
     cells = TOGGLE | {"gate": cell("LUT1", {"I0": [2], "O": [9]}, INIT="10")}
     with pytest.raises(CircuitError, match="used as data[^$]*gate"):
@@ -274,12 +274,12 @@ def test_csv_stimulus(tmp_path: Path) -> None:
         ("", "is empty"),
         ("a,b\n", "is empty"),
         ("a\n1\n", "no column for b"),
-        ("a,b,zz\n1,1,1\n", "no inputs: zz"),
+        ("a,b,zz\n1,1,1\n", "not inputs: zz"),
         ("a,b\n4,1\n", "row 2, column a: '4' is not a number of 2 bit"),
         ("a,b\n1,maybe\n", "'maybe'"),
         ("a,b\n1\n", "column b: ''"),
         ("a,a[0],b\n1,1,1\n", "two columns"),
-        ("a,b,clk\n1,1,1\n", "no inputs: clk"),
+        ("a,b,clk\n1,1,1\n", "not inputs: clk"),
     ],
 )
 def test_bad_csv_is_refused(tmp_path: Path, text: str, message: str) -> None:

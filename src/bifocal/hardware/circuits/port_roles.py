@@ -1,4 +1,4 @@
-"""Which port is the clock, which the reset, which outputs count: found in the netlist, or given."""
+"""Which port is the clock, which the reset, which outputs are compared: found in the netlist, or given."""
 
 from __future__ import annotations
 
@@ -34,16 +34,14 @@ def find_clock(
             f"  {nets[net]}, {len(cells)}: {', '.join(cells)}" for net, cells in domains.items()
         )
         raise CircuitError(
-            f"{name} has {len(domains)} clocks; one is simulated. Analyse each domain as a design of its "
-            "own, or"
-            f" replace gated clocks by enables. Flip-flops by clock:\n{listed}"
+            f"{name} has {len(domains)} clocks; only one can be simulated. Analyse each domain as a design "
+            f"of its own, or replace gated clocks by enables. Flip-flops by clock:\n{listed}"
         )
     (net,) = domains
     if net not in ports.values():
         raise CircuitError(
-            f"{name}: the clock {nets[net]} of {len(clocked)} flip-flops is no input port, so no cycle can "
-            "be told from"
-            " another. Bring the clock in by a port; clock managers (MMCM, PLL) belong outside."
+            f"{name}: the clock {nets[net]} of {len(clocked)} flip-flops is not an input port, so cycles are "
+            "not defined. Bring the clock in by a port; clock managers (MMCM, PLL) belong outside."
         )
     if given is not None and ports[given] != net:
         raise CircuitError(f"{name}: {given} clocks nothing; the flip-flops are clocked by {nets[net]}.")
@@ -62,19 +60,14 @@ def find_reset(
 
     A reset is the input that drives the asynchronous controls of most flip-flops, directly or inverted; else
     an input of one bit with a reset's name (``rst``, ``reset``, ``aresetn``, ``i_rst_n`` …).
+
+    :raises CircuitError: if ``given`` is not ``none``, an input, or an input with ``:0`` or ``:1``.
     """
     bits = {bit: net for port in inputs for bit, net in zip(port.bit_names(), port.nets, strict=True)}
     bits = {bit: net for bit, net in bits.items() if net != clock}
-    controls = _count_controls(bits, gates, flipflops)
     if given is not None:
-        if given == "none":
-            return None, []
-        bit, _, level = given.partition(":")
-        if bit not in bits or level not in ("", "0", "1"):
-            raise CircuitError(
-                f"{name}: the reset '{given}' is not PORT, PORT:0 or none; the inputs are {', '.join(bits)}."
-            )
-        return Reset(bits[bit], int(level or "1")), []
+        return _given_reset(name, bits, given), []
+    controls = _count_controls(bits, gates, flipflops)
     asynchronous = {bit: controls[net, True] for bit, net in bits.items() if (net, True) in controls}
     if asynchronous:
         bit = max(asynchronous, key=lambda b: (sum(asynchronous[b]), bool(_RESET.fullmatch(b))))
@@ -82,18 +75,31 @@ def find_reset(
         note = f"asynchronous set or clear by {', '.join(others)} is driven as data; the reset is {bit}"
         low, high = asynchronous[bit]
         return Reset(bits[bit], int(high >= low)), [note] if others else []
+    reset = _named_reset(bits, controls)
+    note = "no reset was found: the circuit starts from the INIT values of its flip-flops"
+    return reset, [note] if reset is None and flipflops else []
+
+
+def _given_reset(name: str, bits: dict[str, int], given: str) -> Reset | None:
+    if given == "none":
+        return None
+    bit, _, level = given.partition(":")
+    if bit not in bits or level not in ("", "0", "1"):
+        raise CircuitError(
+            f"{name}: the reset '{given}' is not PORT, PORT:0 or none; the inputs are {', '.join(bits)}."
+        )
+    return Reset(bits[bit], int(level or "1"))
+
+
+def _named_reset(bits: dict[str, int], controls: dict[tuple[int, bool], tuple[int, int]]) -> Reset | None:
+    """The first input with a reset's name; its level as the flip-flops use it, else as the name suggests."""
     for bit, net in bits.items():
-        match = _RESET.fullmatch(bit)
-        if match:
+        if match := _RESET.fullmatch(bit):
             after = (match["after"] or "").lower().strip("_i")
-            low_by_name = (
-                bool(match["low"]) or bool(re.search("n(rst|reset)", bit.lower())) or after in ("n", "b", "l")
-            )
-            low, high = controls.get((net, False), (int(low_by_name), int(not low_by_name)))
-            return Reset(net, int(high >= low)), []
-    return None, [
-        "no reset was found: the circuit starts from the INIT values of its flip-flops"
-    ] if flipflops else []
+            low = bool(match["low"] or re.search("n(rst|reset)", bit.lower())) or after in ("n", "b", "l")
+            forced_by_0, forced_by_1 = controls.get((net, False), (int(low), int(not low)))
+            return Reset(net, int(forced_by_1 >= forced_by_0))
+    return None
 
 
 def _count_controls(

@@ -1,8 +1,8 @@
 """What drives the inputs of a circuit, cycle by cycle: seeded random bits, or a CSV file.
 
 The reset is held active for a few cycles before the first counted one, and inactive afterwards unless a CSV
-drives it. Faults are present during the reset, but its cycles are not compared and not counted: nobody
-listens to a circuit that is being reset.
+drives it. Faults are present during the reset, but its cycles are not compared and not counted: the outputs
+of a circuit that is being reset are not used.
 """
 
 from __future__ import annotations
@@ -58,13 +58,14 @@ class Stimulus:
     def random(
         cls, netlist: Netlist, *, cycles: int = 10_000, seed: int = 1, reset_cycles: int = 2
     ) -> Stimulus:
-        """Uniform random bits from PCG64, the same on every machine; the reset as the module says.
+        """Uniform random bits from PCG64, the same on every computer; the reset is held first.
 
         :raises CircuitError: for fewer than one cycle.
         """
         if cycles < 1 or reset_cycles < 0:
             raise CircuitError(
-                f"{cycles} cycles and {reset_cycles} of reset cannot be; at least one cycle is needed."
+                f"{cycles} cycles after {reset_cycles} of reset cannot be simulated: at least one cycle is "
+                "needed, and the reset cannot be negative."
             )
         names = tuple(name for name, _ in netlist.driven)
         total = (cycles + reset_cycles if netlist.reset else cycles) * len(names)
@@ -84,50 +85,58 @@ class Stimulus:
         :raises CircuitError: if a column is missing, unknown or given twice, or a value does not fit its
             port.
         """
-        try:
-            with Path(path).open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.reader(file) if row]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise CircuitError(f"{path} cannot be read as CSV: {error}.") from error
-        if len(rows) < 2:
-            raise CircuitError(
-                f"{path} is empty: a row of port names and at least one row of values are needed."
-            )
-        names = [name for name, _ in netlist.driven]
+        rows = _read_rows(path)
+        names = tuple(name for name, _ in netlist.driven)
         columns = _columns(path, netlist, [cell.strip() for cell in rows[0]])
         bits = np.zeros((len(rows) - 1, len(names)), np.uint8)
-        given: set[int] = set()
-        for place, (heading, targets) in enumerate(columns):
+        for position, (heading, targets) in enumerate(columns):
             for cycle, row in enumerate(rows[1:]):
-                text = row[place].strip() if place < len(row) else ""
+                text = row[position].strip() if position < len(row) else ""
                 value = _parse(text)
                 if value is None or not 0 <= value < 1 << len(targets):
                     raise CircuitError(
                         f"{path}, row {cycle + 2}, column {heading}: '{text}' is not a number of "
-                        f"{len(targets)} bit(s)."
-                        " Write decimal, 0x… or 0b…."
+                        f"{len(targets)} bit(s). Write decimal, 0x… or 0b…."
                     )
-                for bit, target in enumerate(targets):
-                    bits[cycle, target] = value >> bit & 1
-            given.update(targets)
-        reset = None if netlist.reset is None else [net for _, net in netlist.driven].index(netlist.reset.net)
+                bits[cycle, targets] = [value >> bit & 1 for bit in range(len(targets))]
+        given = {target for _, targets in columns for target in targets}
+        reset = _reset_column(netlist)
         missing = [name for i, name in enumerate(names) if i not in given and i != reset]
         if missing:
             raise CircuitError(
                 f"{path} has no column for {', '.join(missing)}. Add them; a constant is fine."
             )
+        source = f"CSV {Path(path).name}"
         if reset is None or reset in given:
-            return cls(bits, tuple(names), 0, f"CSV {Path(path).name}")
+            return cls(bits, names, 0, source)
         bits = np.concatenate([np.repeat(bits[:1], reset_cycles, 0), bits])
-        return _with_reset(netlist, bits, tuple(names), reset_cycles, f"CSV {Path(path).name}")
+        return _with_reset(netlist, bits, names, reset_cycles, source)
+
+
+def _read_rows(path: str | os.PathLike[str]) -> list[list[str]]:
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CircuitError(f"{path} cannot be read as CSV: {error}.") from error
+    if len(rows) < 2:
+        raise CircuitError(f"{path} is empty: a row of port names and at least one row of values are needed.")
+    return rows
+
+
+def _reset_column(netlist: Netlist) -> int | None:
+    """Which of the driven inputs is the reset; None without one."""
+    if netlist.reset is None:
+        return None
+    return [net for _, net in netlist.driven].index(netlist.reset.net)
 
 
 def _with_reset(
     netlist: Netlist, bits: NDArray[np.uint8], names: tuple[str, ...], reset_cycles: int, source: str
 ) -> Stimulus:
-    if netlist.reset is None:
+    column = _reset_column(netlist)
+    if netlist.reset is None or column is None:
         return Stimulus(bits, names, 0, source)
-    column = [net for _, net in netlist.driven].index(netlist.reset.net)
     bits = bits.copy()
     bits[:reset_cycles, column] = netlist.reset.active
     bits[reset_cycles:, column] = 1 - netlist.reset.active
@@ -138,13 +147,13 @@ def _columns(
     path: str | os.PathLike[str], netlist: Netlist, headings: list[str]
 ) -> list[tuple[str, list[int]]]:
     """The columns of the file, each with the columns of the stimulus that it fills, bit 0 first."""
-    places = {net: i for i, (_, net) in enumerate(netlist.driven)}
+    column = {net: i for i, (_, net) in enumerate(netlist.driven)}
     known = {name: [i] for i, (name, _) in enumerate(netlist.driven)}
-    known |= {p.name: [places[net] for net in p.nets] for p in netlist.inputs if netlist.clock not in p.nets}
+    known |= {p.name: [column[net] for net in p.nets] for p in netlist.inputs if netlist.clock not in p.nets}
     if unknown := [heading for heading in headings if heading not in known]:
         ports = ", ".join(port.name for port in netlist.inputs if netlist.clock not in port.nets)
         raise CircuitError(
-            f"{path} has columns that are no inputs: {', '.join(unknown)}. The inputs are {ports}."
+            f"{path} has columns that are not inputs: {', '.join(unknown)}. The inputs are {ports}."
         )
     columns = [(heading, known[heading]) for heading in headings]
     targets = [target for _, filled in columns for target in filled]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
 def to_verilog(text: str) -> str:
     """Write the one module of a Yosys JSON netlist as instances of its cells.
 
-    A cell with the attribute ``keep`` gets ``keep`` and ``DONT_TOUCH``, which Yosys and Vivado heed: copies
+    A cell with the attribute ``keep`` gets ``keep`` and ``DONT_TOUCH``, which Yosys and Vivado obey: copies
     that were made on purpose are then not merged.
 
     >>> print(to_verilog('''{"creator": "x", "modules": {"t": {"attributes": {},
@@ -35,32 +35,45 @@ def to_verilog(text: str) -> str:
     for port, entry in ports.items():
         size = f"[{len(entry['bits']) - 1}:0] " if len(entry["bits"]) > 1 else ""
         lines.append(f"  {entry['direction']} {size}{_name(port)};")
-    nets = {bit for entry in ports.values() for bit in entry["bits"] if isinstance(bit, int)}
-    for cell in module["cells"].values():
-        nets |= {bit for bits in cell["connections"].values() for bit in bits if isinstance(bit, int)}
-    ordered = sorted(nets)
-    for start in range(0, len(ordered), 12):
-        lines.append(f"  wire {', '.join(f'n{bit}' for bit in ordered[start : start + 12])};")
+    nets = _nets(module)
+    for start in range(0, len(nets), 12):
+        lines.append(f"  wire {', '.join(f'n{bit}' for bit in nets[start : start + 12])};")
     for port, entry in ports.items():
-        for place, bit in enumerate(entry["bits"]):
-            outside = _name(port) + (f"[{place}]" if len(entry["bits"]) > 1 else "")
-            if entry["direction"] == "input":
-                lines.append(f"  assign n{bit} = {outside};")
-            else:
-                lines.append(f"  assign {outside} = {_bit(bit)};")
+        lines += _assignments(port, entry)
     for cell, entry in module["cells"].items():
-        if "1" in str(entry.get("attributes", {}).get("keep", "0")):
-            lines.append('  (* keep, DONT_TOUCH = "true" *)')
-        settings = [f".{key}({_value(value)})" for key, value in entry.get("parameters", {}).items()]
-        chosen = f" #({', '.join(s for s in settings if 'x' not in s)})" if settings else ""
-        chosen = "" if chosen == " #()" else chosen
-        pins = ", ".join(f".{pin}({_bits(bits)})" for pin, bits in entry["connections"].items())
-        lines.append(f"  {entry['type']}{chosen} {_name(cell)} ({pins});")
+        lines += _instance(cell, entry)
     return "\n".join([*lines, "endmodule", ""])
 
 
+def _nets(module: Mapping[str, Any]) -> list[int]:
+    """The numbers of all nets, ascending."""
+    groups = [entry["bits"] for entry in module["ports"].values()]
+    groups += [bits for cell in module["cells"].values() for bits in cell["connections"].values()]
+    return sorted({bit for bits in groups for bit in bits if isinstance(bit, int)})
+
+
+def _assignments(port: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    """The bits of a port tied to their nets."""
+    for index, bit in enumerate(entry["bits"]):
+        outside = _name(port) + (f"[{index}]" if len(entry["bits"]) > 1 else "")
+        if entry["direction"] == "input":
+            yield f"  assign n{bit} = {outside};"
+        else:
+            yield f"  assign {outside} = {_bit(bit)};"
+
+
+def _instance(cell: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    """One cell; parameters with unknown digits are left to their defaults."""
+    if "1" in str(entry.get("attributes", {}).get("keep", "0")):
+        yield '  (* keep, DONT_TOUCH = "true" *)'
+    settings = [f".{key}({_value(value)})" for key, value in entry.get("parameters", {}).items()]
+    known = ", ".join(setting for setting in settings if "x" not in setting)
+    pins = ", ".join(f".{pin}({_bits(bits)})" for pin, bits in entry["connections"].items())
+    yield f"  {entry['type']}{f' #({known})' if known else ''} {_name(cell)} ({pins});"
+
+
 def _name(name: str) -> str:
-    """A name as Verilog takes it: odd ones start with a backslash and end with a space."""
+    """A name as Verilog reads it: unusual ones start with a backslash and end with a space."""
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) else "\\" + re.sub(r"\s", "_", name) + " "
 
 

@@ -9,7 +9,7 @@ behind the nodes that have them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,8 @@ def lower(netlist: Netlist) -> Program:
 
 
 class _Lowering:
+    """Emits the operations of a cycle in order, and remembers where each gate and net is computed."""
+
     def __init__(self, netlist: Netlist) -> None:
         self.netlist = netlist
         self.ops: list[list[int]] = []
@@ -103,33 +105,20 @@ class _Lowering:
         self.kept: dict[int, int] = {}
         self.last_use = self._last_uses()
         self.ports = {net for _, net in netlist.driven}
+        self.hold_at = dict.fromkeys(self.ports, 0)
+        self.gate_end = [0] * len(netlist.gates)
+        self.gate_inputs: list[tuple[int, ...]] = [()] * len(netlist.gates)
 
     def program(self) -> Program:
         netlist = self.netlist
         for net in [f.output for f in netlist.flipflops] + [net for _, net in netlist.driven]:
             self.slot[net] = self._take()
-        hold_at = dict.fromkeys(self.ports, 0)
         early = [f for f in netlist.flipflops if not self._is_late(f)]
         self._force_groups([f for f in early if f.asynchronous and f.control != ZERO])
-        hold_at |= {f.output: len(self.ops) for f in early}
+        self.hold_at |= {f.output: len(self.ops) for f in early}
         chunks = [0, len(self.ops)]
-        ends = [0] * len(netlist.gates)
-        inputs: list[tuple[int, ...]] = [()] * len(netlist.gates)
         for position, node in enumerate(netlist.schedule):
-            if node < len(netlist.gates):
-                inputs[node] = tuple(self.slot[net] for net in netlist.gates[node].inputs)
-                self._gate(node)
-                ends[node] = hold_at[netlist.gates[node].output] = len(self.ops)
-                dying = dict.fromkeys(netlist.gates[node].inputs)
-            else:
-                flipflop = netlist.flipflops[node - len(netlist.gates)]
-                if self._is_late(flipflop):
-                    self._force(flipflop)
-                    hold_at[flipflop.output] = len(self.ops)
-                dying = dict.fromkeys([flipflop.control])
-            for net in dying:
-                if self.last_use.get(net, -1) == position:
-                    self.free.append(self.slot[net])
+            self._node(position, node)
             if len(self.ops) - chunks[-1] >= CHUNK_OPS:
                 chunks.append(len(self.ops))
         compare_at = len(self.ops)
@@ -149,13 +138,31 @@ class _Lowering:
             inputs=self._slots_of(net for _, net in netlist.driven),
             outputs=self._slots_of(net for _, net in netlist.compared),
             states=self._slots_of(f.output for f in netlist.flipflops),
-            gate_end=tuple(ends),
-            gate_inputs=tuple(inputs),
+            gate_end=tuple(self.gate_end),
+            gate_inputs=tuple(self.gate_inputs),
             gate_tables=tuple(gate.table for gate in netlist.gates),
             net_slot=tuple(self.slot.get(net, ZERO) for net in range(len(netlist.nets))),
-            hold_at=hold_at,
+            hold_at=self.hold_at,
             edge_op=edges,
         )
+
+    def _node(self, position: int, node: int) -> None:
+        """Emit one node of the schedule; slots whose last reader it is become free."""
+        if node < len(self.netlist.gates):
+            gate = self.netlist.gates[node]
+            self.gate_inputs[node] = tuple(self.slot[net] for net in gate.inputs)
+            self._gate(node)
+            self.gate_end[node] = self.hold_at[gate.output] = len(self.ops)
+            read = dict.fromkeys(gate.inputs)
+        else:
+            flipflop = self.netlist.flipflops[node - len(self.netlist.gates)]
+            if self._is_late(flipflop):
+                self._force(flipflop)
+                self.hold_at[flipflop.output] = len(self.ops)
+            read = dict.fromkeys([flipflop.control])
+        for net in read:
+            if self.last_use.get(net, -1) == position:
+                self.free.append(self.slot[net])
 
     def _slots_of(self, nets: Iterable[int]) -> NDArray[np.int32]:
         return np.array([self.slot[net] for net in nets], np.int32)
@@ -239,29 +246,16 @@ class _Lowering:
         owner = {f.output: j for j, f in enumerate(flipflops)}
         for control in dict.fromkeys(f.control for f in flipflops if f.control in owner):
             self._keep(control)  # controls are read after the data have moved
-        reads = [{n for n in (f.data, f.enable) if n in owner and n != f.output} for f in flipflops]
-        readers: list[set[int]] = [set() for _ in flipflops]
-        for j, nets in enumerate(reads):
-            for net in nets:
-                readers[owner[net]].add(j)
-        place = [0] * len(flipflops)
-        waiting = dict.fromkeys(range(len(flipflops)))
-        ready = [j for j in waiting if not readers[j]]
-        while waiting:
-            if not ready:  # flip-flops that pass data round: keep one old state aside
-                ready = [next(iter(waiting))]
-                self._keep(flipflops[ready[0]].output)
-            j = ready.pop()
-            if j not in waiting:
-                continue
-            del waiting[j]
-            place[j] = self._edge(flipflops[j])
-            for k in (owner[net] for net in reads[j]):
-                readers[k].discard(j)
-                if not readers[k]:
-                    ready.append(k)
+        reads = [
+            [owner[net] for net in {f.data, f.enable} if net in owner and net != f.output] for f in flipflops
+        ]
+        moved_at = [0] * len(flipflops)
+        for j, read_later in _moves(reads):
+            if read_later:
+                self._keep(flipflops[j].output)
+            moved_at[j] = self._edge(flipflops[j])
         self._force_groups(f for f in flipflops if f.control != ZERO)
-        return tuple(place)
+        return tuple(moved_at)
 
     def _edge(self, flipflop: FlipFlop) -> int:
         slot, data, enable = self.slot[flipflop.output], self._old(flipflop.data), self._old(flipflop.enable)
@@ -279,6 +273,36 @@ class _Lowering:
         if net not in self.kept:
             self.kept[net] = self._take()
             self._put(COPY, self.kept[net], self.slot[net])
+
+
+def _moves(reads: list[list[int]]) -> Iterator[tuple[int, bool]]:
+    """An order in which flip-flops can take their data, where flip-flop j reads those in ``reads[j]``.
+
+    Each comes after all that read it. Where they read each other in a ring one must come first; it is marked
+    True, and its old value has to be kept for those that read it later.
+
+    >>> list(_moves([[1], [], [0, 1]]))
+    [(2, False), (0, False), (1, False)]
+    >>> list(_moves([[1], [0]]))
+    [(0, True), (1, False)]
+    """
+    readers: list[set[int]] = [set() for _ in reads]
+    for j, sources in enumerate(reads):
+        for source in sources:
+            readers[source].add(j)
+    waiting = dict.fromkeys(range(len(reads)))
+    ready = [j for j in waiting if not readers[j]]
+    while waiting:
+        ring = not ready
+        j = next(iter(waiting)) if ring else ready.pop()
+        if j not in waiting:
+            continue
+        del waiting[j]
+        yield j, ring
+        for source in reads[j]:
+            readers[source].discard(j)
+            if not readers[source]:
+                ready.append(source)
 
 
 def _fix(table: int, inputs: int, i: int, value: int) -> int:
