@@ -46,10 +46,16 @@ def test_modes_that_lose_nothing_are_taken(mode: str, gray: bool) -> None:
     assert picture.alpha is None  # opaque everywhere: it says nothing
 
 
-@pytest.mark.parametrize("mode", ["I", "F", "LAB", "HSV", "YCbCr"])
+@pytest.mark.parametrize("mode", ["I", "F", "LAB", "HSV"])
 def test_other_modes_are_refused_with_advice(mode: str) -> None:
     with pytest.raises(PictureError, match=r"mode .*(convert|scale)"):
         as_picture(Image.new(mode, (4, 4)))
+
+
+def profile_for(space: str) -> bytes:
+    """A colour profile whose header says another colour space."""
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return icc[:16] + space.encode().ljust(4) + icc[20:]
 
 
 @pytest.mark.parametrize("profile", [False, True])
@@ -57,15 +63,14 @@ def test_cmyk_is_refused_with_a_command_that_converts_it(profile: bool, tmp_path
     """The command in the message is run, as the user would."""
     icc = {}
     if profile:
-        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # any profile shows the way
-        icc = {"icc_profile": lab}
+        icc = {"icc_profile": profile_for("CMYK")}
     path = tmp_path / "ink.jpg"
     Image.fromarray(made_picture(20, 30)).convert("CMYK").save(path, **icc)
     with pytest.raises(PictureError, match=r"CMYK, ink and not light") as refused:
         read_picture(path)
     command = shlex.split(str(refused.value).partition("Convert it: ")[2])
     assert command[0] == "python" and ("profileToProfile" in command[2]) is profile
-    if not profile:  # the made-up profile is not one of ink
+    if not profile:  # the made-up profile has no inks in it
         subprocess.run([sys.executable, *command[1:]], check=True)
         assert read_picture(tmp_path / "ink-rgb.png").width == 30
     with pytest.raises(PictureError, match=r"Convert it: python -c"):
@@ -172,8 +177,10 @@ def test_what_is_no_picture_is_refused(wrong: object) -> None:
 @pytest.mark.parametrize(
     "pixels",
     [
-        np.zeros((4, 4), np.uint16),
-        np.zeros((4, 4, 4), np.uint16),
+        np.zeros((4, 4), np.int16),
+        np.zeros((4, 4, 4), np.uint32),
+        np.zeros((4, 4), np.float32),
+        np.zeros((4, 4, 5), np.uint16),
         np.zeros((4, 4, 5), np.uint8),
         np.zeros((0, 4, 4), np.uint8),
         np.zeros((0, 4), np.uint8),

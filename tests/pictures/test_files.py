@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 
 from bifocal.errors import OutputError, PictureError
-from bifocal.pictures.files import WRITE_FORMATS, read_picture, write_picture
+from bifocal.pictures.files import read_picture, write_picture
+from bifocal.pictures.formats import LOSSY_SUFFIXES, WRITE_FORMATS
 from bifocal.storage.whole_files import write_atomically
 from bifocal.types import Picture
 from tests.conftest import made_picture
 
-LOSSLESS = sorted(set(WRITE_FORMATS) - {".jpg", ".jpeg"})
+LOSSLESS = sorted(set(WRITE_FORMATS) - LOSSY_SUFFIXES)
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)

@@ -14,7 +14,7 @@ from PIL import Image
 from bifocal.errors import PictureError, PictureWarning
 from bifocal.pictures.convert import as_picture
 from bifocal.pictures.files import read_picture
-from bifocal.pictures.high_bit_depth import bits
+from bifocal.pictures.high_bit_depth import bits_per_channel
 
 VALUES = np.random.default_rng(5).integers(0, 65536, (11, 13, 4)).astype(np.uint16)
 VALUES[0, :3] = [[0] * 4, [65535] * 4, [128, 129, 65406, 65407]]
@@ -162,15 +162,15 @@ def test_bits_of_formats_that_say_it_in_the_file(tmp_path: Path) -> None:
     for name, settings in (("a.avif", {}), ("a.jp2", {}), ("a.png", {})):
         image.save(tmp_path / name, **settings)
         with (tmp_path / name).open("rb") as file, Image.open(file) as opened:
-            assert bits(opened, file) == 8
+            assert bits_per_channel(opened, file) == 8
     data = bytearray((tmp_path / "a.jp2").read_bytes())
     data[data.find(b"\xff\x4f\xff\x51") + 42] = 11  # twelve bits, less one
     with io.BytesIO(data) as file, Image.open(file) as opened:
-        assert bits(opened, file) == 12
+        assert bits_per_channel(opened, file) == 12
     data = bytearray((tmp_path / "a.avif").read_bytes())
     data[data.find(b"av1C") + 6] |= 0x40
     with (tmp_path / "a.avif").open("rb") as file, Image.open(file) as opened:
-        assert bits(opened, io.BytesIO(data)) == 10
+        assert bits_per_channel(opened, io.BytesIO(data)) == 10
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])

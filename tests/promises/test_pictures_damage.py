@@ -98,8 +98,8 @@ def png(width: int, height: int, *, depth: int = 8, colour: int = 2, body: bytes
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (png(30_000, 30_000), "more pixels than Pillow opens"),
-        (png(2**31 - 1, 2**31 - 1), "more pixels than Pillow opens|no picture"),
+        (png(30_000, 30_000), "30000×30000 is 900000000 pixels, above the limit of 134217728"),
+        (png(2**31 - 1, 2**31 - 1), "above the limit of 134217728|no picture"),
         (png(12_000, 11_500), "above the limit of 134217728"),
         (png(0, 0), "no picture that can be read"),
         (png(40, 40, body=b"\0" * 100), "cannot be read"),
@@ -110,7 +110,6 @@ def png(width: int, height: int, *, depth: int = 8, colour: int = 2, body: bytes
         (FILES["jpeg"][:200], "."),
     ],
 )
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_bombs_and_nonsense_are_refused_before_they_grow(data: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(data)
     with pytest.raises(PictureError, match=says) as refused:

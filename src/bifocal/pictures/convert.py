@@ -1,48 +1,62 @@
 """Anything a user calls a picture to :class:`Picture`, and back to a Pillow image.
 
-The rules, in one place (docs/pictures.md says them for users):
+The rules (docs/pictures.md has them for users):
 
-* 8-bit RGB and gray are taken as they are; black-and-white becomes gray, a palette becomes RGB.
-* Transparency, of whatever kind (alpha channel, palette entries, one colour), becomes ``Picture.alpha``;
-  where it is opaque everywhere it says nothing and is dropped.
-* More than 8 bits a channel are rounded to 8 with a :class:`~bifocal.errors.PictureWarning`, or refused with
-  ``strict=True``. CMYK, 32-bit integers, floating point and other colour spaces are refused, saying how to
-  convert.
+* 8-bit RGB and gray are taken as they are; black-and-white becomes gray, a palette and YCbCr become RGB.
+* Transparency, of whatever kind (alpha channel, palette entries, one colour), becomes ``Picture.alpha``,
+  unless every pixel is opaque.
+* More than 8 bits a channel are rounded to 8 with a :class:`~bifocal.errors.PictureWarning`, or refused
+  with ``strict=True``. CMYK, 32-bit integers, floating point and other colour spaces are refused; the
+  message says how to convert.
 * Orientation is applied here, once; pictures/metadata.py has the whole rule.
-* The colour profile, EXIF and XMP travel along unread.
+* The colour profile, EXIF and XMP are kept unread; only a profile for another colour space than that of the
+  pixels is left out (pictures/profiles.py).
 """
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 import warnings
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import replace
+from numbers import Integral
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import PictureError, PictureWarning
-from bifocal.pictures.high_bit_depth import bits, colour_sixteen, gray_sixteen, raw_mode
-from bifocal.pictures.metadata import pillow_info, read_metadata
+from bifocal.pictures.arrays import check_depth, from_array, warn_of_depth
+from bifocal.pictures.high_bit_depth import bits_per_channel, colour_of_16_bits, gray_of_16_bits, raw_mode
+from bifocal.pictures.metadata import orientation_in, pillow_info, read_metadata
+from bifocal.pictures.profiles import matching_profile, profile_space
 from bifocal.types import Picture
 
 if TYPE_CHECKING:
     from PIL import Image
 
-#: What :func:`bifocal.encode` takes: a Picture, a uint8 array ``[h, w, 3]`` (RGB), ``[h, w, 4]`` (RGBA) or
-#: ``[h, w]`` (gray), or a Pillow image.
-PictureLike: TypeAlias = "Picture | NDArray[np.uint8] | Image.Image"
+#: What :func:`bifocal.encode` takes: a Picture, a Pillow image, or an array ``[h, w, 3]`` (RGB), ``[h, w,
+#: 4]`` (RGBA), ``[h, w]`` (gray) or ``[h, w, 2]`` (gray and alpha) of uint8, uint16 (rounded to 8 bits) or
+#: bool.
+PictureLike: TypeAlias = "Picture | NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.bool_] | Image.Image"
 
 _SCALE = "No value in it is known to be white: scale it to 0 to 255 and convert it to uint8 first"
-_ADVICE = {"I": _SCALE, "F": _SCALE}
+_ADVICE = {
+    "I": _SCALE,
+    "F": _SCALE,
+    "LAB": "convert it with ImageCms.profileToProfile(image, ImageCms.createProfile('LAB'), "
+    "ImageCms.createProfile('sRGB'), outputMode='RGB')",
+}
 #: Pillow mode to the one with the same pixels that is taken.
-_SAME = {"1": "L", "P": "RGB", "RGBX": "RGB", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
+_SAME = {"1": "L", "P": "RGB", "PA": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "RGBa": "RGBA", "La": "LA"}
 #: Pillow spreads gray values of PNGs with fewer than 8 bits to 0 to 255, but not their transparent value.
 _SPREAD = {"L;2": 85, "L;4": 17}
 
 
 def as_picture(picture: PictureLike, *, strict: bool = False) -> Picture:
-    """Return ``picture`` as a :class:`Picture`; the pixels of arrays are shared, not copied.
+    """Return ``picture`` as a :class:`Picture`; the pixels of uint8 arrays are shared, not copied.
 
     >>> as_picture(np.zeros((4, 6, 3), np.uint8)).width
     6
@@ -54,9 +68,15 @@ def as_picture(picture: PictureLike, *, strict: bool = False) -> Picture:
     if isinstance(picture, Picture):
         return picture
     if isinstance(picture, np.ndarray):
-        return _from_array(picture)
+        return from_array(picture, strict=strict)
     if _is_pillow(picture):
         return from_pillow(picture, strict=strict)
+    if isinstance(picture, str | os.PathLike):
+        path = os.fspath(picture)
+        raise PictureError(
+            f"{path!r} is a path, not a picture. For a file, call bifocal.encode_file({path!r}, 'NAME.bfc'), "
+            f"or read it first: bifocal.read_picture({path!r})."
+        )
     raise PictureError(
         f"a {type(picture).__name__} is not a picture. Give a uint8 array [h, w, 3], [h, w, 4] or [h, w], a "
         "Pillow image, or read a file with bifocal.read_picture(path)."
@@ -68,46 +88,61 @@ def _is_pillow(picture: object) -> bool:
     return module is not None and isinstance(picture, module.Image)
 
 
-def _from_array(array: NDArray[Any], metadata: dict[str, bytes] | None = None) -> Picture:
-    """``[h, w]``, ``[h, w, 1]`` gray, ``[h, w, 2]`` gray and alpha, ``[h, w, 3]`` RGB, ``[h, w, 4]`` RGBA."""
-    alpha = None
-    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] in (2, 4) and array.size:
-        array, alpha = array[:, :, :-1], array[:, :, -1]
-        alpha = None if alpha.min() == 255 else np.ascontiguousarray(alpha)
-        array = np.ascontiguousarray(array)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    return Picture(array, metadata or {}, alpha)
-
-
 def from_pillow(
-    image: Image.Image, *, file: IO[bytes] | None = None, name: str = "this picture", strict: bool = False
+    image: Image.Image,
+    *,
+    metadata: Mapping[str, bytes] | None = None,
+    name: str = "this picture",
+    strict: bool = False,
 ) -> Picture:
-    """A Pillow image as a :class:`Picture`, upright, with its transparency and metadata.
+    """An image of the program's Pillow as a :class:`Picture`, upright, with its transparency and metadata.
 
-    :param file: what ``image`` was opened from, if it is not loaded yet: 16-bit colour is then read from it.
+    Pillow loads the image if it is not loaded yet, as the program has set Pillow up.
+
+    :param metadata: instead of the image's own; its orientation is then the one that is applied.
     :param name: what warnings call it.
-    :raises PictureError: see :func:`as_picture`.
+    :raises PictureError: see :func:`as_picture`; also if it cannot be loaded.
     """
-    _check_mode(image, name if file is not None else getattr(image, "filename", "") or "picture.tif")
-    depth, spread = bits(image, file), _SPREAD.get(raw_mode(image), 1)
-    if depth > 8 and strict:
-        raise PictureError(
-            f"it has {depth} bits a channel; Bifocal codes 8, and strict=True (--strict) refuses to round. "
-            "Leave strict out to have it rounded."
-        )
-    planes = _deep_planes(image, file) if depth > 8 else None
+    source = getattr(image, "filename", "") or "picture.tif"
+    try:
+        return from_open_image(image, source=os.fsdecode(source), metadata=metadata, name=name, strict=strict)
+    except (PictureError, PictureWarning, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises errors of a dozen kinds for what is damaged or closed
+        raise PictureError(f"Pillow cannot load this image: {str(error) or type(error).__name__}.") from error
+
+
+def from_open_image(
+    image: Image.Image,
+    *,
+    file: IO[bytes] | None = None,
+    source: str,
+    metadata: Mapping[str, bytes] | None = None,
+    name: str,
+    strict: bool,
+) -> Picture:
+    """A Pillow image as a :class:`Picture`; Pillow's own errors pass through.
+
+    :param file: what ``image`` was opened from by :mod:`bifocal.pictures.own_pillow`: 16-bit colour is then
+        read from it.
+    :param source: the file to name in a command.
+    """
+    _check_mode(image, source)
+    depth, spread = bits_per_channel(image, file), _SPREAD.get(raw_mode(image), 1)
+    check_depth(depth, strict)
+    planes = _colour_planes(image, file) if depth > 8 else None
     if planes is None:
+        raw = raw_mode(image)
         image.load()
-        planes = _eight_bit_planes(image, spread)
-    picture = _from_array(_turn(planes, _orientation(image)), read_metadata(image))
-    if depth > 8:
-        warnings.warn(
-            f"{name} has {depth} bits a channel; it is coded at 8, rounded (strict refuses instead).",
-            PictureWarning,
-            stacklevel=3,
+        loaded = _with_valid_transparency(image, name)
+        planes = (
+            gray_of_16_bits(loaded, raw) if _is_gray_of_16_bits(image) else _eight_bit_planes(loaded, spread)
         )
-    return picture
+    turn = _orientation(image) if metadata is None else orientation_in(metadata)
+    picture = from_array(_turn(planes, turn))
+    warn_of_depth(depth, name)
+    kept = read_metadata(image) if metadata is None else metadata
+    return replace(picture, metadata=matching_profile(kept, gray=picture.gray, name=name))
 
 
 def to_pillow(picture: Picture) -> Image.Image:
@@ -128,9 +163,7 @@ def to_pillow(picture: Picture) -> Image.Image:
 
 def _check_mode(image: Image.Image, source: str) -> None:
     mode = image.mode
-    if mode in ("RGB", "L", "RGBA", "LA", *_SAME) or mode.startswith("I;16"):
-        return
-    if mode == "I" and image.format in ("PPM", "PNG"):  # 16 bits, 0 to 65535
+    if mode in ("RGB", "L", "RGBA", "LA", *_SAME) or _is_gray_of_16_bits(image):
         return
     if mode == "CMYK":
         raise PictureError(
@@ -143,26 +176,29 @@ def _check_mode(image: Image.Image, source: str) -> None:
 
 
 def _cmyk_command(image: Image.Image, source: str) -> str:
-    """One line for a shell that makes an RGB picture, with the colour profile of the file if it has one."""
-    target = f"{source.rpartition('.')[0] or source}-rgb.png"
-    if not image.info.get("icc_profile"):
-        return f"python -c \"from PIL import Image; Image.open('{source}').convert('RGB').save('{target}')\""
-    return (
-        f"python -c \"import io; from PIL import Image, ImageCms; i = Image.open('{source}'); "
-        "ImageCms.profileToProfile(i, io.BytesIO(i.info['icc_profile']), ImageCms.createProfile('sRGB'), "
-        f"outputMode='RGB').save('{target}')\""
-    )
+    """One line for a shell that makes an RGB picture, by the file's colour profile if it has one for ink."""
+    target = f"{os.path.splitext(source)[0]}-rgb.png"
+    if profile_space(image.info.get("icc_profile") or b"") == "CMYK":
+        code = (
+            "import io, sys; from PIL import Image, ImageCms; i = Image.open(sys.argv[1]); "
+            "ImageCms.profileToProfile(i, io.BytesIO(i.info['icc_profile']), ImageCms.createProfile('sRGB'), "
+            "outputMode='RGB').save(sys.argv[2])"
+        )
+    else:
+        code = "import sys; from PIL import Image; Image.open(sys.argv[1]).convert('RGB').save(sys.argv[2])"
+    return f'python -c "{code}" {shlex.quote(source)} {shlex.quote(target)}'
 
 
-def _deep_planes(image: Image.Image, file: IO[bytes] | None) -> NDArray[np.uint8] | None:
-    """8-bit planes of a picture with more; None where Pillow rounds well on its own."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        raw = raw_mode(image)
-        image.load()
-        return gray_sixteen(image, white=4095 if raw == "I;12" else 65535)
-    if image.format in ("AVIF", "PPM"):
+def _is_gray_of_16_bits(image: Image.Image) -> bool:
+    """Pillow opens 16-bit gray of PGM, and that of PNG in older releases, as 32-bit integers, 0 to 65535."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
+
+
+def _colour_planes(image: Image.Image, file: IO[bytes] | None) -> NDArray[np.uint8] | None:
+    """8-bit planes of a colour picture with more; None where it is gray, or Pillow rounds well on its own."""
+    if _is_gray_of_16_bits(image) or image.format in ("AVIF", "PPM"):
         return None
-    planes = None if file is None else colour_sixteen(image, file)
+    planes = None if file is None else colour_of_16_bits(image, file)
     if planes is None:
         raise PictureError(
             "it has more than 8 bits a channel, of which Pillow would cut the lower ones off. "
@@ -179,17 +215,47 @@ def _eight_bit_planes(image: Image.Image, spread: int) -> NDArray[np.uint8]:
         planes = planes if planes.ndim == 3 else planes[:, :, None]
         seen = (planes != np.asarray(clear) * spread).any(2)
         return np.dstack([planes, np.where(seen, 255, 0).astype(np.uint8)])
-    if image.mode in ("1", "P") and clear is not None:
-        return np.asarray(image.convert("LA" if image.mode == "1" else "RGBA"))
+    if image.mode == "1" and clear is not None:
+        return np.asarray(image.convert("LA"))
+    if image.mode == "P":
+        palette = image.im.getpalettemode()
+        if palette not in ("RGB", "RGBA"):
+            raise PictureError(f"its palette is of mode {palette}. Convert it: image.convert('RGB').")
+        return np.asarray(image.convert("RGB" if clear is None and palette == "RGB" else "RGBA"))
     return np.asarray(image.convert(_SAME[image.mode]) if image.mode in _SAME else image)
+
+
+def _with_valid_transparency(image: Image.Image, name: str) -> Image.Image:
+    """The loaded image, or a copy without an ``info["transparency"]`` that is of no use in its mode.
+
+    Conversions leave such values behind, and Pillow itself fails on them.
+    """
+    clear, mode = image.info.get("transparency"), image.mode
+    if mode == "P":
+        valid = isinstance(clear, bytes) or (isinstance(clear, Integral) and 0 <= int(clear) < 256)
+    elif mode == "RGB":
+        valid = isinstance(clear, tuple) and len(clear) == 3 and all(isinstance(v, Integral) for v in clear)
+    else:
+        valid = isinstance(clear, Integral)
+    if clear is None or valid:
+        return image
+    image = image.copy()
+    del image.info["transparency"]
+    warnings.warn(
+        f"{name}: info['transparency'] is {clear!r}, which means nothing in mode {mode}; it is ignored.",
+        PictureWarning,
+        stacklevel=5,
+    )
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
     """1 to 8, from EXIF or, without it, XMP. Pillow has already turned a loaded TIFF, and says 1."""
     try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:  # Pillow's EXIF parser raises a dozen kinds; with broken EXIF it is still a picture
-        return 1
+        value = image.getexif().get(0x0112, 1)
+    except Exception:  # Pillow raises a dozen kinds for odd EXIF, and warnings can be errors
+        return orientation_in(read_metadata(image))
+    return next((turn for turn in range(2, 9) if turn == value), 1)
 
 
 def _turn(planes: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

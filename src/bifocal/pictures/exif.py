@@ -67,8 +67,8 @@ class _Directory(NamedTuple):
     next: int
 
 
-def orientation_of(exif: bytes) -> int:
-    """The orientation, 1 to 8, in the main directory, whatever kind of number holds it; 1 without.
+def orientation_of(exif: bytes) -> int | None:
+    """The orientation, 1 to 8, in the main directory, whatever kind of number holds it; None without.
 
     >>> exif = b"II*\\0\\x08\\0\\0\\0\\x01\\0\\x12\\x01\\x03\\0\\x01\\0\\0\\0\\x06\\0\\0\\0\\0\\0\\0\\0"
     >>> orientation_of(exif)
@@ -78,7 +78,7 @@ def orientation_of(exif: bytes) -> int:
         value = _number(exif, entry, order)
         if value is not None:
             return int(value) if value in range(2, 9) else 1
-    return 1
+    return None
 
 
 def upright_exif(exif: bytes) -> bytes:

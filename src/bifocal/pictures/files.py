@@ -9,55 +9,31 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Mapping
-from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import IO, Any
 
-from bifocal.errors import OutputError, PictureError, PictureWarning
-from bifocal.pictures.convert import from_pillow, to_pillow
+from bifocal.errors import BifocalError, OptionError, OutputError, PictureError, PictureWarning
+from bifocal.pictures.convert import PictureLike, as_picture, from_open_image, to_pillow
+from bifocal.pictures.formats import (
+    ALPHA_FORMATS,
+    FORMAT_NAMES,
+    FORMATS,
+    MANY_FRAMES_ARE_ONE_PICTURE,
+    READ_SUFFIXES,
+    RGB_FORMATS,
+    WRITE_FORMATS,
+    is_picture_name,
+)
 from bifocal.pictures.metadata import save_settings
 from bifocal.pictures.png_check import check_png
+from bifocal.pictures.profiles import matching_profile
 from bifocal.storage.whole_files import write_atomically
 from bifocal.types import Picture
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-#: Suffixes of files that are looked for in folders.
-READ_SUFFIXES = frozenset(
-    ".jpg .jpeg .png .webp .avif .bmp .gif .tif .tiff .ppm .pgm .pnm .pbm .jp2 .j2k .tga .qoi .mpo".split()
-)
-
-#: Suffix of an output file to Pillow's format and settings. PNG at level 3 is as small as at the default and
-#: faster.
-WRITE_FORMATS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    ".png": ("PNG", {"compress_level": 3}),
-    ".ppm": ("PPM", {}),
-    ".pgm": ("PPM", {}),
-    ".pnm": ("PPM", {}),
-    ".bmp": ("BMP", {}),
-    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".webp": ("WEBP", {"lossless": True, "exact": True}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-}
+__all__ = ["MAX_PIXELS", "READ_SUFFIXES", "is_picture_name", "read_picture", "write_picture"]
 
 #: Largest picture read by default, in pixels. The header says the size; nothing is allocated beyond this.
 MAX_PIXELS = 1 << 27
-
-#: What Pillow may open. Others are left out: EPS runs a program, and most were never met by anyone here.
-_FORMATS = tuple("JPEG PNG WEBP AVIF BMP DIB GIF TIFF PPM JPEG2000 TGA QOI ICO".split())
-
-_MANY_FRAMES_ARE_ONE_PICTURE = ("MPO", "ICO")  # further frames are previews or gain maps
-
-#: Formats with a place for transparency.
-_ALPHA_FORMATS = ("PNG", "TIFF", "WEBP")
-
-
-def is_picture_name(path: PurePath) -> bool:
-    """Whether a file's name says that it is a picture that we read."""
-    return path.suffix.lower() in READ_SUFFIXES
 
 
 def read_picture(
@@ -65,14 +41,20 @@ def read_picture(
 ) -> Picture:
     """Read a picture file, upright, with its transparency and metadata.
 
+    Settings of the program's Pillow, such as ``ImageFile.LOAD_TRUNCATED_IMAGES`` and
+    ``Image.MAX_IMAGE_PIXELS``, change nothing here. HEIC needs the package pillow-heif.
+
     :param source: a path, or a binary file that can seek.
     :param max_pixels: refuse a file whose header declares more pixels than this, before decoding it.
     :param strict: refuse a picture with more than 8 bits a channel, which is otherwise rounded to 8 with a
         :class:`~bifocal.errors.PictureWarning`.
     :raises PictureError: if the file is no picture, is damaged, too large, or of a kind that Bifocal does not
         code.
+    :raises OptionError: if ``max_pixels`` is not a number of pixels.
     :raises OSError: if the file cannot be opened.
     """
+    if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
+        raise OptionError(f"max_pixels is {max_pixels!r}; it is a number of pixels, 1 or more.")
     if not isinstance(source, str | os.PathLike):
         return _read(source, str(getattr(source, "name", "the file")), max_pixels, strict)
     with open(source, "rb") as file:
@@ -80,27 +62,21 @@ def read_picture(
 
 
 def _read(file: IO[bytes], name: str, max_pixels: int, strict: bool) -> Picture:
-    from PIL import Image, UnidentifiedImageError
+    from bifocal.pictures.heif import is_heif, read_heif
+    from bifocal.pictures.own_pillow import UnidentifiedImageError
 
+    head = _head(file, name)
     try:
-        with Image.open(file, formats=_FORMATS) as image:
-            _check_header(image, max_pixels)
-            if image.format == "PNG":
-                place = file.tell()
-                check_png(file)
-                file.seek(place)
-            return from_pillow(image, file=file, name=name, strict=strict)
+        if is_heif(head):
+            return read_heif(file, name, max_pixels, strict)
+        return _read_by_pillow(file, name, max_pixels, strict)
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
-    except MemoryError:
+    except (BifocalError, PictureWarning, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise PictureError(
-            f"{name}: it declares more pixels than Pillow opens ({error}). Scale the picture down."
-        ) from error
     except UnidentifiedImageError as error:
         raise PictureError(
-            f"{name} is no picture that can be read: {_FORMAT_NAMES}. Is it complete?"
+            f"{name} is no picture that can be read: {FORMAT_NAMES}. Is it complete?"
         ) from error
     except Exception as error:  # damaged files make Pillow raise errors of a dozen kinds
         reason = str(error) or type(error).__name__
@@ -109,48 +85,87 @@ def _read(file: IO[bytes], name: str, max_pixels: int, strict: bool) -> Picture:
         ) from error
 
 
-_FORMAT_NAMES = "JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP, PPM, JPEG 2000, TGA, QOI and ICO are"
+def _head(file: IO[bytes], name: str) -> bytes:
+    """The first bytes of a file, which is left at its beginning."""
+    try:
+        file.seek(0)
+        head = file.read(64)
+        file.seek(0)
+        if isinstance(head, bytes):
+            return head
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        if isinstance(error, OSError) and not isinstance(error, io.UnsupportedOperation) and file.seekable():
+            raise
+    raise PictureError(
+        f"{name} is not a path and not an open binary file that can seek. For bytes, or a pipe, give "
+        "io.BytesIO(data)."
+    )
 
 
-def _check_header(image: Image.Image, max_pixels: int) -> None:
-    pixels = image.width * image.height
-    if pixels > max_pixels:
-        raise PictureError(
-            f"{image.width}×{image.height} is {pixels} pixels, above the limit of {max_pixels}. Scale the "
-            "picture down or raise max_pixels."
-        )
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format not in _MANY_FRAMES_ARE_ONE_PICTURE:
-        raise PictureError(
-            f"it holds {frames} frames; Bifocal codes still pictures. Extract one frame first."
-        )
+def _read_by_pillow(file: IO[bytes], name: str, max_pixels: int, strict: bool) -> Picture:
+    from bifocal.pictures.own_pillow import check_size, opened
+
+    with opened(file, FORMATS, max_pixels) as (image, notes):
+        check_size(image.width, image.height, max_pixels)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format not in MANY_FRAMES_ARE_ONE_PICTURE:
+            raise PictureError(
+                f"it holds {frames} frames; Bifocal codes still pictures. Extract one frame first."
+            )
+        if image.format == "PNG":
+            at = file.tell()
+            check_png(file)
+            file.seek(at)
+        picture = from_open_image(image, file=file, source=name, name=name, strict=strict)
+    for note in dict.fromkeys(notes):
+        warnings.warn(f"{name}: {note}.", PictureWarning, stacklevel=4)
+    return picture
 
 
-def write_picture(picture: Picture, path: str | os.PathLike[str]) -> None:
-    """Write a picture in the format that the suffix names; an existing file is replaced in one step.
+def write_picture(picture: PictureLike, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+    """Write a picture in the format that the suffix names, whole or not at all.
 
-    PNG, PPM, BMP, TIFF and WebP are written without loss, JPEG at quality 95 (4:4:4). Metadata that the
-    format has no place for is left out with a :class:`~bifocal.errors.PictureWarning`; transparency is not.
+    PNG, PPM, BMP, TIFF, WebP, TGA and JPEG 2000 are written without loss, JPEG at quality 95 and AVIF at 90
+    (both 4:4:4), GIF with 256 colours and a :class:`~bifocal.errors.PictureWarning`. Metadata that the format
+    has no place for is left out with such a warning; transparency is not.
 
+    :param picture: a :class:`Picture`, or whatever :func:`bifocal.encode` takes.
+    :param overwrite: whether an existing file is replaced.
     :raises OutputError: if the suffix is none of these, the format cannot hold the picture's transparency, or
-        the file cannot be written.
+        the file cannot be written, or exists and ``overwrite`` is False.
     """
-    path = Path(path)
-    if path.suffix.lower() not in WRITE_FORMATS:
+    picture = as_picture(picture)
+    if not isinstance(path, str | os.PathLike):
+        raise OutputError(f"a {type(path).__name__} is not a path to write to. Give a str or a pathlib.Path.")
+    name = os.fspath(path)
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in WRITE_FORMATS:
         known = " ".join(sorted(WRITE_FORMATS))
-        raise OutputError(f"{path}: cannot write a picture as '{path.suffix}'. Choose one of {known}.")
-    kind, settings = WRITE_FORMATS[path.suffix.lower()]
-    if picture.alpha is not None and kind not in _ALPHA_FORMATS:
+        raise OutputError(f"{name}: cannot write a picture as '{suffix}'. Choose one of {known}.")
+    kind, settings = WRITE_FORMATS[suffix]
+    write_atomically(name, _encoded(picture, kind, settings, name), overwrite=overwrite)
+
+
+def _encoded(picture: Picture, kind: str, settings: Any, name: str) -> bytes:
+    """The bytes of a file in Pillow's format ``kind``."""
+    if picture.alpha is not None and kind not in ALPHA_FORMATS:
         raise OutputError(
-            f"{path}: the picture is transparent in places, and {kind} cannot say so. Choose .png, "
+            f"{name}: the picture is transparent in places, and {kind} does not hold that. Choose .png, "
             ".webp or .tif."
         )
-    kept, left_out = save_settings(picture.metadata, kind)
+    gray = picture.gray and kind not in RGB_FORMATS
+    kept, left_out = save_settings(matching_profile(picture.metadata, gray=gray, name=name), kind)
+    if kind == "GIF":
+        left_out.append("GIF holds 256 colours: others become the nearest of them")
     for reason in left_out:
-        warnings.warn(f"{path}: {reason}.", PictureWarning, stacklevel=2)
+        warnings.warn(f"{name}: {reason}.", PictureWarning, stacklevel=3)
     buffer = io.BytesIO()
     try:
         to_pillow(picture).save(buffer, kind, **{**settings, **kept})
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: Pillow cannot write it as {kind}: {error}.") from error
-    write_atomically(path, buffer.getvalue())
+    except KeyError as error:
+        raise OutputError(f"{name}: this Pillow was built without {kind}. Choose another format.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a side too long for the format is one of a dozen kinds
+        raise OutputError(f"{name}: Pillow cannot write it as {kind}: {error}.") from error
+    return buffer.getvalue()

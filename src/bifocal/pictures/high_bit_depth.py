@@ -1,8 +1,8 @@
 """Pictures with more than 8 bits a channel: found, read exactly, and rounded to the 8 that Bifocal codes.
 
-Pillow has no 16-bit colour: it drops the low byte of every channel without a word. The bytes are there,
-though: read once as big-endian and once as little-endian numbers, the file gives both, and 16 bits become 8
-by rounding (65535 is 255, so ``v / 257``). What cannot be had in this way is refused rather than cut.
+Pillow has no 16-bit colour: it silently drops the low byte of every channel. So the file is read twice,
+once as big-endian and once as little-endian numbers, which gives both bytes; 16 bits are then rounded to 8.
+A picture of which only the upper bytes can be had is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import PictureError
+from bifocal.pictures.arrays import rounded
+from bifocal.pictures.own_pillow import open_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +41,7 @@ def raw_mode(image: Image.Image) -> str:
     return ""
 
 
-def bits(image: Image.Image, file: IO[bytes] | None = None) -> int:
+def bits_per_channel(image: Image.Image, file: IO[bytes] | None = None) -> int:
     """Bits a channel of a picture that is open and not yet loaded; 8 stands for 8 and fewer.
 
     AVIF and JPEG 2000 say it in ``file`` only, which is left at its beginning.
@@ -80,40 +82,32 @@ def _bits_of_jpeg2000(head: bytes) -> int:
     return max(8, (head[at] & 0x7F) + 1) if 42 <= at < len(head) else 8
 
 
-def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Integers of 0 to 65535, rounded to 0 to 255.
-
-    >>> eight_bits(np.array([0, 128, 129, 32767, 65535], np.uint16)).tolist()
-    [0, 0, 1, 127, 255]
-    """
-    return np.asarray((np.clip(values, 0, 65535).astype(np.uint32) + 128) // 257, np.uint8)
-
-
-def gray_sixteen(image: Image.Image, *, white: int = 65535) -> NDArray[np.uint8]:
+def gray_of_16_bits(image: Image.Image, raw: str = "") -> NDArray[np.uint8]:
     """A loaded gray picture of 16 bits (modes ``I;16…``, or ``I`` of PGM) as 8 bits ``[h, w]``, or with
-    alpha ``[h, w, 2]`` where one value is declared transparent."""
+    alpha ``[h, w, 2]`` where one value is declared transparent.
+
+    ``raw`` is what :func:`raw_mode` said before it was loaded.
+    """
     values = np.asarray(image).astype(np.int64)
-    gray = eight_bits(values * 65535 // white)
+    gray = rounded(values * 65535 // (4095 if raw == "I;12" else 65535))
     if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        gray = 255 - gray  # Pillow turns 8 bits the right way round, and leaves 16 as they are
+        gray = 255 - gray  # Pillow inverts 8 bits, and leaves 16 as they are
     clear = image.info.get("transparency")
     return gray if clear is None else np.dstack([gray, np.where(values == clear, 0, 255).astype(np.uint8)])
 
 
-def colour_sixteen(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
+def colour_of_16_bits(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
     """An open PNG or TIFF of 16 bits as 8 bits ``[h, w, 2]`` (gray, alpha), ``[h, w, 3]`` or ``[h, w, 4]``.
 
     None if the picture is not one of those; ``file`` is what ``image`` was opened from.
 
     :raises PictureError: if the low bytes cannot be had.
     """
-    from PIL import Image as pillow
-
     raw = raw_mode(image)
     if raw == "LA;16B":
         image.tile = [image.tile[0]._replace(args="RGBA")]  # four bytes a pixel, as they are
         both = np.asarray(image).astype(np.uint16)
-        return eight_bits(both[:, :, ::2] << 8 | both[:, :, 1::2])
+        return rounded(both[:, :, ::2] << 8 | both[:, :, 1::2])
     if getattr(image, "tag_v2", {}).get(_PLANAR) == _SEPARATE_PLANES:
         raise PictureError(
             "it has 16 bits a channel in separate planes, of which Pillow reads the upper 8 only. Save it as "
@@ -124,7 +118,7 @@ def colour_sixteen(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
         return None
     values = _load(image, raw).astype(np.uint16) << 8
     file.seek(0)
-    with pillow.open(file, formats=(image.format,)) as other:
+    with open_image(file, formats=(image.format,)) as other:
         values |= _load(other, f"{kind[1]};16{_OTHER_END[kind[2]]}")
     if kind[1] == "RGBa":
         share = np.maximum(values[:, :, 3:].astype(np.float64), 1) / 65535  # colours are multiplied by alpha
@@ -133,7 +127,7 @@ def colour_sixteen(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
     if clear is not None and values.shape[2] == 3:
         opaque = (values != np.asarray(clear)).any(2, keepdims=True)
         values = np.concatenate([values, opaque.astype(np.uint16) * 65535], 2)
-    return eight_bits(values)
+    return rounded(values)
 
 
 def _load(image: Any, raw: str) -> NDArray[np.uint8]:

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bifocal.errors import OptionError, PictureWarning
-from bifocal.pictures.exif import EXIF_PREFIX, upright_exif, without_gps
-from bifocal.pictures.xmp import upright_xmp, without_gps_properties
+from bifocal.pictures.exif import EXIF_PREFIX, orientation_of, upright_exif, without_gps
+from bifocal.pictures.xmp import orientation_of_xmp, upright_xmp, without_gps_properties
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,6 +78,11 @@ def _exif_of_tiff(image: Image.Image) -> bytes:
         return exif.tobytes() if len(exif) else b""
     except Exception:  # odd tags make Pillow raise a dozen kinds; without EXIF it is still a picture
         return b""
+
+
+def orientation_in(metadata: Mapping[str, bytes]) -> int:
+    """1 to 8, from EXIF or, where that says nothing, from XMP."""
+    return orientation_of(metadata.get("exif", b"")) or orientation_of_xmp(metadata.get("xmp", b""))
 
 
 def strip_metadata(metadata: Mapping[str, bytes], what: Iterable[str]) -> dict[str, bytes]:
@@ -149,15 +154,19 @@ def save_settings(metadata: Mapping[str, bytes], kind: str) -> tuple[dict[str, A
 
 #: Most bytes that a JPEG holds of each: one segment, or 255 for a colour profile.
 _JPEG_ROOM = {"icc_profile": 255 * 65_519, "exif": 65_533, "xmp": 65_504}
+#: Pillow, and programs built on it, cannot open a PNG with a larger colour profile.
+_PNG_PROFILE_ROOM = 1 << 20
 
 
 def _setting(key: str, value: bytes, kind: str) -> dict[str, Any] | str:
     """Keyword arguments for one piece, or why it cannot be written."""
     name = {"icc_profile": "the colour profile", "exif": "EXIF", "xmp": "XMP"}[key]
-    if kind not in ("PNG", "JPEG", "WEBP", "TIFF"):
+    if kind not in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF"):
         return f"{kind} holds no metadata: {name} of {len(value)} bytes is left out"
     if kind == "JPEG" and len(value) > _JPEG_ROOM[key]:
         return f"JPEG holds {_JPEG_ROOM[key]} bytes of it: {name} of {len(value)} bytes is left out"
+    if kind == "PNG" and key == "icc_profile" and len(value) > _PNG_PROFILE_ROOM:
+        return f"readers of PNG refuse {name} of more than {_PNG_PROFILE_ROOM} bytes: it is left out"
     if kind == "TIFF" and key == "exif":  # libtiff, which compresses, cannot write EXIF's own directories
         settings = {"exif": value, "compression": "raw"}
         return settings if _loads(value) else f"{name} is damaged and is left out"
