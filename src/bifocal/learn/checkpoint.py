@@ -1,33 +1,43 @@
-"""Checkpoints: safetensors with the configuration inside. Nothing is guessed on load, nothing unpickled."""
+"""Checkpoints: safetensors with the configuration inside. Nothing is guessed on load, nothing unpickled.
+
+A file holds up to three parts, told apart by the beginnings of names: ``weights.``, ``average.`` and
+``optimiser.``; and a header of strings. :func:`write_parts` and :func:`read_parts` know no more than that;
+:class:`Checkpoint` is that of a codec.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from bifocal.errors import TrainingError
 from bifocal.learn.nets.codec import Codec, CodecConfig
 from bifocal.learn.systems.registry import find_system, system_of
+from bifocal.storage.whole_files import write_atomically
 
 Weights = dict[str, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Weights, their moving average, the configuration and the history of runs that made them."""
+    """Weights, their moving average, the configuration and the history of runs that made them.
+
+    ``optimiser`` is the state of the optimiser, empty if it was not kept.
+    """
 
     config: CodecConfig
     weights: Weights
     average: Weights
     history: tuple[dict[str, Any], ...] = ()
+    optimiser: Weights = dataclasses.field(default_factory=dict)
 
     def model(self, *, average: bool = True) -> Codec:
         model = system_of(self.config).codec(self.config)
@@ -37,40 +47,63 @@ class Checkpoint:
         return model  # a checkpoint from before these two existed starts them afresh
 
 
+def write_parts(path: Path, header: Mapping[str, str], parts: Mapping[str, Weights]) -> None:
+    """Write the parts of a checkpoint, by name; the file is written whole or not at all.
+
+    :raises OutputError: if it cannot be written.
+    """
+    tensors = {f"{part}.{k}": v.contiguous() for part, weights in parts.items() for k, v in weights.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, save(tensors, dict(header)))
+
+
+def read_parts(path: Path, *names: str) -> tuple[dict[str, str], dict[str, Weights]]:
+    """The header of a checkpoint, and those of its parts that are called for; a part may be empty.
+
+    :raises TrainingError: if the file cannot be read.
+    """
+    parts: dict[str, Weights] = {name: {} for name in names}
+    try:
+        with safe_open(path, "pt") as file:
+            for key in file.keys():
+                part, _, name = key.partition(".")
+                if part in parts:
+                    parts[part][name] = file.get_tensor(key).float()
+            return file.metadata() or {}, parts
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{path} cannot be read as a checkpoint: {error}") from error
+
+
+def codec_header(config: CodecConfig) -> dict[str, str]:
+    """What the header of a codec's checkpoint says of its configuration."""
+    settings = json.dumps(dataclasses.asdict(cast(Any, config)))
+    return {"system": system_of(config).name, "config": settings}
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
     """Write atomically. ``half`` keeps only the average, in float16: what is committed to a repository."""
-    dtype = torch.float16 if half else torch.float32
-    tensors = {f"average.{k}": v.to(dtype).contiguous() for k, v in checkpoint.average.items()}
-    if not half:
-        tensors |= {f"weights.{k}": v.contiguous() for k, v in checkpoint.weights.items()}
-    header = {
-        "system": system_of(checkpoint.config).name,
-        "config": json.dumps(dataclasses.asdict(cast(Any, checkpoint.config))),
-        "history": json.dumps(checkpoint.history),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, header)
-    os.replace(partial, path)
+    parts = {"average": checkpoint.average, "weights": checkpoint.weights, "optimiser": checkpoint.optimiser}
+    if half:
+        parts = {"average": {k: v.to(torch.float16) for k, v in checkpoint.average.items()}}
+    header = codec_header(checkpoint.config) | {"history": json.dumps(checkpoint.history)}
+    write_parts(path, header, parts)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; one that holds only the average resumes from it."""
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{path} cannot be read as a checkpoint: {error}") from error
+    """Read the checkpoint of a codec; one that holds only the average resumes from it.
+
+    :raises TrainingError: if it cannot be read, or is something else.
+    """
+    header, parts = read_parts(path, "average", "weights", "optimiser")
     if "config" not in header:
-        raise TrainingError(f"{path} is a safetensors file but not a checkpoint of bifocal-train.")
-    average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
-    weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
+        kind = "the checkpoint of a head" if "head" in header else "a safetensors file"
+        raise TrainingError(f"{path} is {kind}, not a codec's checkpoint by `bifocal-train run`.")
     return Checkpoint(
         find_system(header.get("system", "lowfirst")).config(**json.loads(header["config"])),
-        weights or average,
-        average,
+        parts["weights"] or parts["average"],
+        parts["average"],
         tuple(json.loads(header.get("history", "[]"))),
+        parts["optimiser"],
     )
 
 

@@ -1,0 +1,125 @@
+"""The two optimisers: Muon for some groups of parameters, AdamW for the others; and their state by name.
+
+Muon (K. Jordan, 2024; scaled to AdamW's step as in arXiv 2502.16982) replaces a weight matrix's momentum by
+the nearest orthogonal matrix, found with five Newton–Schulz iterations. Kernels count as matrices
+``[outputs, inputs·k·k]``. Which parameters are what, networks say themselves (``nets/parameters.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bifocal.learn.nets.parameters import ParameterGroup
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+BETAS = (0.9, 0.99)
+
+
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Roughly the nearest (semi-)orthogonal matrix to ``matrix [m, n]``, by Newton–Schulz iteration."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrix.bfloat16()
+    wide = x.shape[0] <= x.shape[1]
+    x = x if wide else x.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x if wide else x.T).to(matrix.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised per kernel; a step's root mean square is ``0.2·lr``, like AdamW's."""
+
+    def __init__(self, params: Any, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
+                velocity.lerp_(p.grad, 1 - group["momentum"])
+                ahead = p.grad.lerp(velocity, group["momentum"]).flatten(1)
+                step = orthogonalise(ahead) * (0.2 * max(ahead.shape) ** 0.5)
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(step.view_as(p), alpha=-group["lr"])
+
+
+#: What each optimiser remembers of a parameter.
+SLOTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    Muon: ("velocity",),
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates and weight decays of a task: AdamW's, and Muon's for the groups called ``muon``."""
+
+    lr: float
+    decay: float = 0.0
+    muon: tuple[str, ...] = ()
+    muon_lr: float = 0.0
+    muon_decay: float = 0.0
+
+
+def make_optimisers(groups: Sequence[ParameterGroup], rates: Rates) -> list[torch.optim.Optimizer]:
+    """AdamW and, if it has groups and a rate, Muon; over those parameters that need gradients."""
+    taken: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for group in groups:
+        muon = rates.muon_lr > 0 and group.name in rates.muon
+        learned = {name: p for name, p in group.parameters.items() if p.requires_grad}
+        if learned:
+            lr = group.scale * (rates.muon_lr if muon else rates.lr)
+            taken[muon].append({"params": list(learned.values()), "names": list(learned), "lr": lr})
+    made: list[torch.optim.Optimizer] = []
+    if taken[False]:
+        made.append(torch.optim.AdamW(taken[False], rates.lr, betas=BETAS, weight_decay=rates.decay))
+    if taken[True]:
+        made.append(Muon(taken[True], rates.muon_lr, weight_decay=rates.muon_decay))
+    return made
+
+
+def _named(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    for group in optimiser.param_groups:
+        yield from zip(group["names"], group["params"], strict=True)
+
+
+def optimiser_state(optimisers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """What the optimisers remember, on the CPU, by ``SLOT.PARAMETER``."""
+    return {
+        f"{slot}.{name}": optimiser.state[p][slot].detach().cpu()
+        for optimiser in optimisers
+        for name, p in _named(optimiser)
+        for slot in SLOTS[type(optimiser)]
+        if slot in optimiser.state[p]
+    }
+
+
+def restore_state(optimisers: Sequence[torch.optim.Optimizer], state: Mapping[str, Tensor]) -> bool:
+    """Give the optimisers what :func:`optimiser_state` found; whether every parameter got all of its own.
+
+    Parameters of which something is missing, or has another shape, start anew.
+    """
+    whole = True
+    for optimiser in optimisers:
+        for name, p in _named(optimiser):
+            slots = SLOTS[type(optimiser)]
+            shapes = [() if slot == "step" else p.shape for slot in slots]
+            found = [state.get(f"{slot}.{name}") for slot in slots]
+            if not all(t is not None and t.shape == shape for t, shape in zip(found, shapes, strict=True)):
+                whole = False
+                continue
+            for slot, tensor in zip(slots, found, strict=True):
+                assert tensor is not None
+                own = tensor.clone() if slot == "step" else torch.empty_like(p).copy_(tensor)
+                optimiser.state[p][slot] = own
+    return whole
