@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from bifocal.apps.batch.kinds import PICTURES
 from bifocal.errors import OptionError
-from bifocal.pictures.files import is_picture_name
 from bifocal.storage.paths import pair_paths
 
 
@@ -20,8 +21,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def pairs(inputs: list[Path], output: Path | None = None, *, replace: bool = False) -> dict[str, Path]:
-    found = pair_paths(inputs, output, wanted=is_picture_name, suffix=".bfc", replace=replace)
+def pairs(inputs: list[Path], output: Path | str | None = None, *, replace: bool = False) -> dict[str, Path]:
+    found = pair_paths(inputs, output, kind=PICTURES, suffix=".bfc", replace=replace)
     assert len(found) == len(list(found))
     return {Path(pair.source).name: Path(pair.target) for pair in found}
 
@@ -45,24 +46,53 @@ def test_an_input_is_never_an_output(folder: Path) -> None:
         with pytest.raises(OptionError, match="would be overwritten"):
             pairs([folder / "c.png"], output, replace=True)
     (folder / "link.bfc").symlink_to(folder / "c.png")
-    with pytest.raises(OptionError, match="would be overwritten"):
-        pairs([folder / "c.png"], folder / "link.bfc")
+    (folder / "hard.bfc").hardlink_to(folder / "c.png")
+    for name in ("link.bfc", "hard.bfc"):
+        with pytest.raises(OptionError, match="would be overwritten"):
+            pairs([folder / "c.png"], folder / name)
 
 
 def test_two_results_may_not_share_a_name(folder: Path) -> None:
     (folder / "in" / "a.png").touch()
     with pytest.raises(OptionError, match="would both become.*--keep-suffix"):
         pairs([folder / "in"], folder / "out")
-    kept = pair_paths([folder / "in"], None, wanted=is_picture_name, suffix=".bfc", keep_suffix=True)
+    kept = pair_paths([folder / "in"], None, kind=PICTURES, suffix=".bfc", keep_suffix=True)
     assert [Path(pair.target).name for pair in kept] == ["a.jpg.bfc", "a.png.bfc", "b.PNG.bfc"]
 
 
-def test_a_derived_name_does_not_replace_a_file_unless_told_to(folder: Path) -> None:
+def test_no_name_replaces_a_file_unasked(folder: Path) -> None:
     (folder / "c.bfc").touch()
-    with pytest.raises(OptionError, match="exists already"):
-        pairs([folder / "c.png"])
-    assert pairs([folder / "c.png"], replace=True) == {"c.png": folder / "c.bfc"}
-    assert pairs([folder / "c.png"], folder / "c.bfc") == {"c.png": folder / "c.bfc"}
+    for output in (None, folder / "c.bfc"):
+        with pytest.raises(OptionError, match="exists already"):
+            pairs([folder / "c.png"], output)
+        assert pairs([folder / "c.png"], output, replace=True) == {"c.png": folder / "c.bfc"}
+
+
+def test_a_name_without_a_suffix_is_a_folder_for_one_input_as_for_many(folder: Path) -> None:
+    one, two = folder / "c.png", folder / "in" / "a.jpg"
+    out = folder / "streams"
+    assert pairs([one], out) == {"c.png": out / "c.bfc"}
+    assert pairs([one, two], out) == {"c.png": out / "c.bfc", "a.jpg": out / "a.bfc"}
+    assert pairs([one], f"{folder}/v1.2/") == {"c.png": folder / "v1.2" / "c.bfc"}
+    assert pairs([one], folder / "v1.2") == {"c.png": folder / "v1.2"}
+    out.touch()
+    assert pairs([one], out, replace=True) == {"c.png": out}
+    with pytest.raises(OptionError, match="named like a file"):
+        pairs([one, two], folder / "x.bfc")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX files")
+def test_pipes_and_links_to_nothing_hold_nothing_that_could_be_lost(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to("nowhere")
+    for name in ("pipe", "link"):
+        assert pairs([folder / "c.png"], folder / name) == {"c.png": folder / name}
+
+
+def test_a_file_that_is_named_twice_is_refused(folder: Path) -> None:
+    assert len(pairs([folder / "c.png", folder / "c.png"])) == 1
+    with pytest.raises(OptionError, match="named twice"):
+        pairs([folder / "in", folder / "in" / "a.jpg"])
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import bifocal
+from bifocal.apps.batch.kinds import PICTURES
 from bifocal.errors import OptionError, PictureError, RemoteError
 from bifocal.storage import remote
+from bifocal.storage.folders import LeftOut, search
 from tests.conftest import made_picture
 
 fsspec = pytest.importorskip("fsspec", reason="URLs need the remote extra")
@@ -86,9 +88,9 @@ def test_names_below_a_folder_there_are_those_of_a_folder_here(memory: str, tmp_
         (tmp_path / name).write_bytes(name.encode())
         remote.make_folder(f"{memory}/{name}")
         remote.put(tmp_path / name, f"{memory}/{name}")
-    assert (
-        remote.find(memory) == remote.find(os.fspath(tmp_path)) == ["b.png", "sub/a.png", "sub/deeper/c.png"]
-    )
+    names = ["b.png", "sub/a.png", "sub/deeper/c.png"]
+    assert remote.find(memory) == search(memory, PICTURES, LeftOut()) == names
+    assert search(os.fspath(tmp_path), PICTURES, LeftOut()) == names
     assert remote.is_folder(f"{memory}/sub") and not remote.is_folder(f"{memory}/b.png")
     assert remote.exists(f"{memory}/b.png") and not remote.exists(f"{memory}/c.png")
     assert remote.read(f"{memory}/sub/a.png") == b"sub/a.png"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import time
@@ -24,6 +25,7 @@ from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import Curve
 from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, ms_ssim_db, psnr
 from bifocal.measure.peers import Codec
+from bifocal.storage.whole_files import write_atomically
 
 SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".avif"})
 
@@ -210,7 +212,7 @@ def write_json(path: Path, rows: Sequence[Row]) -> None:
     lines = ",\n ".join(
         json.dumps({k: None if v != v else v for k, v in dataclasses.asdict(r).items()}) for r in rows
     )
-    _replace(path, f'{{"rows": [\n {lines}\n]}}\n')
+    write_atomically(path, f'{{"rows": [\n {lines}\n]}}\n'.encode())
 
 
 def read_json(path: Path) -> list[Row]:
@@ -228,25 +230,23 @@ def read_json(path: Path) -> list[Row]:
 
 
 def write_csv(path: Path, rows: Sequence[Any]) -> None:
-    """Rows, means or other dataclasses of one kind as CSV with a header; the bits per pixel of a row are its
-    last column."""
+    """Write :func:`csv_bytes` to a file, which is replaced if it exists."""
+    write_atomically(path, csv_bytes(rows))
+
+
+def csv_bytes(rows: Sequence[Any]) -> bytes:
+    """Rows, means or other dataclasses of one kind as CSV with a header, in UTF-8; the bits per pixel of a
+    row are its last column."""
     kind = type(rows[0]) if rows else Row
     names = [f.name for f in dataclasses.fields(kind)]
     if kind is Row:
         names.append("bpp")
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([_cell(getattr(r, name)) for name in names] for r in rows)
-    part.replace(path)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(names)
+    writer.writerows([_cell(getattr(r, name)) for name in names] for r in rows)
+    return file.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _cell(value: object) -> str:
     return f"{value:.6f}" if isinstance(value, float) else str(value)
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

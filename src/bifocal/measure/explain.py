@@ -18,7 +18,6 @@ from bifocal import api
 from bifocal.errors import HeadError, OptionError
 from bifocal.pictures.files import write_picture
 from bifocal.storage import remote
-from bifocal.storage.paths import find_files, is_stream_name
 from bifocal.types import Labels, Picture
 
 _MARGIN, _CAPTION = 10, 44
@@ -32,28 +31,27 @@ _DIM = 0.2
 
 
 def explain_file(
-    inputs: Sequence[str | os.PathLike[str]],
+    streams: Sequence[str | os.PathLike[str]],
     target: str | os.PathLike[str],
     *,
     head: str | os.PathLike[str],
     model: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Draw :func:`explain` of the one stream that ``inputs`` name into the picture file ``target``.
+    """Draw :func:`explain` of the one stream that is named into the picture file ``target``.
 
-    :raises OptionError: if they name several streams, or none.
+    :raises OptionError: if several streams are named, or none.
     :raises HeadError: if the head has no selectors and does not say what each token tells.
     :raises OutputError: if ``target`` cannot be written, or its suffix names no format.
     """
-    found = find_files(inputs, is_stream_name)
-    if len(found) > 1:
-        raise OptionError(f"one stream is drawn, and {len(found)} were named. Name one of them.")
+    if len(streams) != 1:
+        raise OptionError(f"one stream is drawn, and {len(streams)} were named. Name one of them.")
     loaded = api.load_head(head)
     if not (loaded.spec.stages or loaded.tells):
         raise HeadError(
             f"head {loaded.name} has no selectors, and does not say what each token tells, so there is "
             "nothing to draw. Train one with bifocal-train head, or export this one again (docs/reading.md)."
         )
-    with remote.opened(found[0]) as file:
+    with remote.opened(streams[0]) as file:
         picture, labels = api.decode_and_analyse(file, head=loaded, model=model, evidence=True)
     write_picture(Picture(np.asarray(explain(picture, labels))), Path(target))
 

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import Curve, bd_psnr, bd_rate, common_range
-from bifocal.measure.bench import Mean
+from bifocal.measure.bench import Mean, Row
 from bifocal.measure.metrics import ms_ssim_db
 
 #: Line colours of a plot, told apart with common colour blindness (Okabe and Ito 2008).
@@ -31,6 +31,19 @@ def table(means: Iterable[Mean]) -> str:
             f"{_known(m.ms_ssim, 4):>10}{_known(m.encode_seconds, 3):>10}{_known(m.decode_seconds, 3):>10}"
         )
     return "\n".join(lines)
+
+
+#: The header of the lines of :func:`row_line`.
+ROW_HEADER = "picture              codec    quality     bytes     bpp   PSNR dB   MS-SSIM  encode s  decode s"
+
+
+def row_line(row: Row) -> str:
+    """One measurement as a line, for results that are shown as they come."""
+    name = row.picture if len(row.picture) <= 20 else f"…{row.picture[-19:]}"
+    return (
+        f"{name:<21}{row.codec:<9}{row.quality:>7}{row.bytes:>10}{row.bpp:>8.4f}{row.psnr:>10.2f}"
+        f"{_known(row.ms_ssim, 4):>10}{row.encode_seconds:>10.3f}{row.decode_seconds:>10.3f}"
+    )
 
 
 def _known(value: float, digits: int) -> str:

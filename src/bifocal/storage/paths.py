@@ -7,16 +7,17 @@ megabytes.
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from dataclasses import replace as replace_fields
+from dataclasses import replace as with_changes
 from functools import lru_cache
 from hashlib import blake2b
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePath
 
 from bifocal.errors import OptionError
 from bifocal.storage import remote
+from bifocal.storage.folders import FileKind, LeftOut, search
+from bifocal.storage.whole_files import holds_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,12 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one input stands for: ``names`` with slashes under ``root``, results under ``place``."""
+class InputFiles:
+    """The files that one input stands for: ``names`` with slashes under ``root``. Their results stand under
+    ``output_root``."""
 
     root: str
-    place: str
+    output_root: str
     names: Sequence[str]
     is_folder: bool
 
@@ -42,20 +44,21 @@ class Found:
 class Pairs:
     """All pairs of a run, made one by one while it goes.
 
-    ``output`` is the folder of the results, or None where they stand beside their sources or one has a name
-    of its own, ``target``.
+    ``output`` is the folder of the results, or None where they stand beside their sources or the only one has
+    a name of its own, ``target``. ``left_out`` says what folders hold that is not of the kind asked for.
     """
 
-    found: tuple[Found, ...]
+    inputs: tuple[InputFiles, ...]
     suffix: str
     output: str | None = None
     target: str | None = None
     keep_suffix: bool = False
     shard: tuple[int, int] = (1, 1)
+    left_out: LeftOut = field(default_factory=LeftOut)
     count: int = field(init=False)
 
     def __post_init__(self) -> None:
-        count = sum(self._mine(name) for found in self.found for name in found.names)
+        count = sum(self._is_in_shard(name) for files in self.inputs for name in files.names)
         object.__setattr__(self, "count", count)
 
     def __len__(self) -> int:
@@ -64,17 +67,17 @@ class Pairs:
     @property
     def many(self) -> bool:
         """Whether a folder or several files were asked for."""
-        return len(self.found) > 1 or self.found[0].is_folder
+        return len(self.inputs) > 1 or self.inputs[0].is_folder
 
     def __iter__(self) -> Iterator[Pair]:
-        for found in self.found:
-            for name in found.names:
-                if self._mine(name):
+        for files in self.inputs:
+            source_of, target_of = remote.joiner(files.root), remote.joiner(files.output_root)
+            for name in files.names:
+                if self._is_in_shard(name):
                     result = name + self.suffix if self.keep_suffix else with_suffix(name, self.suffix)
-                    target = self.target or remote.join(found.place, result)
-                    yield Pair(name, remote.join(found.root, name), target)
+                    yield Pair(name, source_of(name), self.target or target_of(result))
 
-    def _mine(self, name: str) -> bool:
+    def _is_in_shard(self, name: str) -> bool:
         part, parts = self.shard
         return parts == 1 or shard_of(name, parts) == part
 
@@ -87,10 +90,10 @@ def is_stream_name(path: PurePath) -> bool:
 def with_suffix(name: str, suffix: str) -> str:
     """A name with slashes, its last suffix replaced.
 
-    >>> with_suffix("holiday/a.b.jpg", ".bfc")
-    'holiday/a.b.bfc'
+    >>> with_suffix("holiday/a.b.jpg", ".bfc"), with_suffix("v1.2/IMG", ".bfc")
+    ('holiday/a.b.bfc', 'v1.2/IMG.bfc')
     """
-    return str(PurePosixPath(name).with_suffix(suffix))
+    return os.path.splitext(name)[0] + suffix
 
 
 def shard_of(name: str, parts: int) -> int:
@@ -104,16 +107,11 @@ def shard_of(name: str, parts: int) -> int:
     return int.from_bytes(digest, "big") % parts + 1
 
 
-def part_prefix(name: str) -> str:
-    """How the names of unfinished files begin that are to become ``name``; they end in ``.part``."""
-    return f".{name[:40]}.{zlib.crc32(os.fsencode(name)):08x}."
-
-
 def pair_paths(
     inputs: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] | None,
     *,
-    wanted: Callable[[PurePath], bool],
+    kind: FileKind,
     suffix: str,
     keep_suffix: bool = False,
     replace: bool = False,
@@ -121,105 +119,170 @@ def pair_paths(
 ) -> Pairs:
     """Pair every input with its output.
 
-    A folder stands for the files under it for which ``wanted`` says yes. Without ``output`` a result stands
-    beside its source with ``suffix``. One file may name its ``output`` file, and then replaces what is there;
-    for several, or for a folder, ``output`` is a folder, made if need be, where subfolders are kept. With
-    ``keep_suffix`` a.jpg becomes a.jpg.bfc, so that an a.png may stand beside it. A name
-    that we derive never replaces an existing file unless ``replace``; no output ever replaces an input.
-    Inputs and ``output`` may be URLs (``s3://bucket/photos``, with the ``remote`` extra). ``shard`` (i, n)
-    keeps the i-th of n parts, and is applied last.
+    A folder stands for the files of ``kind`` under it. Without ``output`` a result stands beside its source
+    with ``suffix``. ``output`` is the file to write where one file is given and ``output`` has a suffix, or
+    exists and is no folder; else it is a folder, made if need be, where subfolders are kept. With
+    ``keep_suffix`` a.jpg becomes a.jpg.bfc, so that an a.png may stand beside it. No result replaces an
+    existing file unless ``replace``; none ever replaces an input. Inputs and ``output`` may be URLs
+    (``s3://bucket/photos``, with the ``remote`` extra). ``shard`` (i, n) keeps the i-th of n parts, and is
+    applied last.
 
-    :raises OptionError: if an input does not exist, nothing is found, or two results would share a name.
+    :raises OptionError: if an input does not exist, nothing is found, a result exists or two would share a
+        name.
     """
+    if output is not None and not os.fspath(output):
+        raise OptionError("--out is empty. Name a file or a folder, or leave it out.")
     sources = _existing(inputs)
-    place = None if output is None else remote.plain(output)
+    out = None if output is None else remote.plain(output)
     folders = [remote.is_folder(path) for path in sources]
-    if folders == [False] and place is not None and not remote.is_folder(place):
-        found = _found(sources[0], False, None, wanted)
-        pairs, replace = Pairs((found,), suffix, target=place), True
+    left_out = LeftOut()
+    if out is not None and folders == [False] and _names_file(out):
+        files = _input_files(sources[0], False, None, kind, left_out)
+        pairs = Pairs((files,), suffix, target=out)
     else:
-        if place is not None and remote.exists(place) and not remote.is_folder(place):
-            raise OptionError(f"{place} is a file; several results need a folder after --out.")
+        if out is not None:
+            _check_output_folder(out, suffix)
         each = (
-            _found(path, is_folder, place, wanted) for path, is_folder in zip(sources, folders, strict=True)
+            _input_files(path, is_folder, out, kind, left_out)
+            for path, is_folder in zip(sources, folders, strict=True)
         )
-        pairs = Pairs(tuple(each), suffix, output=place, keep_suffix=keep_suffix)
+        pairs = Pairs(tuple(each), suffix, output=out, keep_suffix=keep_suffix, left_out=left_out)
     if not pairs:
-        raise OptionError(f"no files to work on under {', '.join(sources)}.")
+        raise OptionError(nothing_found(sources, kind, left_out))
     _refuse_collisions(pairs, replace)
-    return replace_fields(pairs, shard=shard)
+    return with_changes(pairs, shard=shard)
 
 
-def find_files(inputs: Sequence[str | os.PathLike[str]], wanted: Callable[[PurePath], bool]) -> list[str]:
-    """The files among ``inputs``, each once, and those under folders for which ``wanted`` says yes.
+def find_files(
+    inputs: Sequence[str | os.PathLike[str]], kind: FileKind, *, missing: bool = False
+) -> tuple[list[str], LeftOut]:
+    """The files among ``inputs``, each once, and those of ``kind`` under folders; and what was left out.
+
+    With ``missing`` an input that does not exist is taken for a file.
 
     :raises OptionError: if an input does not exist, or nothing is found.
     """
-    sources = _existing(inputs)
+    sources = [remote.plain(path) for path in inputs] if missing else _existing(inputs)
+    left_out = LeftOut()
     found: list[str] = []
     for path in sources:
-        one = _found(path, remote.is_folder(path), None, wanted)
-        found += [remote.join(one.root, name) for name in one.names]
+        files = _input_files(path, remote.is_folder(path), None, kind, left_out)
+        found += map(remote.joiner(files.root), files.names)
     if not found:
-        raise OptionError(f"no files to work on under {', '.join(sources)}.")
-    return list(dict.fromkeys(found))
+        raise OptionError(nothing_found(sources, kind, left_out))
+    return list(dict.fromkeys(found)), left_out
+
+
+def nothing_found(inputs: Sequence[str], kind: FileKind, left_out: LeftOut) -> str:
+    """Why there is nothing to do."""
+    said = [f"no {kind.plural} found in {', '.join(inputs)}."]
+    if left_out.skipped.count:
+        said.append(f"Skipped, since they are none: {left_out.skipped}.")
+    if left_out.unreadable.count:
+        said.append(f"Not readable: {left_out.unreadable}.")
+    return " ".join(said)
 
 
 def _existing(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
-    sources = [remote.plain(path) for path in inputs]
+    sources = list(dict.fromkeys(remote.plain(path) for path in inputs))
     for path in sources:
         if not remote.exists(path):
             raise OptionError(f"{path} does not exist. Check the spelling.")
     return sources
 
 
-def _found(path: str, is_folder: bool, place: str | None, wanted: Callable[[PurePath], bool]) -> Found:
+def _names_file(output: str) -> bool:
+    """Whether ``--out`` is the file to write for a single input."""
+    if remote.is_folder(output):
+        return False
+    return bool(os.path.splitext(output)[1]) or remote.exists(output)
+
+
+def _check_output_folder(output: str, suffix: str) -> None:
+    if remote.is_folder(output):
+        return
+    if remote.exists(output):
+        raise OptionError(f"{output} is a file; several results need a folder after --out.")
+    if os.path.splitext(output)[1].lower() == suffix:
+        raise OptionError(
+            f"{output} is named like a file, and there are several results. Name a folder after --out, or "
+            f"say {output}/ for a folder of that name."
+        )
+
+
+def _input_files(
+    path: str, is_folder: bool, output: str | None, kind: FileKind, left_out: LeftOut
+) -> InputFiles:
     if is_folder:
-        names = [name for name in remote.find(path) if wanted(PurePosixPath(name))]
-        return Found(path, place or path, names, True)
+        return InputFiles(path, output or path, search(path, kind, left_out), True)
     root, name = remote.split(path)
-    return Found(root, place or root, [name], False)
+    return InputFiles(root, output or root, [name], False)
 
 
 def _refuse_collisions(pairs: Pairs, replace: bool) -> None:
-    """No result takes the place of an input, of another result or, without ``replace``, of anything else."""
-    sources = {hash(_true_path(pair.source)) for pair in pairs}
+    """No result takes the name of an input, of another result or, without ``replace``, of anything else."""
     targets: set[int] = set()
-    there = None if pairs.output is None else remote.known(pairs.output)
+    sources: set[object] | None = None
+    may_exist = None if pairs.output is None else remote.known(pairs.output)
     for pair in pairs:
-        path = _true_path(pair.target)
-        key = hash(path)  # numbers, not paths: they are many. A match is looked at again.
-        if key in sources and any(_true_path(other.source) == path for other in pairs):
-            raise OptionError(
-                f"{pair.target} is an input and would be overwritten. Name another output with --out."
-            )
+        exists = (may_exist is None or may_exist(pair.target)) and remote.exists(pair.target)
+        if exists:  # only what exists can be an input
+            sources = sources if sources is not None else {_identity(other.source) for other in pairs}
+            if _identity(pair.target) in sources:
+                raise OptionError(
+                    f"{pair.target} is an input and would be overwritten. Name another output with --out."
+                )
+        key = hash(_true_path(pair.target, exists))  # numbers, not paths: they are many
         if key in targets:
-            for other in pairs:
-                if other.source != pair.source and _true_path(other.target) == path:
-                    raise OptionError(
-                        f"{other.source} and {pair.source} would both become {pair.target}. Rename one, or "
-                        "say --keep-suffix: results are then called as in a.jpg.bfc."
-                    )
+            _refuse_same_target(pairs, pair)
         targets.add(key)
-        if there is not None and not there(pair.target):
-            continue
-        if remote.is_folder(pair.target):
-            raise OptionError(f"{pair.target} is a folder. Name another output with --out.")
-        if not replace and remote.exists(pair.target):
+        if exists:
+            _check_existing(pair.target, replace)
+
+
+def _refuse_same_target(pairs: Pairs, pair: Pair) -> None:
+    """Name the two files that would both become the target of ``pair``, if it is so."""
+    path = _true_path(pair.target, True)
+    same = [other for other in pairs if _true_path(other.target, True) == path]
+    for other in same:
+        if other.source != pair.source:
             raise OptionError(
-                f"{pair.target} exists already. Say --force to replace it, --resume to go on with a run that "
-                "was stopped, or name another output with --out."
+                f"{other.source} and {pair.source} would both become {pair.target}. Rename one, or "
+                "say --keep-suffix: results are then called as in a.jpg.bfc."
             )
+    if len(same) > 1:
+        raise OptionError(f"{pair.source} is named twice, by itself and in a folder. Leave one out.")
 
 
-def _true_path(path: str) -> str:
+def _check_existing(target: str, replace: bool) -> None:
+    if remote.is_folder(target):
+        raise OptionError(f"{target} is a folder. Name another output with --out.")
+    if not replace and (remote.is_url(target) or holds_data(target)):
+        raise OptionError(
+            f"{target} exists already. Say --force to replace it, --resume to go on with a run that "
+            "was stopped, or name another output with --out."
+        )
+
+
+def _identity(path: str) -> object:
+    """What two paths of one file have in common, links followed."""
+    if remote.is_url(path):
+        return path
+    try:
+        state = os.stat(path)
+    except OSError:
+        return path
+    return state.st_dev, state.st_ino
+
+
+def _true_path(path: str, exists: bool) -> str:
     """A path with its links followed; a URL as it is."""
     if remote.is_url(path):
         return path
-    if os.path.islink(path):
+    if exists and os.path.islink(path):
         return os.path.realpath(path)
     folder, name = os.path.split(path)
-    return os.path.join(_true_folder(folder), os.path.normpath(name))
+    return os.path.join(_true_folder(folder), name)
 
 
 @lru_cache(maxsize=1024)

@@ -11,11 +11,14 @@ import os
 import re
 import secrets
 import stat
+import zlib
 from contextlib import suppress
 
 from bifocal.errors import OutputError
 from bifocal.storage import remote
-from bifocal.storage.paths import part_prefix
+
+#: Names of unfinished files; the first group says what they are to become.
+PART_NAME = re.compile(r"(\..{0,40}\.[0-9a-f]{8}\.)[^.]*\.part", re.DOTALL)
 
 #: What a full disk or an exhausted quota answers.
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -27,6 +30,11 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/thread-self)/fd/(\d+)")
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def part_prefix(name: str) -> str:
+    """How the names of unfinished files begin that are to become ``name``; they end in ``.part``."""
+    return f".{name[:40]}.{zlib.crc32(os.fsencode(name)):08x}."
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
@@ -58,11 +66,17 @@ def refuse_existing(path: str | os.PathLike[str]) -> None:
     :raises OutputError: if there is one. Devices and pipes hold nothing that could be lost, and are no files.
     """
     plain = remote.plain(path)
-    if remote.is_url(plain):
-        if remote.exists(plain):
-            raise _exists(plain)
-    elif _descriptor(plain) is None and (state := _state(plain)) and _holds_data(state):
+    if remote.exists(plain) if remote.is_url(plain) else holds_data(plain):
         raise _exists(plain)
+
+
+def holds_data(path: str) -> bool:
+    """Whether something would be lost if a local file were replaced: not where nothing is, or a device."""
+    try:
+        state = None if _descriptor(path) is not None else _state(path)
+    except OSError:  # links in a circle: writing says so
+        return False
+    return state is not None and (_holds_data(state) or stat.S_ISDIR(state.st_mode))
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bifocal.apps.batch.worker import Outcome, Task, Worker
-from bifocal.storage.paths import part_prefix
+from bifocal.apps.batch.worker import FileResult, FileTask, Worker
+from bifocal.storage.whole_files import part_prefix
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Crashing(Worker):
 
     mark: str = ""
 
-    def do(self, task: Task) -> Outcome:
+    def do(self, task: FileTask) -> FileResult:
         name = task.pair.name
         if self.mark:
             Path(self.mark, str(os.getpid())).touch()
@@ -31,7 +31,7 @@ class Crashing(Worker):
             os._exit(3)
         if "hang" in name:
             time.sleep(600)
-        return Outcome(task.pair, "done")
+        return FileResult(task.pair, "done")
 
 
 @dataclass(frozen=True)

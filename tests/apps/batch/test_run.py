@@ -13,9 +13,10 @@ import pytest
 import bifocal
 from bifocal.apps import batch
 from bifocal.apps.batch import manifest as manifests
-from bifocal.apps.batch import runs
+from bifocal.apps.batch.engines import local
 from bifocal.errors import BatchError, ModelError, OptionError
-from bifocal.storage.paths import part_prefix
+from bifocal.runtime.engines import sessions
+from bifocal.storage.whole_files import part_prefix
 from tests.conftest import made_picture
 
 NAMES = ("a.png", "b.png", "sub/c.png", "sub/d.ppm", "sub/deep/e.png", "f.png")
@@ -250,12 +251,12 @@ def test_threads_are_shared_out(work: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Jobs times threads never exceed the processors, unless more jobs were asked for than there are."""
     seen = []
 
-    def look(worker: batch.Worker, *_: object, **__: object) -> Iterator[batch.Outcome]:
+    def look(worker: batch.Worker, *_: object, **__: object) -> Iterator[batch.FileResult]:
         seen.append(worker.threads)
         return iter(())
 
-    monkeypatch.setattr(runs, "available_threads", lambda: 8)
-    monkeypatch.setattr(runs, "outcomes", look)
+    monkeypatch.setattr(sessions, "available_threads", lambda: 8)
+    monkeypatch.setattr(local, "run_local", look)
     for jobs in (2, 3, 8, 9):
         batch.run(encoder(), ["in"], f"out{jobs}", jobs=jobs)
     assert seen == [4, 2, 1, 1]

@@ -27,7 +27,7 @@ def picture(tmp_path: Path) -> Path:
 def test_it_travels_light_and_does_what_the_api_does(picture: Path, tiny_folder: Path) -> None:
     worker = batch.Worker("encode", {"quality": 30}, model=str(tiny_folder), threads=1)
     target = picture.with_name("new") / "a.bfc"
-    assert worker.do(batch.Task(Pair("a.png", str(picture), str(target)))).state == "done"
+    assert worker.do(batch.FileTask(Pair("a.png", str(picture), str(target)))).state == "done"
     assert len(ForkingPickler.dumps(worker)) < 500  # and has not grown by its work: no model travels with it
     bifocal.encode_file(picture, picture.with_name("b.bfc"), 30, model=tiny_folder)
     assert target.read_bytes() == picture.with_name("b.bfc").read_bytes()
@@ -58,7 +58,7 @@ def test_words_to_the_user_come_along(
     monkeypatch.setattr(api, "encode_file", talkative)
     worker = batch.Worker("encode", model=str(tiny_folder))
     for _ in range(2):  # every file is told of, not only the first
-        outcome = worker.do(batch.Task(Pair("a.png", str(picture), str(picture.with_suffix(".bfc")))))
+        outcome = worker.do(batch.FileTask(Pair("a.png", str(picture), str(picture.with_suffix(".bfc")))))
         assert outcome.state == "done" and outcome.notes == ("a.png has 16 bits, coded at 8",)
 
 
@@ -67,9 +67,9 @@ def test_whatever_goes_wrong_is_an_outcome(picture: Path, monkeypatch: pytest.Mo
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr(api, "encode_file", broken)
-    outcome = batch.Worker("encode").do(batch.Task(Pair("a.png", str(picture), "x.bfc")))
+    outcome = batch.Worker("encode").do(batch.FileTask(Pair("a.png", str(picture), "x.bfc")))
     assert outcome.state == "failed" and "ZeroDivisionError" in outcome.error and "report" in outcome.error
-    missing = batch.Worker("decode").do(batch.Task(Pair("n.bfc", "n.bfc", "n.png")))
+    missing = batch.Worker("decode").do(batch.FileTask(Pair("n.bfc", "n.bfc", "n.png")))
     assert missing.error == "n.bfc: No such file or directory."
 
 

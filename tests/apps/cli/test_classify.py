@@ -157,4 +157,4 @@ def test_a_worker_labels_columns(command: Command, streams: list[str]) -> None:
 
 def test_no_jobs_are_refused(streams: list[str]) -> None:
     with pytest.raises(OptionError, match="0 jobs do nothing"):
-        batch.label(batch.Worker("analyse"), ["in"], jobs=0)
+        batch.read(batch.Worker("analyse"), ["in"], jobs=0)

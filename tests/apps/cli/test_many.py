@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bifocal.apps.cli import many
+from bifocal.apps.cli import display
 from bifocal.runtime import registry
 from tests.apps.cli.test_commands import Command, Result
 from tests.apps.cli.test_commands import command as command  # the fixture
@@ -73,7 +73,7 @@ def test_errors_are_a_table_and_a_file(command: Command, jobs: str) -> None:
 
 
 def test_a_long_table_is_cut(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "ROWS", 2)
+    monkeypatch.setattr(display, "ROWS", 2)
     for number in range(5):
         Path(f"in/bad{number}.png").write_bytes(b"bad")
     result = command("encode", "in", "--out", "out")

@@ -14,12 +14,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from dataclasses import replace as with_changes
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bifocal.errors import BatchError, OutputError
 from bifocal.storage import remote
+from bifocal.storage.paths import Pair
 
 #: A store elsewhere cannot append: there the whole manifest is put again when this many seconds have passed.
 PUT_EVERY = 30.0
@@ -37,13 +39,29 @@ class Record:
     result: str
     key: str
 
+    @classmethod
+    def before(cls, pair: Pair, key: str) -> Record:
+        """The record of a file before it is worked on: what its source is, and nothing of its result."""
+        return cls(pair.name, remote.split(pair.target)[1], stamp(pair.source), "", key)
+
+    def after(self, target: str) -> Record:
+        """The record of a file that is finished."""
+        return with_changes(self, result=stamp(target))
+
+
+def still_holds(last: Record, now: Record, target: str) -> bool:
+    """Whether nothing has changed since a file was finished: source, options, model or result."""
+    if with_changes(last, result="") != now or not remote.exists(target):
+        return False
+    return stamp(target) == last.result
+
 
 def stamp(path: str) -> str:
     """What changes when a file does: here a hash of its bytes, elsewhere the store's own mark."""
     if remote.is_url(path):
-        told = remote.state(path)
-        if told:
-            return told
+        mark = remote.state(path)
+        if mark:
+            return mark
         with remote.fetched(path) as copy:
             return stamp(os.fspath(copy))
     with open(path, "rb") as file:
@@ -66,23 +84,23 @@ class Manifest:
         remote.make_folder(remote.join(output, self.name))
         self._paths = self._gather(verb)
         self.file = _open_locked(self._paths[0])
-        self._known: dict[int, int] = {}
+        self._known: dict[int, int] = {}  # offset of the last record × number of paths + number of its path
         for number in reversed(range(len(self._paths))):  # ours last: it is the newest about our files
             self._read(number)
         self._append(about)
 
-    def before(self, name: str) -> Record | None:
+    def last_record(self, name: str) -> Record | None:
         """The last finished record of a file, if there is one."""
-        place = self._known.get(_number(name), -1)
-        if place < 0:
+        position = self._known.get(_number(name), -1)
+        if position < 0:
             return None
-        number, offset = place % len(self._paths), place // len(self._paths)
+        offset, number = divmod(position, len(self._paths))
         with self._paths[number].open("rb") as file:
             file.seek(offset)
             record = _parse(file.readline())
         return record if isinstance(record, Record) and record.name == name else None
 
-    def ours(self, name: str) -> bool:
+    def is_ours(self, name: str) -> bool:
         """Whether a run in this folder has begun this file, so that its result is ours to replace."""
         return _number(name) in self._known
 
@@ -135,15 +153,16 @@ class Manifest:
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, ensure_ascii=True, separators=(",", ":"), default=str) + "\n"
         data = line.encode("ascii")
+        cause: OSError | None = None
         try:
-            whole = self.file.write(data) == len(data)  # unbuffered and in append mode: one write
-        except OSError:
-            whole = False
-        if not whole:
-            raise OutputError(
-                f"{self._paths[0]} cannot be written: what is done would not be remembered. Make room, then "
-                "go on with --resume."
-            )
+            if self.file.write(data) == len(data):  # unbuffered and in append mode: one write
+                return
+        except OSError as error:
+            cause = error
+        raise OutputError(
+            f"{self._paths[0]} cannot be written: what is done would not be remembered. Make room, then "
+            "go on with --resume."
+        ) from cause
 
     def _put(self) -> None:
         if self._staging:

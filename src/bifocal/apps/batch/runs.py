@@ -5,33 +5,43 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
-from bifocal.apps.batch.manifest import Manifest
-from bifocal.apps.batch.parts import remove_all_parts
-from bifocal.apps.batch.processes import outcomes
-from bifocal.apps.batch.worker import Outcome, Task, Worker
-from bifocal.errors import OptionError
-from bifocal.pictures.files import is_picture_name
-from bifocal.runtime.engines.sessions import available_threads
+from bifocal.apps.batch.kinds import PICTURES, STREAMS
+from bifocal.apps.batch.worker import FileResult, FileTask, Worker
+from bifocal.errors import BatchError, OptionError
+from bifocal.pictures.formats import is_picture_name
 from bifocal.storage import remote
-from bifocal.storage.paths import Pair, Pairs, find_files, is_stream_name, pair_paths
+from bifocal.storage.folders import LeftOut
+from bifocal.storage.paths import Pair, Pairs, find_files, pair_paths
+
+if TYPE_CHECKING:
+    from bifocal.apps.batch.manifest import Manifest
+
+#: Hears how many files there are, and what was left out of folders, before the first is worked on.
+OnStart = Callable[[int, LeftOut], None]
+#: Hears what became of each file, as it is finished.
+OnResult = Callable[[FileResult], None]
 
 
 @dataclass(frozen=True)
 class Report:
-    """How a run went. ``failed`` holds an outcome for each file that failed; ``kept`` were finished before.
+    """How a run went. ``failed`` holds the result of each file that failed; ``kept`` were finished before.
 
-    ``bytes_in`` and ``bytes_out`` are those of the files done, ``seconds`` those of the whole run.
+    ``bytes_in`` and ``bytes_out`` are those of the files done, ``seconds`` those of the whole run;
+    ``left_out`` counts and names what folders hold that was not worked on.
     """
 
     done: int
     kept: int
-    failed: tuple[Outcome, ...]
+    failed: tuple[FileResult, ...]
     seconds: float
     bytes_in: int
     bytes_out: int
+    left_out: LeftOut = field(default_factory=LeftOut, repr=False)
 
 
 def run(
@@ -45,20 +55,21 @@ def run(
     shard: tuple[int, int] = (1, 1),
     resume: bool = False,
     replace: bool = False,
-    on_start: Callable[[int], None] = lambda total: None,
-    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    on_start: OnStart = lambda total, left_out: None,
+    on_result: OnResult = lambda result: None,
 ) -> Report:
     """Work on every file of ``inputs``, in this process or in ``jobs`` spawned ones.
 
-    Which file becomes which is told by :func:`bifocal.storage.paths.pair_paths`. Several results in a folder
-    come with a manifest there. With ``resume``, files that it proves finished are kept; ``replace`` lets
-    results take the place of files that no run made. ``shard`` (i, n) works on the i-th of n parts.
-    ``on_start`` hears the number of files, ``on_outcome`` what became of each, as it is finished. A file that
-    fails stops no other. A KeyboardInterrupt stops the run cleanly and comes out of it.
+    :func:`bifocal.storage.paths.pair_paths` says which file becomes which. Several results in a folder come
+    with a manifest there. With ``resume``, files that it proves finished are kept; ``replace`` lets results
+    take the place of files that no run made. ``shard`` (i, n) works on the i-th of n parts. ``on_start``
+    hears the number of files and what is left out, ``on_result`` what became of each, as it is finished. A
+    file that fails stops no other, unless the disk is full. A KeyboardInterrupt stops the run cleanly and
+    comes out of it.
 
     :raises OptionError: if files or options contradict each other; nothing was tried then.
     :raises ModelError: if there is no such model.
-    :raises BatchError: if another run works in that folder, or processes cannot start.
+    :raises BatchError: if another run works in that folder, processes cannot start, or the disk is full.
     """
     begun = time.perf_counter()
     worker = _ready(worker, jobs)
@@ -68,56 +79,74 @@ def run(
     pairs = pair_paths(
         inputs,
         output,
-        wanted=is_picture_name if encoding else is_stream_name,
+        kind=PICTURES if encoding else STREAMS,
         suffix=suffix or (".bfc" if encoding else ".png"),
         keep_suffix=keep_suffix,
         replace=replace or resume,
         shard=shard,
     )
     _refuse_contradictions(pairs, jobs, resume)
-    tally = _Tally(on_outcome)
+    if encoding and pairs.target is not None and is_picture_name(PurePath(pairs.target)):
+        raise OptionError(f"{pairs.target} is named like a picture, but a stream is written. Call it .bfc.")
+    tally = _Tally(on_result, len(pairs))
     if pairs.output is None or not (resume or pairs.many):
-        on_start(len(pairs))
-        _work(worker, map(Task, pairs), jobs, tally)
+        on_start(len(pairs), pairs.left_out)
+        _work(worker, (FileTask(pair, replace) for pair in pairs), jobs, tally)
     else:
+        from bifocal.apps.batch.leftovers import remove_all_leftovers
+        from bifocal.apps.batch.manifest import Manifest
+
         about = worker.about()
         with Manifest(pairs.output, worker.verb, shard, about) as manifest:
-            remove_all_parts(pairs)
-            on_start(len(pairs))
+            remove_all_leftovers(pairs)
+            on_start(len(pairs), pairs.left_out)
             _work(worker, _tasks(pairs, manifest, about["key"], resume, replace), jobs, tally, manifest)
-    seconds = time.perf_counter() - begun
-    return Report(tally.done, tally.kept, tuple(tally.failed), seconds, tally.bytes_in, tally.bytes_out)
+    return tally.report(time.perf_counter() - begun, pairs.left_out)
 
 
-def label(
+def read(
     worker: Worker,
     inputs: Sequence[str | os.PathLike[str]],
     *,
     jobs: int = 1,
-    on_start: Callable[[int], None] = lambda total: None,
-    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
-    """Have a worker that analyses read every stream of ``inputs``, folders searched to the bottom.
+    on_start: OnStart = lambda total, left_out: None,
+    on_result: OnResult = lambda result: None,
+) -> list[FileResult]:
+    """Have a worker that analyses or describes streams read those of ``inputs``, folders searched to the
+    bottom.
 
-    ``jobs``, ``on_start`` and ``on_outcome`` as in :func:`run`. Returns an outcome for each file, in the
-    order of the inputs; a file that fails stops no other.
+    ``jobs``, ``on_start`` and ``on_result`` as in :func:`run`. Returns the result of each file, in the order
+    of the inputs; a file that fails, or does not exist, stops no other.
 
     :raises OptionError: if there are no streams; nothing was tried then.
     :raises ModelError: if there is no such model or head, or the head is damaged.
     :raises BatchError: if processes cannot start.
     """
+    if worker.writes:
+        raise OptionError(f"a worker that is to {worker.verb} writes files: give it to batch.run.")
     worker = _ready(worker, jobs)
-    worker.head()  # a missing or damaged head is found before any work begins
-    sources = find_files(inputs, is_stream_name)
-    on_start(len(sources))
-    done: dict[str, Outcome] = {}
+    if worker.verb == "analyse":
+        worker.head()  # a missing or damaged head is found before any work begins
+    sources, left_out = find_files(inputs, STREAMS, missing=worker.verb == "info")
+    on_start(len(sources), left_out)
+    results: dict[str, FileResult] = {}
 
-    def take(outcome: Outcome) -> None:
-        done[outcome.pair.source] = outcome
-        on_outcome(outcome)
+    def take(result: FileResult) -> None:
+        results[result.pair.source] = result
+        on_result(result)
 
-    _work(worker, (Task(Pair(source, source, "")) for source in sources), jobs, _Tally(take))
-    return [done[source] for source in sources]
+    _work(
+        worker, (FileTask(Pair(source, source, "")) for source in sources), jobs, _Tally(take, len(sources))
+    )
+    return [results[source] for source in sources]
+
+
+def find_streams(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The streams that ``inputs`` stand for, folders searched to the bottom.
+
+    :raises OptionError: if an input does not exist, or there are no streams.
+    """
+    return find_files(inputs, STREAMS)[0]
 
 
 def _ready(worker: Worker, jobs: int) -> Worker:
@@ -126,7 +155,10 @@ def _ready(worker: Worker, jobs: int) -> Worker:
         raise OptionError(
             f"{jobs} jobs do nothing. Choose 1 or more; as many as processors is a good choice."
         )
+    worker.check()
     if worker.threads is None:
+        from bifocal.runtime.engines.sessions import available_threads
+
         worker = with_changes(worker, threads=max(1, available_threads() // jobs))
     folders = worker.model_folders()
     if worker.model is not None or worker.verb == "encode":
@@ -139,49 +171,67 @@ def _refuse_contradictions(pairs: Pairs, jobs: int, resume: bool) -> None:
         raise OptionError(
             "only a run into a folder can be resumed: its manifest is kept there. Name a folder with --out."
         )
-    ends = [pairs.output or "", *(found.root for found in pairs.found)]
+    ends = [pairs.output or "", *(files.root for files in pairs.inputs)]
     if jobs > 1 and any(end.startswith("memory:") for end in ends):
         raise OptionError("memory:// is seen by one process only. Use one job.")
 
 
 class _Tally:
-    """Counts outcomes as they come."""
+    """Counts results as they come."""
 
-    def __init__(self, on_outcome: Callable[[Outcome], None]) -> None:
+    def __init__(self, on_result: OnResult, total: int) -> None:
+        self.total = total
         self.done = self.kept = self.bytes_in = self.bytes_out = 0
-        self.failed: list[Outcome] = []
-        self._on_outcome = on_outcome
+        self.failed: list[FileResult] = []
+        self._on_result = on_result
 
-    def add(self, outcome: Outcome) -> None:
-        self.done += outcome.state == "done"
-        self.kept += outcome.state == "kept"
-        if outcome.state == "failed":
-            self.failed.append(outcome)
-        self.bytes_in += outcome.bytes_in
-        self.bytes_out += outcome.bytes_out
-        self._on_outcome(outcome)
+    def add(self, result: FileResult) -> None:
+        self.done += result.state == "done"
+        self.kept += result.state == "kept"
+        if result.state == "failed":
+            self.failed.append(result)
+        self.bytes_in += result.bytes_in
+        self.bytes_out += result.bytes_out
+        self._on_result(result)
+
+    def report(self, seconds: float, left_out: LeftOut) -> Report:
+        failed = tuple(self.failed)
+        return Report(self.done, self.kept, failed, seconds, self.bytes_in, self.bytes_out, left_out)
 
 
 def _work(
-    worker: Worker, tasks: Iterator[Task], jobs: int, tally: _Tally, manifest: Manifest | None = None
+    worker: Worker, tasks: Iterator[FileTask], jobs: int, tally: _Tally, manifest: Manifest | None = None
 ) -> None:
-    hold = manifest.file.fileno() if manifest else None
-    stream = map(worker.do, tasks) if jobs == 1 else outcomes(worker, tasks, jobs, hold=hold)
+    results = _results(worker, tasks, jobs, manifest)
     try:
-        for outcome in stream:
-            if manifest and outcome.record:
-                manifest.finish(outcome.record)
-            tally.add(outcome)
+        for result in results:
+            if manifest and result.record:
+                manifest.finish(result.record)
+            tally.add(result)
+            if result.disk_full and tally.total > 1:
+                raise BatchError(
+                    "the disk is full, so the run stops here. Make room, then go on with --resume."
+                )
     finally:
-        if isinstance(stream, Generator):
-            stream.close()
+        if isinstance(results, Generator):
+            results.close()
 
 
-def _tasks(pairs: Pairs, manifest: Manifest, key: str, resume: bool, replace: bool) -> Iterator[Task]:
+def _results(
+    worker: Worker, tasks: Iterator[FileTask], jobs: int, manifest: Manifest | None
+) -> Iterator[FileResult]:
+    if jobs == 1:
+        return map(worker.do, tasks)
+    from bifocal.apps.batch.engines.local import run_local
+
+    return run_local(worker, tasks, jobs, lock=manifest.file.fileno() if manifest else None)
+
+
+def _tasks(pairs: Pairs, manifest: Manifest, key: str, resume: bool, replace: bool) -> Iterator[FileTask]:
     for pair in pairs:
-        ours = manifest.ours(pair.name)
+        ours = manifest.is_ours(pair.name)
         # a result that no run has begun is somebody's file, and --resume alone does not replace it
-        mine = ours or replace or not resume or not remote.exists(pair.target)
-        if mine and not ours:
+        may_replace = replace or (resume and ours)
+        if not ours and (may_replace or not remote.exists(pair.target)):
             manifest.begin(pair.name)
-        yield Task(pair, mine, key, manifest.before(pair.name) if resume else None)
+        yield FileTask(pair, may_replace, key, manifest.last_record(pair.name) if resume else None)

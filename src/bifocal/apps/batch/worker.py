@@ -18,38 +18,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bifocal import __version__
-from bifocal.apps.batch.manifest import Record, stamp
 from bifocal.errors import BifocalError, OptionError, PictureWarning
 from bifocal.storage import remote
 from bifocal.storage.paths import Pair
+from bifocal.storage.whole_files import is_disk_full, refuse_existing
 from bifocal.types import Labels
 
 if TYPE_CHECKING:
+    from bifocal.api import StreamInfo
+    from bifocal.apps.batch.manifest import Record
     from bifocal.runtime.heads.run import Head
     from bifocal.runtime.model import Model
 
+Verb = Literal["encode", "decode", "analyse", "info"]
+
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One file to work on. ``replace`` says whether what stands at its target may go.
+class FileTask:
+    """One file to work on. ``replace`` says whether a file that exists at its target may be replaced.
 
-    With a ``key`` (of :meth:`Worker.about`) the outcome carries a record for the manifest; a file whose last
-    record is ``before`` is kept if nothing about it has changed.
+    With a ``key`` (of :meth:`Worker.about`) the result carries a record for the manifest; a file whose
+    ``last`` record, of an earlier run, still holds is kept as it is.
     """
 
     pair: Pair
     replace: bool = True
     key: str = ""
-    before: Record | None = None
+    last: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FileResult:
     """What became of a file: ``state`` is done, kept (it was finished already) or failed.
 
-    ``width`` and ``height`` in pixels and ``gray`` are those of the result; ``labels`` what analysis says;
-    ``notes`` are words to the user that are no errors; ``error`` says what happened, why, and what to do
-    next.
+    ``width`` and ``height`` in pixels and ``gray`` are those of the picture that was written; ``labels`` are
+    those of a head, ``info`` is what a stream says of itself; ``notes`` are warnings about this file;
+    ``error`` says what happened, why, and what to do next. ``disk_full``: the next file would fail, too.
     """
 
     pair: Pair
@@ -62,13 +66,15 @@ class Outcome:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     error: str = ""
+    disk_full: bool = False
     record: Record | None = None
     labels: Labels | None = None
+    info: StreamInfo | None = None
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Encodes, decodes or analyses files, one at a time.
+    """Encodes, decodes, analyses or describes files, one at a time.
 
     ``options`` are keyword arguments of :func:`bifocal.encode_file`, :func:`bifocal.decode_file` or
     :func:`bifocal.analyse`, plain values all; a ``Path`` among them is a file that is read. ``model`` is an
@@ -79,26 +85,57 @@ class Worker:
     'encode'
     """
 
-    verb: Literal["encode", "decode", "analyse"]
+    verb: Verb
     options: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.verb not in ("encode", "decode", "analyse"):
-            raise OptionError(f"a worker cannot '{self.verb}'. Choose encode, decode or analyse.")
+        if self.verb not in ("encode", "decode", "analyse", "info"):
+            raise OptionError(f"a worker cannot '{self.verb}'. Choose encode, decode, analyse or info.")
 
-    def do(self, task: Task) -> Outcome:
-        """Work on one file. Whatever is wrong with it becomes its outcome, never an exception."""
+    @property
+    def writes(self) -> bool:
+        """Whether each file becomes another."""
+        return self.verb in ("encode", "decode")
+
+    def do(self, task: FileTask) -> FileResult:
+        """Work on one file. Whatever is wrong with it is in the result, never an exception."""
         begun = time.perf_counter()
         try:
-            with warnings.catch_warnings(record=True) as words:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
-                outcome = self._result(task)
+                result = self._write(task) if self.writes else self._read(task.pair)
         except Exception as error:  # the next file is not to suffer for this one
-            outcome = Outcome(task.pair, "failed", error=reason(error, task.pair))
-        notes = tuple(str(word.message) for word in words if issubclass(word.category, PictureWarning))
-        return replace(outcome, seconds=time.perf_counter() - begun, notes=notes)
+            result = FileResult(
+                task.pair, "failed", error=reason(error, task.pair), disk_full=is_disk_full(error)
+            )
+        notes = tuple(str(one.message) for one in caught if issubclass(one.category, PictureWarning))
+        return replace(result, seconds=time.perf_counter() - begun, notes=notes)
+
+    def check(self) -> None:
+        """Find wrong options before any file is tried.
+
+        :raises OptionError: if there is one.
+        """
+        if self.verb == "encode":
+            from bifocal.pictures.metadata import strip_metadata
+            from bifocal.runtime.budget import check_budget
+            from bifocal.runtime.search import check_effort
+            from bifocal.stream.container import check_options
+
+            option = self.options.get
+            budget = check_budget(option("quality"), option("size"), option("psnr"))
+            check_options(1, 1, budget.quality or 1, option("tile", 64))
+            check_effort(option("effort", 0))
+            strip_metadata({}, option("strip", ()))
+        elif self.verb == "decode":
+            from bifocal.runtime.decoding import check_scale
+            from bifocal.runtime.engines.float_engines import check_backend
+
+            check_scale(self.options.get("scale", 1))
+            if "backend" in self.options:
+                check_backend(self.options["backend"])
 
     def model_folders(self) -> list[Path]:
         """The models that results may depend on.
@@ -107,6 +144,8 @@ class Worker:
         """
         from bifocal.runtime.registry import DEFAULT_MODEL, installed, model_folder
 
+        if self.verb == "info":
+            return []
         if self.model is None and self.verb != "encode":  # whichever a stream names
             return [card.folder for card in installed()]
         return [model_folder(self.model or DEFAULT_MODEL)]
@@ -115,7 +154,7 @@ class Worker:
         """What results depend on beside their sources: release, options and the model's bytes; and a ``key``
         of these, under which results are the same bytes.
 
-        :raises OptionError: if an option is of a kind whose content we cannot tell.
+        :raises OptionError: if an option is of a kind whose content is not known.
 
         >>> Worker("encode", {"quality": 40}).about()["options"]
         {'quality': 40}
@@ -136,64 +175,66 @@ class Worker:
         ``probability``, the most likely class, empty and 0 where a file failed, in place of target and
         bytes_out.
         """
+        sources = [str(source) for source in batch["source"]]
+        targets = [str(target) for target in batch["target"]] if self.writes else [""] * len(sources)
+        rows = zip(sources, targets, strict=True)
+        results = [self.do(FileTask(Pair(source, source, target))) for source, target in rows]
+        answer: dict[str, list[Any]] = {"source": sources}
+        if self.writes:
+            answer |= {"target": targets, "bytes_out": [result.bytes_out for result in results]}
         if self.verb == "analyse":
-            return self._label([str(source) for source in batch["source"]])
-        rows = zip(batch["source"], batch["target"], strict=True)
-        outcomes = [self.do(Task(Pair(str(s), str(s), str(t)))) for s, t in rows]
-        columns = ("state", "bytes_in", "bytes_out", "error")
-        return {
-            "source": [outcome.pair.source for outcome in outcomes],
-            "target": [outcome.pair.target for outcome in outcomes],
-            **{name: [getattr(outcome, name) for outcome in outcomes] for name in columns},
-        }
+            best = [result.labels.top(1)[0] if result.labels else ("", 0.0) for result in results]
+            answer |= {"label": [name for name, _ in best], "probability": [value for _, value in best]}
+        columns = ("state", "bytes_in", "error")
+        return answer | {name: [getattr(result, name) for result in results] for name in columns}
 
-    def _label(self, sources: list[str]) -> dict[str, list[Any]]:
-        outcomes = [self.do(Task(Pair(source, source, ""))) for source in sources]
-        best = [outcome.labels.top(1)[0] if outcome.labels else ("", 0.0) for outcome in outcomes]
-        return {
-            "source": sources,
-            "label": [name for name, _ in best],
-            "probability": [probability for _, probability in best],
-            **{name: [getattr(o, name) for o in outcomes] for name in ("state", "bytes_in", "error")},
-        }
+    def _read(self, pair: Pair) -> FileResult:
+        """What a head or the header says of a stream."""
+        from bifocal import api
 
-    def _result(self, task: Task) -> Outcome:
-        pair = task.pair
-        if self.verb == "analyse":
-            return Outcome(pair, "done", bytes_in=remote.size(pair.source), labels=self._analyse(pair.source))
-        before = (
-            stamp(pair.source) if task.key else ""
-        )  # ahead of reading: a change meanwhile shows next time
-        called = remote.split(pair.target)[1]
-        if task.before and task.before == Record(pair.name, called, before, task.before.result, task.key):
-            if remote.exists(pair.target) and stamp(pair.target) == task.before.result:
-                return Outcome(pair, "kept")
-        if not task.replace and remote.exists(pair.target):
-            raise OptionError(
-                f"{pair.target} exists already and is not of this run. Say --force to replace it, or name "
-                "another folder."
-            )
-        remote.make_folder(pair.target)
-        made = self._act(pair.source, pair.target)
+        size = remote.size(pair.source)
+        with remote.opened(pair.source) as file:
+            if self.verb == "info":
+                return FileResult(pair, "done", bytes_in=size, info=api.info(file, **self.options))
+            options = {**self.options, "head": self.head()}
+            labels = api.analyse(file, model=self._model(pair.source), **options)
+            return FileResult(pair, "done", bytes_in=size, labels=labels)
+
+    def _write(self, task: FileTask) -> FileResult:
+        """Make the target of a file, or see that it is made."""
+        pair, record = task.pair, None
         if task.key:
-            record = Record(pair.name, called, before, stamp(pair.target), task.key)
-        return Outcome(
+            from bifocal.apps.batch.manifest import Record, still_holds
+
+            record = Record.before(pair, task.key)  # ahead of reading: a change meanwhile shows next time
+            if task.last and still_holds(task.last, record, pair.target):
+                return FileResult(pair, "kept")
+            if not task.replace and remote.exists(pair.target):
+                raise OptionError(
+                    f"{pair.target} exists already and is not of this run. Say --force to replace it, or "
+                    "name another folder."
+                )
+        remote.make_folder(pair.target)
+        written = self._convert(pair.source, pair.target, task.replace)
+        return FileResult(
             pair,
             "done",
-            width=made.width,
-            height=made.height,
-            gray=made.gray,
+            width=written.width,
+            height=written.height,
+            gray=written.gray,
             bytes_in=remote.size(pair.source),
             bytes_out=remote.size(pair.target),
-            record=record if task.key else None,
+            record=record and record.after(pair.target),
         )
 
-    def _act(self, source: str, target: str) -> Any:
+    def _convert(self, source: str, target: str, overwrite: bool) -> Any:
         """What :func:`bifocal.encode_file` or :func:`bifocal.decode_file` returns."""
         from bifocal import api
 
-        act: Callable[..., Any] = api.encode_file if self.verb == "encode" else api.decode_file
-        return act(source, target, model=self._model(source), **self.options)
+        convert: Callable[..., Any] = api.encode_file if self.verb == "encode" else api.decode_file
+        if not overwrite:
+            refuse_existing(target)
+        return convert(source, target, model=self._model(source), **self.options)
 
     def head(self) -> Head:
         """What analysis reads with, with our number of threads; the same object for every file.
@@ -203,13 +244,6 @@ class Worker:
         from bifocal.runtime.heads.file import DEFAULT_HEAD, head_path
 
         return _loaded_head(head_path(self.options.get("head", DEFAULT_HEAD)).resolve(), self.threads)
-
-    def _analyse(self, source: str) -> Labels:
-        from bifocal import api
-
-        options = {**self.options, "head": self.head()}
-        with remote.opened(source) as file:
-            return api.analyse(file, model=self._model(source), **options)
 
     def _model(self, source: str) -> Model:
         """The model for a file, with our number of threads; the same object for the next file."""
@@ -241,11 +275,13 @@ def _loaded_head(path: Path, threads: int | None) -> Head:
 
 
 def _plain(value: Any) -> Any:
-    """An option as JSON tells it; a file by what is in it.
+    """An option as JSON has it; a file by what is in it.
 
-    :raises OptionError: if the value is of a kind whose content we cannot tell.
+    :raises OptionError: if the value is of a kind whose content is not known.
     """
     if isinstance(value, Path):
+        from bifocal.apps.batch.manifest import stamp
+
         return f"{value.name}, {stamp(os.fspath(value))}"
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_plain(item) for item in value]

@@ -1,11 +1,16 @@
-"""``bifocal bench``: Bifocal and its peers on a folder of pictures."""
+"""``bifocal bench``: Bifocal and other codecs on pictures."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bifocal.apps.cli import options
+from bifocal.apps.cli.outputs import check_document, write_document
 
 
 def bench(
@@ -15,9 +20,7 @@ def bench(
         typer.Option("--qualities", "-q", help="Bifocal's qualities, such as 10,50,90.", show_default=False),
     ] = "",
     peers: Annotated[str, typer.Option(help="Codecs to compare with, or 'none'.")] = "jpeg,webp,avif",
-    model: Annotated[
-        str | None, typer.Option(help="An installed model, or the folder of a packed one.")
-    ] = None,
+    model: options.Model = None,
     backend: Annotated[
         str, typer.Option(help="What computes the pixels when Bifocal decodes; see `bifocal doctor`.")
     ] = "onnxruntime",
@@ -26,7 +29,7 @@ def bench(
         bool,
         typer.Option("--analyse", help="Time instead: picture, labels, both, and decoding to classify."),
     ] = False,
-    head: Annotated[str, typer.Option(help="With --analyse: a shipped head, or a .bfh file.")] = "imagenette",
+    head: options.HeadName = "imagenette",
     against: Annotated[
         str | None,
         typer.Option(
@@ -35,20 +38,18 @@ def bench(
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="With --analyse: times that each is done.")] = 5,
+    force: options.Force = False,
 ) -> None:
     """Measure size, PSNR, MS-SSIM and time on pictures; or how long answers take from a stream's bytes."""
-    import dataclasses
-    import sys
+    from bifocal.measure.bench import csv_bytes
 
-    from bifocal.measure.bench import Row, run_bench, summarise, write_csv
-    from bifocal.measure.peers import available_peers, bifocal_codec
-    from bifocal.measure.report import table
-
-    curve = _qualities(qualities)
+    check_document(csv, force)
+    curve = read_qualities(qualities)
+    rows: Sequence[object]
     if analyse:
         from bifocal.measure.modes import mode_table, time_modes
 
-        timings = time_modes(
+        rows = timings = time_modes(
             inputs,
             head=head,
             against=against,
@@ -58,30 +59,49 @@ def bench(
             repeats=repeats,
         )
         print(mode_table(timings))
-        if csv is not None:
-            write_csv(csv, timings)
-        return
-    ours = bifocal_codec(model, backend)
-    if curve:
-        ours = dataclasses.replace(ours, curve=curve)
-    others, missing = available_peers([] if peers == "none" else peers.split(","))
+    else:
+        rows = _compare(inputs, [] if peers == "none" else peers.split(","), curve, model, backend)
+    write_document(csv, csv_bytes(rows), force=force)
+
+
+def _compare(
+    inputs: Sequence[Path], peers: Sequence[str], curve: tuple[int, ...], model: str | None, backend: str
+) -> Sequence[object]:
+    """Measure, and print rows as they come: all of them where one picture is measured or nobody looks on,
+    else the last, and the means over pictures at the end."""
+    from bifocal.measure.bench import Row, find_pictures, run_bench, summarise
+    from bifocal.measure.comparison import codecs_to_compare
+    from bifocal.measure.report import ROW_HEADER, row_line, table
+
+    pictures = find_pictures(inputs)
+    codecs, missing = codecs_to_compare(peers, qualities=curve, model=model, backend=backend)
     for sentence in missing:
         print(sentence, file=sys.stderr)
+    lasting = len(pictures) == 1 or not sys.stdout.isatty()
 
     def show(row: Row) -> None:
-        if sys.stderr.isatty():
-            line = f"{row.picture}  {row.codec} {row.quality}  {row.bpp:.3f} bpp  {row.psnr:.2f} dB"
-            print(f"\r\033[K{line[:78]}", end="", file=sys.stderr, flush=True)
+        if lasting:
+            print(row_line(row), flush=True)
+        elif sys.stderr.isatty():
+            print(f"\r\033[K{row_line(row)[:78]}", end="", file=sys.stderr, flush=True)
 
-    rows = run_bench(inputs, [ours, *others], on_row=show)
-    if sys.stderr.isatty():
+    if lasting:
+        print(ROW_HEADER, flush=True)
+    rows = run_bench(pictures, codecs, on_row=show)
+    if not lasting and sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
-    print(table(summarise(rows)))
-    if csv is not None:
-        write_csv(csv, rows)
+    if len(pictures) > 1:
+        print(f"\nmeans of {len(pictures)} pictures\n{table(summarise(rows))}")
+    return rows
 
 
-def _qualities(text: str) -> tuple[int, ...]:
+def read_qualities(text: str) -> tuple[int, ...]:
+    """
+    :raises OptionError: if the text is not like 10,50,90.
+
+    >>> read_qualities("10,50"), read_qualities("")
+    ((10, 50), ())
+    """
     from bifocal.errors import OptionError
 
     try:

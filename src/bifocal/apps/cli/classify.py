@@ -2,59 +2,86 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bifocal.apps.cli.many import Display, Jobs, watch
+from bifocal.apps.cli import options
+from bifocal.apps.cli.display import Display
+from bifocal.apps.cli.outputs import STANDARD, check_document, files_for_dashes, write_document
 
 if TYPE_CHECKING:
-    from bifocal.apps.batch import Outcome
+    from bifocal.apps.batch import FileResult
 
 
 def classify(
-    inputs: Annotated[
-        list[str], typer.Argument(help="Streams, or folders of them; URLs too.", show_default=False)
-    ],
+    inputs: options.StreamsOrNone = None,
     json: Annotated[
-        Path | None, typer.Option("--json", "-o", help="Write the labels of every file to this file.")
-    ] = None,
-    head: Annotated[
-        str, typer.Option(help="What reads the streams: a shipped head, or a .bfh file of your own.")
-    ] = "imagenette",
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many labels a file gets.")] = 5,
-    model: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
-            help="The folder of a packed model; by default the installed one that the stream names."
+            "--json", "-o", help="Write the labels of every file to this file; - is standard output."
         ),
     ] = None,
-    jobs: Jobs = 1,
+    head: options.HeadName = "imagenette",
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many labels a file gets.")] = 5,
+    at_least: Annotated[
+        float,
+        typer.Option(
+            "--at-least",
+            min=0,
+            max=1,
+            help="Leave out labels below this probability, such as 0.7; a file without any is 'unknown'.",
+        ),
+    ] = 0.0,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="List the classes that the head knows, and leave.")
+    ] = False,
     explain: Annotated[
         Path | None,
-        typer.Option(help="Draw where a head with selectors looked, for one stream, as a picture."),
+        typer.Option(help="Draw what the head looked at in one stream, as a picture."),
     ] = None,
+    model: options.StreamModel = None,
+    jobs: options.Jobs = 1,
+    threads: options.Threads = None,
+    force: options.Force = False,
 ) -> None:
-    """Label .bfc streams from their latents, without decoding a picture."""
+    """Label .bfc streams from their latents, without decoding a picture.
+
+    A head knows the classes that it was trained on, and calls everything one of them: --classes lists them.
+    """
     from bifocal.apps import batch
-    from bifocal.storage.whole_files import write_atomically
+    from bifocal.apps.batch.documents import labels_json, likely
 
-    worker = batch.Worker("analyse", {"head": head}, model=model)
+    worker = batch.Worker("analyse", {"head": head}, model=model, threads=threads)
+    if classes:
+        print("\n".join(worker.head().spec.classes))
+        return
+    if not inputs:
+        raise typer.BadParameter("name streams or folders of them.", param_hint="INPUTS...")
 
-    def line(outcome: Outcome) -> str:
-        told = outcome.labels.top(top) if outcome.labels else []
-        return f"{outcome.pair.source}  " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in told)
+    def line(result: FileResult) -> str:
+        named = likely(result.labels, top, at_least) if result.labels else []
+        said = ", ".join(f"{name} {100 * value:.1f} %" for name, value in named)
+        return f"{result.pair.source}  {said or 'unknown'}"
 
-    def work() -> None:
+    display = Display("classifying", "classified", "streams", line)
+    if str(json) == STANDARD:
+        display.out = sys.stderr
+    with display, files_for_dashes(inputs) as (names, _, rename):
+        for path in (json, explain):
+            check_document(path, force)
         if explain is not None:
             from bifocal.measure.explain import explain_file
 
-            explain_file(inputs, explain, head=head, model=model)
-        done = batch.label(worker, inputs, jobs=jobs, on_start=display.start, on_outcome=display.show)
-        if json is not None:
-            write_atomically(json, batch.labels_json(done, worker.head().name, top))
-
-    display = Display("classifying", "classified", line)
-    if status := watch(display, work):
-        raise typer.Exit(status)
+            explain_file(batch.find_streams(names), explain, head=head, model=model)
+        results = batch.read(
+            worker,
+            names,
+            jobs=jobs,
+            on_start=display.start,
+            on_result=lambda result: display.show(rename(result)),
+        )
+        document = labels_json([rename(r) for r in results], worker.head().name, top, at_least)
+        write_document(json, document, force=force)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from bifocal.apps.cli.many import Errors, Jobs, Resume, Shard, run_many
+from bifocal.apps.cli import options
+from bifocal.apps.cli.convert import convert_files
 
 
 def decode(
-    inputs: Annotated[
-        list[str], typer.Argument(help="Streams, or folders of them; URLs too.", show_default=False)
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option("--out", "--output", "-o", help="The picture to write, or a folder for several."),
-    ] = None,
-    suffix: Annotated[
-        str, typer.Option("--format", help="Format where --out names none: png, webp, ppm …")
-    ] = "png",
-    model: Annotated[
+    inputs: options.Streams,
+    output: options.Output = None,
+    picture_format: Annotated[
         str | None,
         typer.Option(
-            help="The folder of a packed model; by default the installed one that the stream names."
-        ),
-    ] = None,
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            help="What computes the pixels, such as openvino; `bifocal doctor` lists all.",
-            show_default="onnxruntime",
+            "--format",
+            "-f",
+            help="png, webp, avif, ppm … whatever Pillow writes.",
+            show_default="that of --out, or png",
         ),
     ] = None,
     box: Annotated[
@@ -40,33 +29,40 @@ def decode(
     scale: Annotated[
         str, typer.Option(help="Size of the result: 1, or 1/2, 1/4, 1/8 or 1/16 of the full one.")
     ] = "1",
-    jobs: Jobs = 1,
-    resume: Resume = False,
-    shard: Shard = "1/1",
-    errors: Errors = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace pictures that exist already.")] = False,
+    model: options.StreamModel = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="What computes the pixels, such as openvino; `bifocal doctor` lists all.",
+            show_default="onnxruntime",
+        ),
+    ] = None,
+    max_pixels: options.MaxPixels = None,
+    jobs: options.Jobs = 1,
+    threads: options.Threads = None,
+    resume: options.Resume = False,
+    shard: options.Shard = "1/1",
+    errors: options.Errors = None,
+    force: options.Force = False,
 ) -> None:
     """Decode .bfc streams to pictures."""
     from bifocal.apps.batch import Worker
     from bifocal.runtime.decoding import read_box, read_scale
-    from bifocal.runtime.engines.float_engines import check_backend
 
-    options: dict[str, Any] = {}  # keyword arguments of bifocal.decode_file
-    if backend is not None:
-        options["backend"] = check_backend(backend)  # said once, not for every file
-    if box is not None:
-        options["box"] = read_box(box)
-    if (fraction := read_scale(scale)) != 1:
-        options["scale"] = float(fraction)
-    worker = Worker("decode", options, model=model)
-    run_many(
-        worker,
+    given = {
+        "box": None if box is None else read_box(box),
+        "scale": None if scale == "1" else float(read_scale(scale)),
+        "backend": backend,
+        "max_pixels": max_pixels,
+    }
+    convert_files(
+        Worker("decode", {k: v for k, v in given.items() if v is not None}, model=model, threads=threads),
         inputs,
         output,
-        replace=force,
+        suffix=f".{(picture_format or 'png').lstrip('.')}",
         jobs=jobs,
         resume=resume,
         shard=shard,
         errors=errors,
-        suffix=f".{suffix.lstrip('.')}",
+        force=force,
     )

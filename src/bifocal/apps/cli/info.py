@@ -1,36 +1,56 @@
-"""``bifocal info``: what a stream says of itself."""
+"""``bifocal info``: what streams say of themselves."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bifocal.apps.cli import options
+from bifocal.apps.cli.display import Display
+from bifocal.apps.cli.outputs import files_for_dashes
+
+if TYPE_CHECKING:
+    from bifocal.apps.batch import FileResult
+
 
 def info(
-    inputs: Annotated[list[Path], typer.Argument(help="Streams.", show_default=False)],
+    inputs: options.Streams,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Say what is in .bfc streams, without decoding them."""
-    import dataclasses
-    import json
+    """Print what is in .bfc streams, without decoding them."""
+    from bifocal.apps import batch
 
-    from bifocal import api
+    display = Display("reading", "read", "streams", _as_json if as_json else _as_text, summary=False)
+    with display, files_for_dashes(inputs) as (names, _, rename):
+        batch.read(
+            batch.Worker("info"),
+            names,
+            on_start=display.start,
+            on_result=lambda result: display.show(rename(result)),
+        )
 
-    for path in inputs:
-        about = api.info(api.read_stream(path))
-        if as_json:
-            print(json.dumps({"path": str(path), **dataclasses.asdict(about)}))
-            continue
-        kind = "gray" if about.gray else "RGB"
-        tiles = "1 tile" if about.tiles == 1 else f"{about.tiles} tiles of {about.tile} pixels"
-        print(path)
-        print(f"  picture   {about.width}×{about.height} {kind}, quality {about.quality}, {tiles}")
-        print(f"  size      {about.bytes:,} bytes, {about.bpp:.3f} bits per pixel")
-        name = about.model or f"not installed; first shipped with Bifocal {about.release}"
-        print(f"  model     {about.fingerprint} (wire id {about.wire_id}), {name}")
-        if about.alpha:
-            print(f"  alpha     {about.alpha:,} bytes")
-        for key, size in about.metadata.items():
-            print(f"  metadata  {key}, {size:,} bytes")
+
+def _as_json(result: FileResult) -> str:
+    assert result.info is not None
+    return json.dumps({"path": result.pair.source, **dataclasses.asdict(result.info)})
+
+
+def _as_text(result: FileResult) -> str:
+    about = result.info
+    assert about is not None
+    kind = "gray" if about.gray else "RGB"
+    tiles = "1 tile" if about.tiles == 1 else f"{about.tiles} tiles of {about.tile} pixels"
+    name = about.model or f"not installed; first shipped with Bifocal {about.release}"
+    lines = [
+        result.pair.source,
+        f"  picture   {about.width}×{about.height} {kind}, quality {about.quality}, {tiles}",
+        f"  size      {about.bytes:,} bytes, {about.bpp:.3f} bits per pixel",
+        f"  model     {about.fingerprint} (wire id {about.wire_id}), {name}",
+    ]
+    if about.alpha:
+        lines.append(f"  alpha     {about.alpha:,} bytes")
+    lines += [f"  metadata  {key}, {size:,} bytes" for key, size in about.metadata.items()]
+    return "\n".join(lines)

@@ -1,44 +1,92 @@
-"""How every command begins and ends: one clear message for what goes wrong, and an exit status that tells.
+"""How every command begins and ends: one clear message for what goes wrong, and an exit status.
 
-0: all done. 1: something was refused or failed. 2: the command line was wrong.
+0: all is well. 1: something failed. 2: the command line was wrong, and nothing was tried. 130: stopped by
+Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 import warnings
-from typing import NoReturn
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from bifocal.errors import BifocalError
+from bifocal.errors import BifocalError, ModelError, ModelMissing, OptionError
 
 
-def new_app(summary: str) -> typer.Typer:
+def new_app(summary: str, *, commands: dict[str, str] | None = None) -> typer.Typer:
+    """A command line app. ``commands`` maps names to ``module:function``; a module is imported when its
+    command is named."""
     return typer.Typer(
         help=summary,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        cls=_group_of(commands) if commands else None,
     )
+
+
+def _group_of(commands: dict[str, str]) -> type[TyperGroup]:
+    class Group(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            for name in commands:
+                self._import(name)
+            return list(commands)
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            for name in [cmd_name] if cmd_name in commands else commands:  # all, to suggest one of them
+                self._import(name)
+            return super().get_command(ctx, cmd_name)
+
+        def _import(self, name: str) -> None:
+            if name not in self.commands:
+                module, _, attribute = commands[name].partition(":")
+                self.commands[name] = _command(name, getattr(import_module(module), attribute))
+
+    return Group
+
+
+def _command(name: str, made_of: typer.Typer | Callable[..., None]) -> Any:
+    """The command of a function, or the group of another app."""
+    if not isinstance(made_of, typer.Typer):
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name)(made_of)
+        made_of = app
+    return typer.main.get_command(made_of)
 
 
 def launch(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line app; errors become one message on standard error."""
-    if not sys.warnoptions:  # what Pillow mutters about odd files; real trouble is an error of ours
+    if not sys.warnoptions:  # what Pillow says about odd files; real trouble is an error of ours
         warnings.simplefilter("ignore", UserWarning)
+    for stream in (sys.stdout, sys.stderr):  # a terminal or pipe may not know every character
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    # SIGTERM is what stops jobs on clusters: as clean as Ctrl-C
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(prog_name=name)
-    except (BifocalError, OSError) as error:
+    except (BifocalError, OSError, MemoryError) as error:
         complain(error, name)
-        sys.exit(1)
+        wrong_usage = isinstance(error, OptionError | ModelError) and not isinstance(error, ModelMissing)
+        sys.exit(2 if wrong_usage else 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(0)
 
 
 def complain(error: Exception, name: str = "bifocal") -> None:
     """Print an error as one message, without a traceback."""
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, MemoryError):
+        print(f"{name}: not enough memory. Use a machine with more, or a smaller picture.", file=sys.stderr)
+    elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         print(f"{name}: {where}{error.strerror}.", file=sys.stderr)
     else:

@@ -7,20 +7,17 @@ from typing import Annotated
 import typer
 
 from bifocal import __version__
-from bifocal.apps.cli.bench import bench
-from bifocal.apps.cli.classify import classify
-from bifocal.apps.cli.decode import decode
-from bifocal.apps.cli.doctor import doctor
-from bifocal.apps.cli.encode import encode
-from bifocal.apps.cli.faults import faults
-from bifocal.apps.cli.info import info
 from bifocal.apps.cli.launch import launch, new_app
-from bifocal.apps.cli.models import models
 
-app = new_app("A learned image codec whose streams decode bit-exactly on every machine.")
-for command in (encode, decode, classify, info, bench, models, doctor):
-    app.command()(command)
-app.add_typer(faults, name="faults")
+_SUMMARY = "A learned image codec whose streams decode bit-exactly on every machine."
+
+#: Each is imported when it is named: encoding a picture loads nothing of the others.
+_COMMANDS = {
+    name: f"bifocal.apps.cli.{name}:{name}"
+    for name in ("encode", "decode", "classify", "info", "bench", "models", "doctor", "faults")
+}
+
+app = new_app(_SUMMARY, commands=_COMMANDS)
 
 
 def _version(wanted: bool) -> None:
@@ -29,13 +26,15 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=_SUMMARY)
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_version, is_eager=True, help="Print the version and leave."
+        ),
     ] = False,
-) -> None:
-    """A learned image codec whose streams decode bit-exactly on every machine."""
+) -> None: ...
 
 
 def run() -> None:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from bifocal.storage import remote
-from bifocal.storage.paths import Pairs, part_prefix
+from bifocal.storage.paths import Pairs
+from bifocal.storage.whole_files import PART_NAME, part_prefix
 
-_PART = re.compile(r"(\..{0,40}\.[0-9a-f]{8}\.)[^.]*\.part", re.DOTALL)
 
-
-def remove_parts(target: str) -> None:
+def remove_leftovers(target: str) -> None:
     """Remove what was to become ``target``; nobody may be writing it now."""
     if target and not remote.is_url(target):
         folder, name = os.path.split(target)
         _remove(folder or ".", {part_prefix(name)})
 
 
-def remove_all_parts(pairs: Pairs) -> None:
+def remove_all_leftovers(pairs: Pairs) -> None:
     """Remove what was to become any result of a run. Results of others in the same folder stay untouched."""
     if pairs.output is None or remote.is_url(pairs.output):
         return
     found: dict[str, set[str]] = {}
     for folder, _, names in os.walk(pairs.output):
         for name in names:
-            if match := _PART.fullmatch(name):
+            if match := PART_NAME.fullmatch(name):
                 found.setdefault(os.path.normpath(folder), set()).add(match[1])
     if found:
         for pair in pairs:
@@ -38,7 +36,7 @@ def remove_all_parts(pairs: Pairs) -> None:
 def _remove(folder: str, prefixes: set[str]) -> None:
     try:
         for entry in list(os.scandir(folder)):
-            match = _PART.fullmatch(entry.name)
+            match = PART_NAME.fullmatch(entry.name)
             if match and match[1] in prefixes:
                 Path(entry.path).unlink(missing_ok=True)
     except OSError:

@@ -1,0 +1,43 @@
+"""Is this file a picture? By its first bytes, for files whose names do not say."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from bifocal.pictures.formats import FORMATS
+from bifocal.pictures.heif import is_heif
+
+#: Raw files of cameras: most are TIFF inside, but what stands there first is a small preview.
+_RAW_SUFFIXES = frozenset(
+    ".3fr .ari .arw .bay .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mdc .mef .mos .mrw .nef .nrw .orf "
+    ".pef .ptx .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
+)
+
+#: Formats without a mark of their own at the beginning: only names say that a file is one.
+_UNMARKED = frozenset({"TGA"})
+
+
+def is_picture_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like a picture of a format that :func:`~bifocal.pictures.files.read_picture`
+    reads. Raw files of cameras do not count.
+
+    :raises OSError: if it cannot be opened.
+    """
+    from PIL import Image
+
+    path = os.fspath(path)
+    if os.path.splitext(path)[1].lower() in _RAW_SUFFIXES:
+        return False
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if is_heif(file.read(64)):
+            return True
+        file.seek(0)
+        try:
+            with Image.open(file, formats=[name for name in FORMATS if name not in _UNMARKED]):
+                return True
+        except Image.DecompressionBombError:
+            return True  # a picture, and reading it says that it is too large
+        except Exception:  # damaged files make Pillow raise errors of a dozen kinds
+            return False
