@@ -16,7 +16,7 @@ FOLDERS = ("docs", "studies", "benchmarks", "examples", "src")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 #: What people read from top to bottom.
 GUIDES = [
-    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *(
         page
         for page in sorted((ROOT / "docs").glob("*.md"))
@@ -90,6 +90,14 @@ def test_modules_named_in_a_guide_exist(page: Path) -> None:
 def vars_of(package: Path) -> str:
     """The text of a package's ``__init__``: what it names can be imported from it."""
     return (package / "__init__.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_words_are_those_of_the_field(page: Path) -> None:
+    found = re.search(
+        r"\b(with a word|referees?|rivals?|twins?|mended|thrifty|golden machine)\b", prose(page)
+    )
+    assert found is None, f"{found.group() if found else ''}: say what the field says"
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
