@@ -1,7 +1,8 @@
-"""What passes between the rooms: small, frozen, NumPy only."""
+"""The values that pass between the packages: pictures, latents and labels. Small, frozen, NumPy only."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError, PictureError
 
+#: Longest side in pixels of what a notebook shows of a picture.
+_PREVIEW = 1024
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Picture:
     """A picture, upright: ``pixels`` uint8, ``[h, w, 3]`` RGB or ``[h, w]`` gray, its alpha and metadata.
 
@@ -20,8 +24,8 @@ class Picture:
     that Bifocal stores and gives back without looking inside. ``alpha`` is uint8 ``[h, w]``, 0 transparent to
     255 opaque, not multiplied into the pixels; None says that every pixel is opaque.
 
-    >>> Picture(np.zeros((2, 3), np.uint8)).gray
-    True
+    >>> Picture(np.zeros((2, 3), np.uint8), {"icc": b"profile"})
+    Picture(3×2 gray, icc)
     """
 
     pixels: NDArray[np.uint8]
@@ -39,12 +43,35 @@ class Picture:
             )
         if 0 in pixels.shape:
             raise PictureError(f"a picture has at least one pixel; this one has shape {list(pixels.shape)}.")
-        alpha = self.alpha
-        if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]):
+        self._check_alpha()
+        self._check_metadata()
+
+    def _check_alpha(self) -> None:
+        alpha, wanted = self.alpha, self.pixels.shape[:2]
+        if alpha is None:
+            return
+        if not isinstance(alpha, np.ndarray):
             raise PictureError(
-                f"alpha is {alpha.dtype} {list(alpha.shape)}; it must be uint8 {list(pixels.shape[:2])}, one "
-                "value for each pixel. Convert it first."
+                f"alpha is a {type(alpha).__name__}; it must be an array, uint8 {list(wanted)}."
             )
+        if alpha.dtype != np.uint8 or alpha.shape != wanted:
+            raise PictureError(
+                f"alpha is {alpha.dtype} {list(alpha.shape)}; it must be uint8 {list(wanted)}, one value for "
+                "each pixel. Convert it first."
+            )
+
+    def _check_metadata(self) -> None:
+        if not isinstance(self.metadata, Mapping):
+            raise PictureError(
+                f"metadata is a {type(self.metadata).__name__}; give a dict such as {{'exif': b'...'}}."
+            )
+        for key, value in self.metadata.items():
+            if not isinstance(key, str):
+                raise PictureError(f"metadata key {key!r} is not text. Use a short name such as 'exif'.")
+            if not isinstance(value, bytes):
+                raise PictureError(
+                    f"metadata '{key}' is a {type(value).__name__}; it must be bytes. For text: .encode()."
+                )
         if "alph" in self.metadata:
             raise PictureError("metadata key 'alph' is taken: give transparency as Picture(alpha=...).")
 
@@ -65,6 +92,22 @@ class Picture:
         """NumPy's array protocol, of the pixels alone: ``np.asarray`` takes a Picture as it is."""
         return self.pixels.__array_interface__
 
+    def __repr__(self) -> str:
+        kind = ("gray" if self.gray else "RGB") + ("" if self.alpha is None else " with alpha")
+        metadata = f", {' '.join(sorted(self.metadata))}" if self.metadata else ""
+        return f"Picture({self.width}×{self.height} {kind}{metadata})"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: a PNG, scaled down to at most 1024 pixels a side."""
+        from PIL import Image
+
+        array = self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
+        image = Image.fromarray(np.ascontiguousarray(array))
+        image.thumbnail((_PREVIEW, _PREVIEW), reducing_gap=2.0)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", icc_profile=self.metadata.get("icc"))
+        return buffer.getvalue()
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Picture):
             return NotImplemented
@@ -76,9 +119,9 @@ class Picture:
     __hash__ = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Latents:
-    """The waist: what a stream holds, as integers, the same on every machine.
+    """What a stream holds, as integers: the same on every machine.
 
     ``y`` is int32 ``[c, h, w]`` in fixed point (the latent times 2^fraction of the model's plan, 2^4 for
     wire id 1), ``z`` int32 ``[c, h, w]`` plain. ``width`` and ``height`` are the picture's true size in
@@ -106,6 +149,13 @@ class Latents:
                 "a picture has at least one pixel and a quality from 1 to 100."
             )
 
+    def __repr__(self) -> str:
+        y, z = ("×".join(map(str, array.shape)) for array in (self.y, self.z))
+        kind = "gray" if self.gray else "RGB"
+        return (
+            f"Latents({self.width}×{self.height} {kind}, quality {self.quality}, y {y}, z {z}, {self.model})"
+        )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Latents):
             return NotImplemented
@@ -116,20 +166,22 @@ class Latents:
     __hash__ = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Labels:
-    """What a head says of a picture: ``names`` of its classes, most likely first, and their ``probabilities``
-    float32 in the same order, which sum to 1. ``head`` is the head's name.
+    """The classes of a picture by a head: ``names``, most likely first, and their ``probabilities``, float32
+    in the same order, which sum to 1. ``head`` is the head's name.
 
     For a head that selects tokens, ``kept`` holds a map for each stage, bool ``[rows, columns]``: which
-    tokens, of ``token`` pixels a side, were still computed after it. It is empty for a dense head. That may
-    say instead what each token tells: ``evidence`` float32 ``[classes, rows, columns]``, in the order of
-    ``names``; the mean over a picture that the head sees at once is the logit of a class. None if the head
-    does not say, or if it would be more than 2²⁴ numbers.
+    tokens, of ``token`` pixels a side, were still computed after it. It is empty for a dense head.
+    ``evidence``, float32 ``[classes, rows, columns]`` in the order of ``names``, is what each token
+    contributes to each class: its mean over a picture that the head sees at once is the logit of the class.
+    None if the head has none, or if it would be more than 2²⁴ numbers.
 
     >>> labels = Labels(("church", "dog"), np.array([0.75, 0.25], np.float32), "imagenette")
     >>> labels.name, labels.top(1)
     ('church', [('church', 0.75)])
+    >>> labels
+    Labels(church 75.0 %, dog 25.0 %, by imagenette)
     """
 
     names: tuple[str, ...]
@@ -138,6 +190,11 @@ class Labels:
     token: int = 16
     kept: tuple[NDArray[np.bool_], ...] = ()
     evidence: NDArray[np.float32] | None = None
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self.top(3))
+        more = f", … {len(self.names) - 3} more" if len(self.names) > 3 else ""
+        return f"Labels({best}{more}, by {self.head})"
 
     @property
     def name(self) -> str:
@@ -157,7 +214,7 @@ class Labels:
         return mine == theirs and all(np.array_equal(one, two) for one, two in maps)
 
     def _maps(self) -> list[NDArray[Any]]:
-        told = [] if self.evidence is None else [self.evidence]
-        return [self.probabilities, *self.kept, *told]
+        evidence = [] if self.evidence is None else [self.evidence]
+        return [self.probabilities, *self.kept, *evidence]
 
     __hash__ = None  # type: ignore[assignment]

@@ -27,7 +27,7 @@ BELOW_APPS = LOWER | LEARN | {"api", "measure", "hardware"}
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "_version": (set(), set()),
     "errors": ({"_version"}, set()),
-    "types": ({"errors"}, {"numpy"}),
+    "types": ({"errors"}, {"numpy", "PIL"}),
     "storage": ({"types", "errors"}, {"fsspec"}),
     "stream": ({"types", "errors"}, {"numpy", "constriction", "safetensors"}),
     "pictures": ({"storage", "types", "errors"}, {"numpy", "PIL", "pillow_heif"}),

@@ -75,6 +75,37 @@ def test_one_picture_is_one_picture(tmp_path: Path) -> None:
         iio.imread(tmp_path / "a.bfc", index=1)
 
 
+def test_a_second_picture_is_refused_and_the_first_stays(tmp_path: Path) -> None:
+    with iio.imopen(tmp_path / "a.bfc", "w", plugin="bifocal") as file:
+        file.write(RGBA, model="tiny")
+        with pytest.raises(bifocal.BifocalError, match="a stream holds one picture, and one is written"):
+            file.write(RGBA, model="tiny")
+    assert (tmp_path / "a.bfc").read_bytes() == bifocal.encode(RGBA, model="tiny")
+
+
+def test_arrays_of_other_types_are_those_of_encode(tmp_path: Path) -> None:
+    sixteen = RGBA.astype(np.uint16) * 257
+    with pytest.warns(bifocal.errors.PictureWarning, match="16 bits"):
+        iio.imwrite(tmp_path / "a.bfc", sixteen, model="tiny")
+    assert (tmp_path / "a.bfc").read_bytes() == bifocal.encode(RGBA, model="tiny")
+    with pytest.raises(bifocal.BifocalError, match="strict"):
+        iio.imwrite(tmp_path / "b.bfc", sixteen, model="tiny", strict=True)
+    iio.imwrite(tmp_path / "c.bfc", RGBA[:, :, 0] > 99, model="tiny")
+    for wrong in (RGBA.astype(float), [[[1, 2], [3]]], np.zeros((2, 2, 7), np.uint8)):
+        with pytest.raises(bifocal.BifocalError):
+            iio.imwrite(tmp_path / "d.bfc", wrong, model="tiny")
+
+
+def test_unknown_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no lossless mode yet"):
+        iio.imwrite(tmp_path / "a.bfc", RGBA, model="tiny", lossless=True)
+    with pytest.raises(ValueError, match=r"no option 'qualty'. Did you mean quality\?"):
+        iio.imwrite(tmp_path / "a.bfc", RGBA, model="tiny", qualty=3)
+    data = bifocal.encode(RGBA, model="tiny")
+    with pytest.raises(ValueError, match=r"no option 'bx'. Did you mean box\? Options are .*scale"):
+        iio.imread(data, plugin="bifocal", bx=(0, 0, 9, 9))
+
+
 def test_others_keep_their_formats(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "a.png", RGBA)
     assert np.array_equal(iio.imread(tmp_path / "a.png"), RGBA)

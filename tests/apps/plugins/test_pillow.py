@@ -96,6 +96,53 @@ def test_modes_that_cannot_be_saved_say_so(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4)).save(tmp_path / "a.bfc", model="tiny", quality=101)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"lossless": True}, r"no lossless mode yet; quality=100 is the best.*Options are .*quality"),
+        ({"qualty": 50}, r"no option 'qualty'. Did you mean quality\? Options are"),
+        ({"optimize": True}, r"no option 'optimize'.*effort, exif, icc_profile"),
+        ({"exif": "text"}, "exif is a str; give bytes"),
+        ({"icc_profile": 5}, "icc_profile is a int; give bytes"),
+    ],
+)
+def test_unknown_options_are_refused(options: dict[str, object], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=says):
+        Image.fromarray(PIXELS).save(tmp_path / "a.bfc", model="tiny", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_one_frame_is_saved(tmp_path: Path) -> None:
+    image = Image.fromarray(PIXELS)
+    image.save(tmp_path / "a.bfc", model="tiny", save_all=True)
+    assert (tmp_path / "a.bfc").read_bytes() == stream(PIXELS)
+    with pytest.raises(ValueError, match="2 frames do not fit"):
+        image.save(tmp_path / "b.bfc", model="tiny", save_all=True, append_images=[image])
+
+
+def test_sixteen_bits_are_saved_as_encode_codes_them() -> None:
+    """Gray of 16 bits, in each way that Pillow holds it: the same bytes from the image and its file."""
+    values = (np.arange(48 * 64, dtype=np.uint16) * 20).reshape(48, 64)
+    files = {"pgm": b"P5 64 48 65535\n" + values.astype(">u2").tobytes()}
+    for kind in ("PNG", "TIFF"):
+        buffer = io.BytesIO()
+        Image.fromarray(values).save(buffer, kind)
+        files[kind] = buffer.getvalue()
+    wanted = stream(np.rint(values / 257).astype(np.uint8))
+    for data in files.values():
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(data)) as image:
+            with pytest.warns(bifocal.errors.PictureWarning, match="16 bits"):
+                image.save(buffer, "BIFOCAL", model="tiny")
+            with pytest.raises(OSError, match="strict=True"):
+                image.save(io.BytesIO(), "BIFOCAL", model="tiny", strict=True)
+        assert buffer.getvalue() == wanted
+        with pytest.warns(bifocal.errors.PictureWarning, match="16 bits"):
+            assert stream(bifocal.read_picture(io.BytesIO(data))) == wanted
+        with Image.open(io.BytesIO(data)) as image, pytest.warns(bifocal.errors.PictureWarning):
+            assert stream(image) == wanted
+
+
 def test_saving_is_encoding(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / "a.bfc", quality=33, model="tiny", tile=64)
     assert (tmp_path / "a.bfc").read_bytes() == bifocal.encode(PIXELS, 33, model="tiny", tile=64)

@@ -17,6 +17,7 @@ from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 from numpy.typing import NDArray
 
 from bifocal import api
+from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.apps.plugins.register import SUFFIX
 from bifocal.errors import OptionError, PictureError
 from bifocal.pictures.convert import as_picture
@@ -39,11 +40,13 @@ class BifocalPlugin(PluginV3):
         )
         if not known:
             raise InitializationError("Bifocal reads streams, and writes files named .bfc.")
+        self._written = False
 
     def read(self, *, index: int | EllipsisType | None = 0, **options: Any) -> NDArray[np.uint8]:
         """The picture as uint8 ``[h, w]``, ``[h, w, 2]`` (gray, alpha), ``[h, w, 3]`` or ``[h, w, 4]``; with
         ``index=...`` as a stack of one. ``options`` are those of :func:`bifocal.decode`."""
         _check_index(index)
+        check_options(options, known_options(api.decode))
         picture = api.decode(self.request.get_file(), **options)
         pixels = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
         return pixels[None] if index is ... else pixels
@@ -61,18 +64,27 @@ class BifocalPlugin(PluginV3):
         metadata: Mapping[str, bytes] | None = None,
         **options: Any,
     ) -> bytes | None:
-        """Encode uint8 ``[h, w]``, ``[h, w, c]`` with c up to 4, or a batch or list of exactly one of them.
+        """Encode an array ``[h, w]`` or ``[h, w, c]``, c up to 4, or a batch or list of exactly one of them.
 
         ``metadata`` has the keys icc, exif and xmp; ``options`` are those of :func:`bifocal.encode`.
+
+        :raises OptionError: if an option is not known or out of range.
+        :raises PictureError: if it is no picture, more than one, or the second that is written to this file.
         """
+        check_options(options, known_options(api.encode))
         if isinstance(ndimage, list | tuple) or is_batch:
             if len(ndimage) != 1:
                 raise PictureError(
                     f"{len(ndimage)} pictures do not fit: a stream holds one. Write one at a time."
                 )
             ndimage = ndimage[0]
-        taken = as_picture(np.asarray(ndimage))
+        if self._written:
+            raise PictureError(
+                "a stream holds one picture, and one is written. Write the next to another file."
+            )
+        taken = as_picture(_as_array(ndimage), strict=bool(options.get("strict", False)))
         data = api.encode(Picture(taken.pixels, metadata or {}, taken.alpha), quality, **options)
+        self._written = True
         self.request.get_file().write(data)
         return data if self.request.raw_uri == RETURN_BYTES else None
 
@@ -110,3 +122,10 @@ class BifocalPlugin(PluginV3):
 def _check_index(index: int | EllipsisType | None) -> None:
     if index not in (0, None, ...):
         raise OptionError(f"index is {index}; a stream holds one picture, number 0.")
+
+
+def _as_array(given: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # rows of different lengths
+        raise PictureError(f"this is no array of pixels: {error}.") from error

@@ -8,12 +8,14 @@ upright, and the metadata in ``info`` says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
 from bifocal import api
+from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.errors import BifocalError, NotAStream, OptionError
 from bifocal.pictures.convert import from_pillow, to_pillow
 from bifocal.pictures.exif import EXIF_PREFIX
@@ -29,7 +31,6 @@ FORMAT = "BIFOCAL"
 
 #: What ``save`` takes besides the options of :func:`bifocal.encode`: metadata, instead of the image's own.
 _METADATA = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}
-_OPTIONS = ("model", "tile", "strict", "effort", "size", "psnr", "quality_map")
 
 
 def accept(prefix: bytes) -> bool:
@@ -124,11 +125,20 @@ class BifocalImageFile(ImageFile.ImageFile):
 
 
 def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Write an image as a stream, upright; its metadata is kept unless the caller gives another."""
-    settings = image.encoderinfo
-    options = {name: settings[name] for name in _OPTIONS if name in settings}
+    """Write an image as a stream, upright; its metadata is kept unless the caller gives another.
+
+    :raises OptionError: if an option is not known or out of range.
+    :raises OSError: if the image cannot be encoded.
+    """
+    settings = dict(image.encoderinfo)
+    known = known_options(api.encode)
+    check_options(settings, [*known, *_METADATA])
+    options = {name: settings[name] for name in known if name in settings}
     try:
-        data = api.encode(_picture(image, settings), settings.get("quality"), **options)
+        picture = from_pillow(
+            image, metadata=_given_metadata(image, settings), strict=bool(settings.get("strict", False))
+        )
+        data = api.encode(picture, **options)
     except OptionError:
         raise  # a ValueError: an option is wrong, not the file
     except BifocalError as error:
@@ -136,19 +146,42 @@ def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     file.write(data)
 
 
-def _picture(image: Image.Image, settings: dict[str, Any]) -> Picture:
-    """The image with the metadata that was asked for: what is turned is turned as this EXIF says."""
+def save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """``save(..., save_all=True)``: as :func:`save`, for an image of one frame.
+
+    :raises OptionError: if there are more: a stream holds one picture.
+    """
+    frames = getattr(image, "n_frames", 1) + len(list(image.encoderinfo.pop("append_images", [])))
+    if frames > 1:
+        raise OptionError(
+            f"{frames} frames do not fit: a stream holds one picture. Save each frame by itself."
+        )
+    save(image, file, filename)
+
+
+def _given_metadata(image: Image.Image, settings: Mapping[str, Any]) -> dict[str, bytes] | None:
+    """The image's metadata with what the caller gives instead; None if nothing is given.
+
+    The orientation of given EXIF is applied, as that of the image's own would be.
+    """
+    if not _METADATA.keys() & settings.keys():
+        return None
     metadata = read_metadata(image)
     for name, key in _METADATA.items():
         if name in settings:
-            given = settings[name]
-            metadata[key] = given.tobytes() if isinstance(given, Image.Exif) else bytes(given or b"")
-    copy = image.copy()  # of the caller's image, nothing is changed
-    for name in _METADATA:
-        copy.info.pop(name, None)
-    if "exif" in metadata:
-        metadata["exif"] = metadata["exif"].removeprefix(EXIF_PREFIX)
-    for name, key in _METADATA.items():
-        if metadata.get(key):
-            copy.info[name] = (EXIF_PREFIX if key == "exif" else b"") + metadata[key]
-    return from_pillow(copy, strict=bool(settings.get("strict", False)))
+            metadata[key] = _as_bytes(name, settings[name]).removeprefix(
+                EXIF_PREFIX if key == "exif" else b""
+            )
+    return {key: value for key, value in metadata.items() if value}
+
+
+def _as_bytes(name: str, given: Any) -> bytes:
+    if given is None:
+        return b""
+    if isinstance(given, Image.Exif):
+        return given.tobytes()
+    if isinstance(given, str) and name == "xmp":
+        return given.encode()
+    if isinstance(given, bytes | bytearray | memoryview):
+        return bytes(given)
+    raise OptionError(f"{name} is a {type(given).__name__}; give bytes, or None to leave it out.")

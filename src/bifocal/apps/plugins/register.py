@@ -7,7 +7,7 @@ MIME = "image/x-bifocal"
 
 
 def register_pillow() -> None:
-    """Teach Pillow to open and save ``.bfc``; saying it twice does no harm.
+    """Let Pillow open and save ``.bfc``; calling it twice does no harm.
 
     >>> from PIL import Image
     >>> register_pillow()
@@ -16,16 +16,17 @@ def register_pillow() -> None:
     """
     from PIL import Image
 
-    from bifocal.apps.plugins.pillow import FORMAT, BifocalImageFile, accept, save
+    from bifocal.apps.plugins.pillow import FORMAT, BifocalImageFile, accept, save, save_all
 
     Image.register_open(FORMAT, BifocalImageFile, accept)
     Image.register_save(FORMAT, save)
+    Image.register_save_all(FORMAT, save_all)
     Image.register_extension(FORMAT, SUFFIX)
     Image.register_mime(FORMAT, MIME)
 
 
 def register_imageio() -> None:
-    """Teach imageio to read and write ``.bfc``; saying it twice does no harm. Needs ``pip install imageio``.
+    """Let imageio read and write ``.bfc``; calling it twice does no harm. Needs ``pip install imageio``.
 
     >>> import imageio.v3 as iio, numpy
     >>> register_imageio()
