@@ -257,7 +257,7 @@ def _refuse_same_target(pairs: Pairs, pair: Pair) -> None:
 def _check_existing(target: str, replace: bool) -> None:
     if remote.is_folder(target):
         raise OptionError(f"{target} is a folder. Name another output with --out.")
-    if not replace and (remote.is_url(target) or holds_data(target)):
+    if not replace and holds_data(target):
         raise OptionError(
             f"{target} exists already. Say --force to replace it, --resume to go on with a run that "
             "was stopped, or name another output with --out."

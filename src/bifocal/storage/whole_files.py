@@ -66,12 +66,14 @@ def refuse_existing(path: str | os.PathLike[str]) -> None:
     :raises OutputError: if there is one. Devices and pipes hold nothing that could be lost, and are no files.
     """
     plain = remote.plain(path)
-    if remote.exists(plain) if remote.is_url(plain) else holds_data(plain):
+    if holds_data(plain):
         raise _exists(plain)
 
 
 def holds_data(path: str) -> bool:
-    """Whether something would be lost if a local file were replaced: not where nothing is, or a device."""
+    """Whether something would be lost if a file or URL were replaced: not where nothing is, or a device."""
+    if remote.is_url(path):
+        return remote.exists(path)
     try:
         state = None if _descriptor(path) is not None else _state(path)
     except OSError:  # links in a circle: writing says so

@@ -14,9 +14,9 @@ from bifocal.apps.batch.kinds import PICTURES, STREAMS
 from bifocal.apps.batch.worker import FileResult, FileTask, Worker
 from bifocal.errors import BatchError, OptionError
 from bifocal.pictures.formats import is_picture_name
-from bifocal.storage import remote
 from bifocal.storage.folders import LeftOut
 from bifocal.storage.paths import Pair, Pairs, find_files, pair_paths
+from bifocal.storage.whole_files import holds_data
 
 if TYPE_CHECKING:
     from bifocal.apps.batch.manifest import Manifest
@@ -232,6 +232,6 @@ def _tasks(pairs: Pairs, manifest: Manifest, key: str, resume: bool, replace: bo
         ours = manifest.is_ours(pair.name)
         # a result that no run has begun is somebody's file, and --resume alone does not replace it
         may_replace = replace or (resume and ours)
-        if not ours and (may_replace or not remote.exists(pair.target)):
+        if not ours and (may_replace or not holds_data(pair.target)):
             manifest.begin(pair.name)
         yield FileTask(pair, may_replace, key, manifest.last_record(pair.name) if resume else None)

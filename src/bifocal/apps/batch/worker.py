@@ -21,7 +21,7 @@ from bifocal import __version__
 from bifocal.errors import BifocalError, OptionError, PictureWarning
 from bifocal.storage import remote
 from bifocal.storage.paths import Pair
-from bifocal.storage.whole_files import is_disk_full, refuse_existing
+from bifocal.storage.whole_files import holds_data, is_disk_full, refuse_existing
 from bifocal.types import Labels
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class Worker:
             record = Record.before(pair, task.key)  # ahead of reading: a change meanwhile shows next time
             if task.last and still_holds(task.last, record, pair.target):
                 return FileResult(pair, "kept")
-            if not task.replace and remote.exists(pair.target):
+            if not task.replace and holds_data(pair.target):
                 raise OptionError(
                     f"{pair.target} exists already and is not of this run. Say --force to replace it, or "
                     "name another folder."

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bifocal.errors import OptionError
+from bifocal.errors import OptionError, OutputError
 from bifocal.storage.whole_files import refuse_existing, write_atomically
 
 if TYPE_CHECKING:
@@ -71,10 +71,14 @@ def _take_input(path: Path) -> None:
 
 def _without_folder(result: FileResult, folder: str) -> FileResult:
     prefix = os.path.join(folder, "")
-    source, target = (path.removeprefix(prefix) for path in (result.pair.source, result.pair.target))
+    source, target = result.pair.source, result.pair.target
     return replace(
         result,
-        pair=replace(result.pair, source=source, target=target),
+        pair=replace(
+            result.pair,
+            source=source.removeprefix(prefix),
+            target="stdout" if target.startswith(prefix) else target,
+        ),
         error=result.error.replace(prefix, ""),
         notes=tuple(note.replace(prefix, "") for note in result.notes),
     )
@@ -83,10 +87,13 @@ def _without_folder(result: FileResult, folder: str) -> FileResult:
 def check_document(path: Path | None, force: bool) -> None:
     """Refuse to write a document over a file that exists, before any work is done.
 
-    :raises OutputError: if it exists, unless ``force``.
+    :raises OptionError: if it exists, unless ``force``.
     """
     if path is not None and str(path) != STANDARD and not force:
-        refuse_existing(path)
+        try:
+            refuse_existing(path)
+        except OutputError as error:
+            raise OptionError(str(error)) from error
 
 
 def write_document(path: Path | None, data: bytes, *, force: bool) -> None:
