@@ -5,45 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from bifocal.apps.cli import options
 from bifocal.apps.cli.outputs import check_document, write_document
 
 
 def bench(
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)],
-    qualities: Annotated[
-        str,
-        typer.Option("--qualities", "-q", help="Bifocal's qualities, such as 10,50,90.", show_default=False),
-    ] = "",
-    peers: Annotated[str, typer.Option(help="Codecs to compare with, or 'none'.")] = "jpeg,webp,avif",
+    inputs: options.PictureFiles,
+    qualities: options.Qualities = "",
+    peers: options.Peers = "jpeg,webp,avif",
     model: options.Model = None,
-    backend: Annotated[
-        str, typer.Option(help="What computes the pixels when Bifocal decodes; see `bifocal doctor`.")
-    ] = "onnxruntime",
-    csv: Annotated[Path | None, typer.Option(help="Write every row to this file, too.")] = None,
-    analyse: Annotated[
-        bool,
-        typer.Option("--analyse", help="Time instead: picture, labels, both, and decoding to classify."),
-    ] = False,
+    backend: options.Backend = None,
+    csv: options.Csv = None,
+    analyse: options.Analyse = False,
     head: options.HeadName = "imagenette",
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help="With --analyse: the .bfh of a classifier that reads pixels.",
-            show_default="our analysis network and the same head",
-        ),
-    ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="With --analyse: times that each is done.")] = 5,
+    against: options.Against = None,
+    repeats: options.Repeats = 5,
     force: options.Force = False,
 ) -> None:
     """Measure size, PSNR, MS-SSIM and time on pictures; or how long answers take from a stream's bytes."""
     from bifocal.measure.bench import csv_bytes
+    from bifocal.runtime.engines.float_engines import REFERENCE
 
     check_document(csv, force)
+    backend = backend or REFERENCE
     curve = read_qualities(qualities)
     rows: Sequence[object]
     if analyse:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,30 +17,12 @@ if TYPE_CHECKING:
 
 def classify(
     inputs: options.StreamsOrNone = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", "-o", help="Write the labels of every file to this file; - is standard output."
-        ),
-    ] = None,
+    json: options.LabelsFile = None,
     head: options.HeadName = "imagenette",
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many labels a file gets.")] = 5,
-    at_least: Annotated[
-        float,
-        typer.Option(
-            "--at-least",
-            min=0,
-            max=1,
-            help="Leave out labels below this probability, such as 0.7; a file without any is 'unknown'.",
-        ),
-    ] = 0.0,
-    classes: Annotated[
-        bool, typer.Option("--classes", help="List the classes that the head knows, and leave.")
-    ] = False,
-    explain: Annotated[
-        Path | None,
-        typer.Option(help="Draw what the head looked at in one stream, as a picture."),
-    ] = None,
+    top: options.Top = 5,
+    at_least: options.AtLeast = 0.0,
+    classes: options.Classes = False,
+    explain: options.Explain = None,
     model: options.StreamModel = None,
     jobs: options.Jobs = 1,
     threads: options.Threads = None,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from bifocal.apps.cli import options
 from bifocal.apps.cli.convert import convert_files
 
@@ -13,30 +9,11 @@ from bifocal.apps.cli.convert import convert_files
 def decode(
     inputs: options.Streams,
     output: options.Output = None,
-    picture_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            help="png, webp, avif, ppm … whatever Pillow writes.",
-            show_default="that of --out, or png",
-        ),
-    ] = None,
-    box: Annotated[
-        str | None,
-        typer.Option(help="Only this part: LEFT,TOP,RIGHT,BOTTOM in pixels.", show_default="everything"),
-    ] = None,
-    scale: Annotated[
-        str, typer.Option(help="Size of the result: 1, or 1/2, 1/4, 1/8 or 1/16 of the full one.")
-    ] = "1",
+    picture_format: options.Format = None,
+    box: options.Box = None,
+    scale: options.Scale = "1",
     model: options.StreamModel = None,
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            help="What computes the pixels, such as openvino; `bifocal doctor` lists all.",
-            show_default="onnxruntime",
-        ),
-    ] = None,
+    backend: options.Backend = None,
     max_pixels: options.MaxPixels = None,
     jobs: options.Jobs = 1,
     threads: options.Threads = None,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from bifocal.apps.cli import options
 from bifocal.apps.cli.display import Display
@@ -16,10 +14,7 @@ if TYPE_CHECKING:
     from bifocal.apps.batch import FileResult
 
 
-def info(
-    inputs: options.Streams,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> None:
+def info(inputs: options.Streams, as_json: options.AsJson = False) -> None:
     """Print what is in .bfc streams, without decoding them."""
     from bifocal.apps import batch
 

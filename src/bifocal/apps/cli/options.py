@@ -1,4 +1,4 @@
-"""Options that several commands have, each declared once."""
+"""The options of the commands, each declared once: first those of several commands, then those of one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
+_STREAMS = typer.Argument(
+    help="Streams, or folders of them; URLs too; - is standard input.", show_default=False
+)
+
 Pictures = Annotated[
     list[str],
     typer.Argument(help="Pictures, or folders of them; URLs too; - is standard input.", show_default=False),
 ]
-Streams = Annotated[
-    list[str],
-    typer.Argument(help="Streams, or folders of them; URLs too; - is standard input.", show_default=False),
-]
-StreamsOrNone = Annotated[
-    list[str] | None,
-    typer.Argument(help="Streams, or folders of them; URLs too; - is standard input.", show_default=False),
-]
+PictureFiles = Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)]
+Streams = Annotated[list[str], _STREAMS]
+StreamsOrNone = Annotated[list[str] | None, _STREAMS]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -32,11 +31,21 @@ Output = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
-Model = Annotated[str | None, typer.Option(help="An installed model, or the folder of a packed one.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="An installed model, or the folder of a packed one.", show_default="lowfirst"),
+]
 StreamModel = Annotated[
     str | None,
     typer.Option(
         help="The folder of a packed model.", show_default="the installed one that the stream names"
+    ),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="What computes the pixels when decoding, such as openvino; `bifocal doctor` lists all.",
+        show_default="onnxruntime",
     ),
 ]
 HeadName = Annotated[
@@ -62,3 +71,99 @@ Shard = Annotated[str, typer.Option(help="Work on the i-th of n parts, such as 2
 Errors = Annotated[
     Path | None, typer.Option("--errors", help="Write the files that failed, and why, to this JSON file.")
 ]
+
+# encode
+
+Quality = Annotated[
+    int | None,
+    typer.Option("--quality", "-q", min=1, max=100, help="1 smallest, 100 best.", show_default="60"),
+]
+Size = Annotated[
+    str | None, typer.Option(help="Instead: the most bytes a stream may have, such as 50kB or 1MiB.")
+]
+Psnr = Annotated[float | None, typer.Option(help="Instead: the least PSNR of the decoded picture in dB.")]
+Effort = Annotated[
+    int,
+    typer.Option(
+        "--effort",
+        "-e",
+        min=0,
+        max=9,
+        help="0 fastest, 9 slowest: a better picture, by some tenths of a dB, at nearly the same bytes.",
+    ),
+]
+QualityMap = Annotated[
+    Path | None, typer.Option(help="A picture, white where quality matters and black where not.")
+]
+Strip = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strip",
+        help="Leave out metadata: all, or any of gps, exif, xmp, icc; repeat it, or give a list with commas.",
+    ),
+]
+Tile = Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 64.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse pictures of more than 8 bits, instead of rounding them.")
+]
+KeepSuffix = Annotated[
+    bool, typer.Option("--keep-suffix", help="Call results as in a.jpg.bfc: a.png may be there, too.")
+]
+
+# decode
+
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="png, webp, avif, ppm … whatever Pillow writes.",
+        show_default="that of --out, or png",
+    ),
+]
+Box = Annotated[
+    str | None,
+    typer.Option(help="Only this part: LEFT,TOP,RIGHT,BOTTOM in pixels.", show_default="everything"),
+]
+Scale = Annotated[str, typer.Option(help="Size of the result: 1, or 1/2, 1/4, 1/8 or 1/16 of the full one.")]
+
+# info, classify
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option("--json", "-o", help="Write the labels of every file to this file; - is standard output."),
+]
+Top = Annotated[int, typer.Option("--top", "-k", min=1, help="How many labels a file gets.")]
+AtLeast = Annotated[
+    float,
+    typer.Option(
+        "--at-least",
+        min=0,
+        max=1,
+        help="Leave out labels below this probability, such as 0.7; a file without any is 'unknown'.",
+    ),
+]
+Classes = Annotated[bool, typer.Option("--classes", help="List the classes that the head knows, and leave.")]
+Explain = Annotated[
+    Path | None, typer.Option(help="Draw what the head looked at in one stream, as a picture.")
+]
+
+# bench
+
+Qualities = Annotated[
+    str, typer.Option("--qualities", "-q", help="Bifocal's qualities, such as 10,50,90.", show_default=False)
+]
+Peers = Annotated[str, typer.Option(help="Codecs to compare with, or 'none'.")]
+Csv = Annotated[Path | None, typer.Option(help="Write every row to this file, too; - is standard output.")]
+Analyse = Annotated[
+    bool, typer.Option("--analyse", help="Time instead: picture, labels, both, and decoding to classify.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        help="With --analyse: the .bfh of a classifier that reads pixels.",
+        show_default="our analysis network and the same head",
+    ),
+]
+Repeats = Annotated[int, typer.Option(min=1, help="With --analyse: times that each is done.")]
