@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from bifocal.hardware.circuits.verilog import to_verilog
 #: INIT of a LUT3 that says what two of its three inputs say, highest address first.
 MAJORITY = "11101000"
 _KEEP = "00000000000000000000000000000001"
+#: For the number of a net, the numbers of the nets that stand for it in copies 0, 1 and 2.
+_Nets = Mapping[int, tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -149,56 +152,61 @@ def triplicate(
             f"{name} has no LUT or flip-flop {', '.join(wrong)}. Take the names from its report."
         )
     outputs = {c: cells[c]["connections"]["O" if kinds[c] == "LUT" else "Q"][0] for c in kinds}
-    fresh = 1 + max(_numbers(module))
-    copies: dict[int, tuple[int, int, int]] = {}
-    for place, bit in enumerate(outputs.values()):
-        copies[bit] = (fresh + 3 * place, fresh + 3 * place + 1, fresh + 3 * place + 2)
-    fresh += 3 * len(copies)
-    outside = {bit for entry in module["ports"].values() for bit in entry["bits"]}
-    for cell, entry in cells.items():
-        if cell not in kinds:
-            outside |= {bit for bits in entry["connections"].values() for bit in bits}
-
-    seen: dict[int, tuple[int, int, int]] = dict(copies)  # what copy 0, 1 and 2 of a reader see of a net
+    fresh = count(1 + max(_numbers(module)))
+    copies = {bit: (next(fresh), next(fresh), next(fresh)) for bit in outputs.values()}
+    seen = dict(copies)
     voters: dict[str, Any] = {}
+    outside = _read_outside(module, kinds)
     for cell, bit in outputs.items():
         if feedback and kinds[cell] == "FD":
-            seen[bit] = (bit, fresh, fresh + 1)
-            fresh += 2
+            seen[bit] = (bit, next(fresh), next(fresh))
             for k, voted in enumerate(seen[bit]):
                 voters[f"{cell}.vote{k}"] = _voter(copies[bit], voted, cells[cell])
         elif bit in outside:
             voters[f"{cell}.vote"] = _voter(copies[bit], bit, cells[cell])
-
     made: dict[str, Any] = {}
     for cell, entry in cells.items():
-        if cell not in kinds:
-            made[cell] = entry
-            continue
-        for k in range(3):
-            pins = {
-                pin: [
-                    copies[bit][k] if bit == outputs[cell] and pin in "OQ" else seen.get(bit, (bit,) * 3)[k]
-                    for bit in bits
-                ]
-                for pin, bits in entry["connections"].items()
-            }
-            attributes = {**entry.get("attributes", {}), "keep": _KEEP}
-            made[_copy_names(cell)[k]] = {
-                **entry,
-                "attributes": attributes,
-                "connections": pins,
-            }
+        made |= _three(cell, entry, outputs[cell], copies, seen) if cell in kinds else {cell: entry}
     module["cells"] = {**made, **voters}
+    _rename_replaced(module, copies)
+    module.setdefault("attributes", {})["top"] = _KEEP
+    return Hardened(json.dumps(design), tuple(luts), tuple(flipflops), tuple(voters))
+
+
+def _read_outside(module: Mapping[str, Any], triplicated: Container[str]) -> set[int]:
+    """The nets of ports, and of cells that are not triplicated."""
+    groups = [entry["bits"] for entry in module["ports"].values()]
+    for cell, entry in module["cells"].items():
+        if cell not in triplicated:
+            groups += entry["connections"].values()
+    return {bit for bits in groups for bit in bits}
+
+
+def _three(cell: str, entry: Mapping[str, Any], output: int, copies: _Nets, seen: _Nets) -> dict[str, Any]:
+    """A cell three times. ``copies`` are the nets that copies drive, ``seen`` those that copies read."""
+    made: dict[str, Any] = {}
+    for k, name in enumerate(_copy_names(cell)):
+        pins = {
+            pin: [
+                copies[bit][k] if bit == output and pin in "OQ" else seen.get(bit, (bit,) * 3)[k]
+                for bit in bits
+            ]
+            for pin, bits in entry["connections"].items()
+        }
+        attributes = {**entry.get("attributes", {}), "keep": _KEEP}
+        made[name] = {**entry, "attributes": attributes, "connections": pins}
+    return made
+
+
+def _rename_replaced(module: Mapping[str, Any], copies: _Nets) -> None:
+    """Give the names of nets that exist no more to their first copies."""
     alive = {
-        bit for entry in module["cells"].values() for bits in entry["connections"].values() for bit in bits
+        bit for cell in module["cells"].values() for bits in cell["connections"].values() for bit in bits
     }
     for entry in module.get("netnames", {}).values():
         entry["bits"] = [
             copies[bit][0] if bit in copies and bit not in alive else bit for bit in entry["bits"]
         ]
-    module.setdefault("attributes", {})["top"] = _KEEP
-    return Hardened(json.dumps(design), tuple(luts), tuple(flipflops), tuple(voters))
 
 
 def survival(hardened: Hardened, *, yosys: str = "auto", timeout: float = TIMEOUT) -> Survival:

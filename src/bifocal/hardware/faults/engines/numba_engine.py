@@ -95,55 +95,74 @@ def _lane_bits(words: Any) -> Any:
 
 @compiled
 def _execute(ops: Any, start: Any, stop: Any, rows: Any, masks: Any, slots: Any) -> None:
-    words = slots.shape[1]
+    """Carry out the operations from ``start`` to ``stop``."""
     i = start
     while i < stop:
         code, out, a, b, c = ops[i, 0], ops[i, 1], ops[i, 2], ops[i, 3], ops[i, 4]
         i += 1
-        if code == 0:
-            for w in range(words):
-                slots[out, w] = slots[a, w] & slots[b, w]
-        elif code == 1:
-            for w in range(words):
-                slots[out, w] = slots[a, w] & ~slots[b, w]
-        elif code == 2:
-            for w in range(words):
-                slots[out, w] = ~(slots[a, w] | slots[b, w])
-        elif code == 3:
-            for w in range(words):
-                slots[out, w] = slots[a, w] | slots[b, w]
-        elif code == 4:
-            for w in range(words):
-                slots[out, w] = slots[a, w] | ~slots[b, w]
-        elif code == 5:
-            for w in range(words):
-                slots[out, w] = ~(slots[a, w] & slots[b, w])
-        elif code == 6:
-            for w in range(words):
-                slots[out, w] = slots[a, w] ^ slots[b, w]
-        elif code == 7:
-            for w in range(words):
-                slots[out, w] = ~(slots[a, w] ^ slots[b, w])
-        elif code == 8:
-            for w in range(words):
-                slots[out, w] = ~slots[a, w]
-        elif code == 9 and out == a:
-            for w in range(words):
-                slots[out, w] ^= (slots[out, w] ^ slots[b, w]) & slots[c, w]
-        elif code == 9:
-            for w in range(words):
-                slots[out, w] = slots[a, w] ^ ((slots[a, w] ^ slots[b, w]) & slots[c, w])
-        elif code == 10:
-            for w in range(words):
-                slots[out, w] = slots[a, w]
+        if code <= 5:
+            _and_or(code, out, a, b, slots)
+        elif code <= 10:
+            _xor_not_mux(code, out, a, b, c, slots)
         elif code == 11:  # skip
-            used = False
-            for w in range(words):
-                used = used or slots[a, w] != 0
-            if not used:
+            if not _any(slots, a):
                 i += b
         else:
             _fault(code, out, rows[a], b, masks, slots)
+
+
+@compiled
+def _and_or(code: Any, out: Any, a: Any, b: Any, slots: Any) -> None:
+    words = slots.shape[1]
+    if code == 0:
+        for w in range(words):
+            slots[out, w] = slots[a, w] & slots[b, w]
+    elif code == 1:
+        for w in range(words):
+            slots[out, w] = slots[a, w] & ~slots[b, w]
+    elif code == 2:
+        for w in range(words):
+            slots[out, w] = ~(slots[a, w] | slots[b, w])
+    elif code == 3:
+        for w in range(words):
+            slots[out, w] = slots[a, w] | slots[b, w]
+    elif code == 4:
+        for w in range(words):
+            slots[out, w] = slots[a, w] | ~slots[b, w]
+    else:
+        for w in range(words):
+            slots[out, w] = ~(slots[a, w] & slots[b, w])
+
+
+@compiled
+def _xor_not_mux(code: Any, out: Any, a: Any, b: Any, c: Any, slots: Any) -> None:
+    words = slots.shape[1]
+    if code == 6:
+        for w in range(words):
+            slots[out, w] = slots[a, w] ^ slots[b, w]
+    elif code == 7:
+        for w in range(words):
+            slots[out, w] = ~(slots[a, w] ^ slots[b, w])
+    elif code == 8:
+        for w in range(words):
+            slots[out, w] = ~slots[a, w]
+    elif code == 10:
+        for w in range(words):
+            slots[out, w] = slots[a, w]
+    elif out == a:
+        for w in range(words):
+            slots[out, w] ^= (slots[out, w] ^ slots[b, w]) & slots[c, w]
+    else:
+        for w in range(words):
+            slots[out, w] = slots[a, w] ^ ((slots[a, w] ^ slots[b, w]) & slots[c, w])
+
+
+@compiled
+def _any(slots: Any, slot: Any) -> Any:
+    used = False
+    for w in range(slots.shape[1]):
+        used = used or slots[slot, w] != 0
+    return used
 
 
 @compiled
@@ -176,18 +195,17 @@ def _run(
     initial: Any,
     stimulus: Any,
     reset_cycles: Any,
-    golden: Any,
-    golden_state: Any,
+    expected: Any,
+    expected_state: Any,
     wrong_cycles: Any,
     wrong_bits: Any,
     first: Any,
 ) -> Any:
+    """Simulate all steps; returns the lanes whose last state is wrong, uint64 ``[words]``."""
     words = slots.shape[1]
-    ones = ~np.uint64(0)
-    zero = np.uint64(0)
-    slots[1, :] = ones
+    slots[1, :] = _spread(True)
     for j in range(states.shape[0]):
-        slots[states[j], :] = ones if initial[j] else zero
+        slots[states[j], :] = _spread(initial[j])
     wrong = np.zeros(words, np.uint64)
     ever = np.zeros(words, np.uint64)
     event = 0
@@ -196,43 +214,54 @@ def _run(
             slots[events[event, 1], events[event, 2]] ^= np.uint64(1) << np.uint64(events[event, 3])
             event += 1
         for i in range(inputs.shape[0]):
-            slots[inputs[i], :] = ones if stimulus[step, i] else zero
+            slots[inputs[i], :] = _spread(stimulus[step, i])
         _execute(ops, 0, compare, rows, masks, slots)
         cycle = step - reset_cycles
         if cycle >= 0:
-            wrong[:] = zero
-            for i in range(outputs.shape[0]):
-                expected = ones if golden[cycle, i] else zero
-                for w in range(words):
-                    wrong[w] |= slots[outputs[i], w] ^ expected
+            _find_wrong(slots, outputs, expected[cycle], wrong)
             for w in range(words):
-                if wrong[w] == zero:
-                    continue
-                carry = wrong[w]
-                place = 0
-                while carry:
-                    held = wrong_cycles[place, w] & carry
-                    wrong_cycles[place, w] ^= carry
-                    carry = held
-                    place += 1
-                for i in range(outputs.shape[0]):
-                    carry = slots[outputs[i], w] ^ (ones if golden[cycle, i] else zero)
-                    place = 0
-                    while carry:
-                        held = wrong_bits[place, w] & carry
-                        wrong_bits[place, w] ^= carry
-                        carry = held
-                        place += 1
-                fresh = wrong[w] & ~ever[w]
-                if fresh:
-                    ever[w] |= fresh
-                    for lane in range(64):
-                        if (fresh >> np.uint64(lane)) & np.uint64(1):
-                            first[w * 64 + lane] = cycle
+                if wrong[w] != 0:
+                    _add(wrong_cycles, w, wrong[w])
+                    for i in range(outputs.shape[0]):
+                        _add(wrong_bits, w, slots[outputs[i], w] ^ _spread(expected[cycle, i]))
+                    _note_first(first, w, wrong[w] & ~ever[w], cycle)
+                    ever[w] |= wrong[w]
         _execute(ops, compare, ops.shape[0], rows, masks, slots)
-    differs = np.zeros(words, np.uint64)
-    for j in range(states.shape[0]):
-        expected = ones if golden_state[j] else zero
-        for w in range(words):
-            differs[w] |= slots[states[j], w] ^ expected
-    return differs
+    _find_wrong(slots, states, expected_state, wrong)
+    return wrong
+
+
+@compiled
+def _spread(bit: Any) -> Any:
+    """A word of ones, or of zeros."""
+    return ~np.uint64(0) if bit else np.uint64(0)
+
+
+@compiled
+def _find_wrong(slots: Any, chosen: Any, expected: Any, wrong: Any) -> None:
+    """Set ``wrong`` to the lanes in which any of the chosen slots is not what is expected."""
+    wrong[:] = np.uint64(0)
+    for i in range(chosen.shape[0]):
+        bits = _spread(expected[i])
+        for w in range(wrong.shape[0]):
+            wrong[w] |= slots[chosen[i], w] ^ bits
+
+
+@compiled
+def _add(counters: Any, w: Any, carry: Any) -> None:
+    """Add one to the counters of the lanes in ``carry``: a ripple of carries."""
+    place = 0
+    while carry:
+        held = counters[place, w] & carry
+        counters[place, w] ^= carry
+        carry = held
+        place += 1
+
+
+@compiled
+def _note_first(first: Any, w: Any, fresh: Any, cycle: Any) -> None:
+    """Remember the cycle for the lanes of word ``w`` that are wrong for the first time."""
+    if fresh:
+        for lane in range(64):
+            if (fresh >> np.uint64(lane)) & np.uint64(1):
+                first[w * 64 + lane] = cycle

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.hardware.circuits.elements import ONE
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.effects import Effects
@@ -32,59 +33,91 @@ def simulate(netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Effects:
     >>> effects.wrong_cycles.tolist(), effects.first_wrong.tolist()
     ([4, 3], [1, 2])
     """
-    lanes = len(faults)
-    tables = _faulty_tables(netlist, faults)
-    values = np.zeros((len(netlist.nets), lanes + 1), np.uint8)
-    values[1] = 1
-    state = np.array([[f.initial] * (lanes + 1) for f in netlist.flipflops], np.uint8).reshape(-1, lanes + 1)
-    columns = [net for _, net in netlist.driven]
+    lanes = _Lanes(netlist, faults)
     compared = np.array([net for _, net in netlist.compared])
-    effects = Effects.silent(lanes)
-
-    def hold(net: int) -> None:
-        stuck = (faults.kind == STUCK) & (faults.target == net)
-        values[net, :-1][stuck] = faults.detail[stuck]
-
+    effects = Effects.silent(len(faults))
     for step, row in enumerate(stimulus.bits):
         cycle = step - stimulus.reset_cycles
-        for lane in np.flatnonzero((faults.kind == UPSET) & (faults.detail == cycle)):
-            state[faults.target[lane], lane] ^= 1
-        for net, bit in zip(columns, row, strict=True):
-            values[net] = bit
-            hold(net)
-        for flipflop, held in zip(netlist.flipflops, state, strict=True):
-            values[flipflop.output] = held
-            if not flipflop.asynchronous:
-                hold(flipflop.output)
-            elif flipflop.control <= 1:  # tied: it is in no schedule
-                values[flipflop.output] = flipflop.value if flipflop.control else held
-                hold(flipflop.output)
-        for node in netlist.schedule:
-            if node < len(netlist.gates):
-                gate = netlist.gates[node]
-                address = np.zeros(lanes + 1, np.intp)
-                for i, net in enumerate(gate.inputs):
-                    address |= values[net].astype(np.intp) << i
-                values[gate.output] = np.take_along_axis(tables[node], address[None], 0)[0]
-                hold(gate.output)
-            else:
-                flipflop = netlist.flipflops[node - len(netlist.gates)]
-                values[flipflop.output][values[flipflop.control] == 1] = flipflop.value
-                hold(flipflop.output)
+        lanes.upset(cycle)
+        lanes.apply(row)
+        lanes.settle()
         if cycle >= 0:
-            wrong = values[compared, :-1] != values[compared, -1:]
+            wrong = lanes.values[compared, :-1] != lanes.values[compared, -1:]
             any_wrong = wrong.any(0)
             effects.wrong_cycles[:] += any_wrong
             effects.wrong_bits[:] += wrong.sum(0)
             effects.first_wrong[any_wrong & (effects.first_wrong < 0)] = cycle
-        state = _clock(netlist, values, faults)
-    differs = (state[:, :-1] != state[:, -1:]).any(0)
+        lanes.clock()
+    differs = (lanes.state[:, :-1] != lanes.state[:, -1:]).any(0)
     effects.latent[:] = differs & (effects.first_wrong < 0)
     return effects
 
 
+class _Lanes:
+    """The circuit with each fault, and last without one.
+
+    ``values`` uint8 ``[nets, lanes + 1]`` of the cycle, ``state`` uint8 ``[flip-flops, lanes + 1]``.
+    """
+
+    def __init__(self, netlist: Netlist, faults: Faults) -> None:
+        self.netlist, self.faults = netlist, faults
+        self.tables = _faulty_tables(netlist, faults)
+        count = len(faults) + 1
+        self.values = np.zeros((len(netlist.nets), count), np.uint8)
+        self.values[1] = 1
+        self.state = np.array([[f.initial] * count for f in netlist.flipflops], np.uint8).reshape(-1, count)
+
+    def hold(self, net: int) -> None:
+        """Force a net where it is stuck."""
+        stuck = (self.faults.kind == STUCK) & (self.faults.target == net)
+        self.values[net, :-1][stuck] = self.faults.detail[stuck]
+
+    def upset(self, cycle: int) -> None:
+        """Flip the flip-flops that are upset before this cycle."""
+        for lane in np.flatnonzero((self.faults.kind == UPSET) & (self.faults.detail == cycle)):
+            self.state[self.faults.target[lane], lane] ^= 1
+
+    def apply(self, row: Bits) -> None:
+        """The inputs of the cycle, and the outputs of the flip-flops."""
+        for (_, net), bit in zip(self.netlist.driven, row, strict=True):
+            self.values[net] = bit
+            self.hold(net)
+        for flipflop, held in zip(self.netlist.flipflops, self.state, strict=True):
+            self.values[flipflop.output] = held
+            if flipflop.asynchronous and flipflop.control == ONE:  # a constant is in no schedule
+                self.values[flipflop.output] = flipflop.value
+            if not flipflop.asynchronous or flipflop.control <= ONE:
+                self.hold(flipflop.output)
+
+    def settle(self) -> None:
+        """Gates and asynchronous controls, in the order of the schedule."""
+        values, gates = self.values, self.netlist.gates
+        for node in self.netlist.schedule:
+            if node < len(gates):
+                address = np.zeros(values.shape[1], np.intp)
+                for i, net in enumerate(gates[node].inputs):
+                    address |= values[net].astype(np.intp) << i
+                output = gates[node].output
+                values[output] = np.take_along_axis(self.tables[node], address[None], 0)[0]
+            else:
+                flipflop = self.netlist.flipflops[node - len(gates)]
+                output = flipflop.output
+                values[output][values[flipflop.control] == 1] = flipflop.value
+            self.hold(output)
+
+    def clock(self) -> None:
+        """The state after the clock edge."""
+        values = self.values
+        for j, flipflop in enumerate(self.netlist.flipflops):
+            data = values[flipflop.data].copy()
+            cut = (self.faults.kind == OPEN) & (self.faults.target == len(self.netlist.gates) + j)
+            data[:-1][cut] = self.faults.detail[cut]
+            held = np.where(values[flipflop.enable] == 1, data, values[flipflop.output])
+            self.state[j] = np.where(values[flipflop.control] == 1, flipflop.value, held)
+
+
 def _faulty_tables(netlist: Netlist, faults: Faults) -> list[Bits]:
-    """For every gate its table in every machine: uint8 ``[2^k, lanes + 1]``."""
+    """For every gate its table in every lane: uint8 ``[2^k, lanes + 1]``."""
     tables = []
     for index, gate in enumerate(netlist.gates):
         addresses = np.arange(gate.bits)
@@ -97,15 +130,3 @@ def _faulty_tables(netlist: Netlist, faults: Faults) -> list[Bits]:
             table[:, lane] = correct[addresses & ~(1 << pin) | value << pin]
         tables.append(table)
     return tables
-
-
-def _clock(netlist: Netlist, values: Bits, faults: Faults) -> Bits:
-    """The state of every flip-flop after the clock edge, in every machine."""
-    state = np.zeros((len(netlist.flipflops), values.shape[1]), np.uint8)
-    for j, flipflop in enumerate(netlist.flipflops):
-        data = values[flipflop.data].copy()
-        cut = (faults.kind == OPEN) & (faults.target == len(netlist.gates) + j)
-        data[:-1][cut] = faults.detail[cut]
-        held = np.where(values[flipflop.enable] == 1, data, values[flipflop.output])
-        state[j] = np.where(values[flipflop.control] == 1, flipflop.value, held)
-    return state
