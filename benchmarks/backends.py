@@ -1,6 +1,6 @@
 """What each float backend costs and gains: time, memory, cold start, and BD-rate.
 
-    python benchmarks/backends.py --data KODAK [--docs]
+    python -m benchmarks.backends --data KODAK [--docs]
 
 Warm times: every backend lives in a process of its own and codes the same picture in turn, round after
 round, so that whatever else the machine does falls on all of them; medians, and ratios of medians. Cold times
@@ -15,7 +15,6 @@ if a backend costs more than it may (``MAY_COST``): then it must not be offered.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -23,17 +22,17 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from readme import RESULTS, ROOT, replace_block
 from safetensors import safe_open
-from speed import CORES, WORKER, Cold, Warm, time_cold, time_warm
 
-from bifocal.errors import BifocalError
+from benchmarks import reporting
+from benchmarks.speed import CORES, WORKER, Cold, Warm, time_cold, time_warm
 from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import psnr
-from bifocal.measure.report import markdown
+from bifocal.measure.tables import markdown
 from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.engines.float_engines import REFERENCE, Half, int8_file, open_half
 from bifocal.runtime.engines.float_openvino import OpenVinoHalf, native_bf16, openvino_installed
@@ -104,7 +103,8 @@ def measure_analysis(model: Model, path: Path, quality: int, rounds: int) -> lis
         names = [name for name in file.keys() if name.startswith("analysis.")]
         weights = {name: file.get_tensor(name).astype(np.float32) for name in names}
     halves: dict[str, Half] = {"onnxruntime f32": open_half("analysis", graph, weights, threads=CORES)}
-    for precision in ("f32", *(["bf16"] if native_bf16() else [])):
+    precisions: tuple[Literal["f32", "bf16"], ...] = ("f32", "bf16") if native_bf16() else ("f32",)
+    for precision in precisions:
         halves[f"openvino {precision}"] = OpenVinoHalf(
             graph.read_bytes(), weights, threads=CORES, precision=precision
         )
@@ -187,8 +187,8 @@ def report(warm: list[Warm], cold: list[Cold], quality: list[Quality], analysis:
     return "\n".join(parts)
 
 
-def run(chosen: argparse.Namespace) -> bool:
-    """Measure everything, write the results; whether every backend keeps to what it may cost."""
+def run(chosen: argparse.Namespace) -> int:
+    """Measure everything, write the results; 1 if a backend costs more than it may."""
     began = time.perf_counter()
     paths = find_pictures([chosen.data])
     few = paths[:: chosen.step]
@@ -234,33 +234,24 @@ def run(chosen: argparse.Namespace) -> bool:
         "bd_rate": [asdict(q) for q in quality],
         "analysis": [asdict(a) for a in analysis],
     }
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "backends.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if chosen.docs:
-        replace_block("backends", f"{text}\n\n{note}", ROOT / "docs" / "backends.md")
-    print(f"{text}\n\n{note}\n\n{time.perf_counter() - began:.0f} s")
+    reporting.publish(chosen, "backends", f"{text}\n\n{note}", result, file="backends")
+    print(f"\n{time.perf_counter() - began:.0f} s")
     dear = [q for q in quality if q.bd_rate > MAY_COST.get(q.backend.partition("-")[2], 0.05)]
     for q in dear:
-        print(f"{q.backend} costs {q.bd_rate:.2f} % BD-rate, more than it may: it must not be offered.")
-    return not dear
+        print(f"{q.backend} costs {q.bd_rate:.2f} % BD-rate, more than it may. Do not offer it.")
+    return int(bool(dear))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = reporting.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder of pictures: Kodak, to compare")
     parser.add_argument("--step", type=int, default=1, help="BD-rate on every STEPth picture: a quick look")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--quality", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cold-rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--docs", action="store_true", help="put the tables into docs/backends.md")
-    try:
-        return 0 if run(parser.parse_args()) else 1
-    except (BifocalError, OSError, RuntimeError, ValueError) as fault:
-        print(f"backends.py: {fault}", file=sys.stderr)
-        return 2
+    return run(parser.parse_args())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reporting.run(main)

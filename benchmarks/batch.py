@@ -1,19 +1,17 @@
 """Many pictures: files a second for one and two jobs, and what kill -9 leaves behind.
 
-``python benchmarks/batch.py speed DIR``   encode a folder with each number of jobs, decode it back, resume
-``python benchmarks/batch.py kills``       kill -9 a run of 200 small pictures at fifty random moments; resume
-``python benchmarks/batch.py tiles``       does one call of a float network for several equal tiles pay?
+    python -m benchmarks.batch speed DIR   encode a folder with each number of jobs, decode it back, resume
+    python -m benchmarks.batch kills       kill -9 a run of 200 small pictures at fifty random moments; resume
 
 ``kills`` makes its own pictures. Half of its kills hit every process of the run, half only the one that gives
-out the work. After each, every stream that is there must be whole, and ``--resume`` must end with the same
-bytes as a run that nobody disturbed, with nothing left over.
+out the work. After each, every stream that exists must be complete, and ``--resume`` must end with the same
+bytes as an undisturbed run, with nothing left over.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import platform
 import random
@@ -24,19 +22,19 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from readme import RESULTS, ROOT
 
 import bifocal
+from benchmarks import reporting
 from bifocal.apps import batch
-from bifocal.measure.report import markdown
+from bifocal.measure import MeasureError
+from bifocal.measure.tables import markdown
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: when, of whom, how many streams were there already, and how many the resumed run made."""
+    """One kill: when, of which processes, how many streams existed, and how many the resumed run made."""
 
     seconds: float
     whole_group: bool
@@ -88,9 +86,9 @@ def kill_and_resume(
     there: int = 0,
     whole_group: bool,
 ) -> Kill:
-    """Kill a run, look at what is there, resume. RuntimeError if anything is lost or half.
+    """Kill a run, look at its files, resume. MeasureError if anything is lost or incomplete.
 
-    The kill comes ``after`` seconds, or as soon as ``there`` files have been told of.
+    The kill comes ``after`` seconds, or as soon as ``there`` files have been reported.
     """
     process = subprocess.Popen(
         command(pictures, out, model),
@@ -110,23 +108,23 @@ def kill_and_resume(
         process.kill()
     process.stdout.close()
     process.wait()
-    found = digests(out)  # orphans may still be at work: what they rename into place is whole, too
+    found = digests(out)  # orphans may still be at work: what they rename is complete, too
     if any(expected.get(name) != digest for name, digest in found.items()):
-        raise RuntimeError(f"killed after {after:.3f} s: a stream was there that is not whole.")
+        raise MeasureError(f"killed after {after:.3f} s: a stream is not complete.")
     resumed = subprocess.run(
         command(pictures, out, model, "--resume"), capture_output=True, text=True, check=False
     )
     if resumed.returncode:
-        raise RuntimeError(f"killed after {after:.3f} s: the resumed run failed:\n{resumed.stderr}")
+        raise MeasureError(f"killed after {after:.3f} s: the resumed run failed:\n{resumed.stderr}")
     if digests(out) != expected:
-        raise RuntimeError(f"killed after {after:.3f} s: the resumed run ended with other bytes.")
+        raise MeasureError(f"killed after {after:.3f} s: the resumed run ended with other bytes.")
     if left := [str(path) for path in out.rglob("*") if path.name.endswith(".part")]:
-        raise RuntimeError(f"killed after {after:.3f} s: left over: {left}.")
+        raise MeasureError(f"killed after {after:.3f} s: left over: {left}.")
     again = subprocess.run(
         command(pictures, out, model, "--resume"), capture_output=True, text=True, check=False
     )
     if again.returncode or again.stdout:
-        raise RuntimeError(f"killed after {after:.3f} s: a third run did not find all files finished.")
+        raise MeasureError(f"killed after {after:.3f} s: a third run did not find all files finished.")
     return Kill(after, whole_group, len(found), len(resumed.stdout.splitlines()))
 
 
@@ -158,24 +156,17 @@ def kills(arguments: argparse.Namespace) -> None:
             )
             kind = "all processes" if rows[-1].whole_group else "only the first"
             print(
-                f"{number + 1:3} killed {kind} after {after:6.3f} s: {rows[-1].there:3} whole, "
+                f"{number + 1:3} killed {kind} after {after:6.3f} s: {rows[-1].there:3} complete, "
                 f"{rows[-1].made:3} made"
             )
     middle = sum(0 < row.there < len(expected) for row in rows)
     line = (
-        f"{len(rows)} kills, {middle} of them in the middle of the files: nothing lost, nothing half, "
+        f"{len(rows)} kills, {middle} of them in the middle of the files: nothing lost, nothing incomplete, "
         f"nothing left over; seed {arguments.seed}"
     )
     print(line)
-    _write(
-        "kills",
-        {
-            "summary": line,
-            "pictures": len(expected),
-            "undisturbed": seconds,
-            "kills": list(map(asdict, rows)),
-        },
-    )
+    result = {"summary": line, "pictures": len(expected), "undisturbed": seconds}
+    reporting.write_json(arguments.out / "kills.json", result | {"kills": list(map(asdict, rows))})
 
 
 def speed(arguments: argparse.Namespace) -> None:
@@ -202,74 +193,13 @@ def speed(arguments: argparse.Namespace) -> None:
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": load}
-    _write("batch", {"machine": machine, "folder": Path(arguments.folder).name, "rows": rows})
-
-
-def tiles(arguments: argparse.Namespace) -> None:
-    """Free the batch dimension of both float networks and time calls for 1, 2, 4 and 8 tiles, in turn."""
-    import onnx
-
-    from bifocal.runtime.engines.sessions import open_session
-    from bifocal.runtime.registry import model_folder
-
-    folder = model_folder(arguments.model)
-    rng = np.random.default_rng(0)
-    rows = []
-    for name, channels, stride in (("analysis", 3, 1), ("synthesis", 256, 16)):
-        graph = onnx.load(str(folder / f"{name}.onnx"), load_external_data=False)
-        for value in (*graph.graph.input, *graph.graph.output):
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, f"{name}.onnx")
-            path.write_bytes(graph.SerializeToString())
-            weights = _float_weights(folder, name)
-            sessions = {threads: open_session(path, weights, threads=threads) for threads in (1, 2)}
-        (feed,), (out,) = ([v.name for v in values] for values in (graph.graph.input, graph.graph.output))
-        for side in arguments.sides:
-            shape = (8, channels, side // stride, side // stride)
-            data = rng.uniform(0, 255, shape) if stride == 1 else rng.normal(0, 3, shape)
-            data = np.ascontiguousarray(data, np.float32)
-            for threads, session in sessions.items():
-                single = np.concatenate([session.run([out], {feed: data[k : k + 1]})[0] for k in range(8)])
-                times: dict[int, list[float]] = {}
-                equal = True
-                for _ in range(arguments.rounds):
-                    for batch_size in (1, 2, 4, 8):
-                        begun = time.process_time()
-                        parts = [
-                            session.run([out], {feed: data[k : k + batch_size]})[0]
-                            for k in range(0, 8, batch_size)
-                        ]
-                        times.setdefault(batch_size, []).append(time.process_time() - begun)
-                        equal &= np.array_equal(np.concatenate(parts), single)
-                row = {"network": name, "side": side, "threads": threads, "same bits": equal}
-                row |= {f"ms/tile, {size} a call": round(125 * min(t), 2) for size, t in times.items()}
-                rows.append(row)
-                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    _write("tiles", {"clock": "processor time, best of rounds", "rows": rows})
-
-
-def _float_weights(folder: Path, name: str) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
-    tensors = load_file(folder / "weights.safetensors")
-    return {key: value.astype(np.float32) for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-
-def _write(name: str, content: dict[str, Any]) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    if rows := content.get("rows"):
-        page = markdown(list(rows[0]), [list(map(str, row.values())) for row in rows])
-        path.with_suffix(".md").write_text(page + "\n", encoding="utf-8")
-    print(f"written to {path.relative_to(ROOT)}")
+    result = {"machine": machine, "folder": Path(arguments.folder).name, "rows": rows}
+    text = markdown(list(rows[0]), [list(map(str, row.values())) for row in rows])
+    reporting.publish(arguments, "batch-speed", text, result, file="batch")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = reporting.parser(__doc__)
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("speed")
     one.add_argument("folder")
@@ -283,14 +213,9 @@ def main() -> None:
     two.add_argument("--seed", type=int, default=1)
     two.add_argument("--model", default="lowfirst")
     two.set_defaults(call=kills)
-    three = commands.add_parser("tiles")
-    three.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256, 512])
-    three.add_argument("--rounds", type=int, default=5)
-    three.add_argument("--model", default="lowfirst")
-    three.set_defaults(call=tiles)
     arguments = parser.parse_args()
     arguments.call(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    reporting.run(main)

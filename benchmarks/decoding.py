@@ -1,4 +1,4 @@
-"""Follow a decoder from outside: record what the exact networks give it, and rebuild every coded symbol.
+"""Watch a decoder: record the outputs of the exact networks, and rebuild every coded symbol from them.
 
 Uses the public parts of the stream only, so what it finds is what any decoder finds.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.measure import MeasureError
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend, ExactNet
 from bifocal.stream.plan import group_mask
@@ -18,16 +19,13 @@ from bifocal.types import Latents
 
 
 class Recorder:
-    """A backend that hands on to another one and keeps every call: (network, input, output) in order."""
+    """A backend that calls another one and keeps every call: (network, input, output) in order."""
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
         self.calls: list[tuple[ExactNet, NDArray[np.int32], NDArray[np.int32]]] = []
+        self.layers_run: Counter[str] = backend.layers_run
         self._backend = backend
-
-    @property
-    def layers_run(self) -> Counter[str]:
-        return self._backend.layers_run
 
     def __call__(self, net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
         y = self._backend(net, x, quality)
@@ -53,7 +51,7 @@ def symbols_of(latents: Latents, model: EntropyModel, recorder: Recorder) -> lis
     steps = [Symbols("z", z.ravel(), index.ravel().astype(np.int64), 0)]
     outputs = {net.name: y for net, _, y in recorder.calls}
     if len(recorder.calls) != len(outputs):
-        raise ValueError("the stream has more than one tile; trace one of a smaller picture")
+        raise MeasureError("The stream has more than one tile. Use a smaller picture.")
     for k, group in enumerate(plan.groups):
         out = outputs[f"predict.{k}"].astype(np.int64)
         where = group_mask(group, *out.shape[1:])
@@ -63,6 +61,6 @@ def symbols_of(latents: Latents, model: EntropyModel, recorder: Recorder) -> lis
         q, remainder = np.divmod(y - mu, 1 << plan.fraction)
         coded = table >= plan.skip
         if remainder.any() or q[~coded].any():
-            raise ValueError(f"group {k} of the latents is not what its symbols give")
+            raise MeasureError(f"Group {k} of the latents differs from what its symbols give.")
         steps.append(Symbols(f"group {k}", q[coded], table[coded], int((~coded).sum())))
     return steps

@@ -1,8 +1,8 @@
 """Rate and distortion on a folder of pictures, Kodak by name: curves, BD-rates, a table and a plot.
 
-    python benchmarks/kodak.py --data KODAK              measure, write results/, print the tables
-    python benchmarks/kodak.py --data KODAK --docs       the same, and put the tables into docs/measured.md
-    python benchmarks/kodak.py --docs                    only write the tables anew
+    python -m benchmarks.kodak --data KODAK              measure, write results/, print the tables
+    python -m benchmarks.kodak --data KODAK --docs       the same, and put the tables into docs/measured.md
+    python -m benchmarks.kodak --docs                    only write the tables anew
 
 Every figure comes from files really written and read back: bits per pixel, PSNR over RGB and MS-SSIM per
 picture, then means. Rows of the classical codecs are kept in results/kodak.json and taken over by a later run
@@ -12,21 +12,28 @@ when codec, settings and the pixels of a picture are the same; Bifocal is measur
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import sys
 import time
 from pathlib import Path
 
-from readme import RESULTS, replace_block
-
-from bifocal.errors import BifocalError
+from benchmarks import reporting
 from bifocal.measure import MeasureError
-from bifocal.measure.bdrate import Curve, bd_rate
-from bifocal.measure.bench import Mean, Row, curves, read_json, run_bench, summarise, write_csv, write_json
+from bifocal.measure.bdrate import Curve, bd_rate, load_anchor
+from bifocal.measure.bench import (
+    Mean,
+    Measurement,
+    curves,
+    read_json,
+    run_bench,
+    summarise,
+    write_csv,
+    write_json,
+)
 from bifocal.measure.peers import PEERS, available_peers, bifocal_codec
-from bifocal.measure.report import deltas, load_anchor, markdown, plot_svg, table
+from bifocal.measure.plot import plot_svg
+from bifocal.measure.tables import deltas, markdown, table
 
 ANCHORS = Path(__file__).parent / "anchors" / "kodak"
 #: Published curves we compare with: file, and the name it goes by here.
@@ -58,11 +65,9 @@ def measure_all(data: Path, out: Path, model: str | None, names: list[str], resu
     store = out / "kodak.json"
     known = read_json(store) if store.exists() else []
     kept = [r for r in known if resume or r.codec != ours.name]
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     saved = time.monotonic()
-
-    def on_row(row: Row) -> None:
-        nonlocal saved
+    for row in run_bench([data], [ours, *peers], known=kept):
         rows.append(_timeless(row))
         if time.monotonic() - saved > 60.0:
             done = {(r.codec, r.settings, r.fingerprint, r.quality) for r in rows}
@@ -70,12 +75,10 @@ def measure_all(data: Path, out: Path, model: str | None, names: list[str], resu
             write_json(store, rows + rest)
             print(f"{len(rows)} rows, now at {row.picture}", flush=True)
             saved = time.monotonic()
-
-    run_bench([data], [ours, *peers], known=kept, on_row=on_row)
     write_json(store, rows)
 
 
-def _timeless(row: Row) -> Row:
+def _timeless(row: Measurement) -> Measurement:
     """A row without its times: a run of an hour beside other work measures sizes and pixels, not speed."""
     return dataclasses.replace(row, encode_seconds=math.nan, decode_seconds=math.nan)
 
@@ -112,11 +115,9 @@ def write_reports(out: Path) -> tuple[list[Mean], str]:
     published = [load_anchor(ANCHORS / f"{file}.json", name) for file, name in PUBLISHED.items()]
     write_csv(out / "kodak.csv", means)
     by_name = {c.name: c for c in published}
-    lines = measured | {name: by_name[name] for name in DASHED}
-    (out / PLOT).write_text(
-        plot_svg(lines, title="Kodak, means of 24 pictures", dashed=DASHED, psnr_limits=(24.0, 44.0)),
-        encoding="utf-8",
-    )
+    curves_shown = measured | {name: by_name[name] for name in DASHED}
+    lines = {name: curve.points for name, curve in curves_shown.items()}
+    reporting.write_text(out / PLOT, plot_svg(lines, title="Kodak, means of 24 pictures", dashed=DASHED))
 
     def bold(name: str, cells: list[str]) -> list[str]:
         return [f"**{cell}**" for cell in cells] if name == "bifocal" else cells
@@ -156,12 +157,12 @@ def write_reports(out: Path) -> tuple[list[Mean], str]:
         ),
     ]
     parts += ["\n## Curves\n\n```", table(means), "```\n"]
-    (out / "kodak.md").write_text("\n".join(parts), encoding="utf-8")
+    reporting.write_text(out / "kodak.md", "\n".join(parts))
     return means, ranking
 
 
 def measured_text(means: list[Mean], ranking: str) -> str:
-    """The tables of docs/measured.md: half our curve, and every codec once against VTM."""
+    """The tables of docs/measured.md: half the points of our curve, and everything once against VTM."""
     ours = [m for m in means if m.codec == "bifocal"]
     ranking = "\n".join(line for line in ranking.splitlines() if "(published" not in line)
     curve = markdown(
@@ -178,28 +179,21 @@ def measured_text(means: list[Mean], ranking: str) -> str:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def main() -> None:
+    parser = reporting.parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder of pictures; without it nothing is measured")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--model", help="name or folder of a packed model (default: the shipped one)")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), metavar="NAME")
     parser.add_argument("--resume", action="store_true", help="the model is the one of the interrupted run")
-    parser.add_argument("--docs", action="store_true", help="put the tables into docs/measured.md")
     chosen = parser.parse_args()
-    try:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        if chosen.data is not None:
-            measure_all(chosen.data, chosen.out, chosen.model, chosen.peers, chosen.resume)
-        means, ranking = write_reports(chosen.out)
-        if chosen.docs:
-            replace_block("kodak", measured_text(means, ranking))
-        print((chosen.out / "kodak.md").read_text(encoding="utf-8"))
-    except (BifocalError, OSError, ValueError) as fault:
-        print(f"kodak.py: {fault}", file=sys.stderr)
-        return 1
-    return 0
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if chosen.data is not None:
+        measure_all(chosen.data, chosen.out, chosen.model, chosen.peers, chosen.resume)
+    means, ranking = write_reports(chosen.out)
+    if chosen.docs:
+        reporting.fill("kodak", measured_text(means, ranking))
+    print((chosen.out / "kodak.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reporting.run(main)

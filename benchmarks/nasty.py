@@ -1,15 +1,13 @@
 """A folder of awkward and broken pictures: each is coded properly or refused, in bounded time and memory.
 
-    python benchmarks/nasty.py --data DIR
+    python -m benchmarks.nasty --data DIR [--docs]
 
 Each file is encoded in a process of its own (forked from one in which everything is imported: Linux only). It
 is killed after ``--seconds``, or as many times that as the picture has 4 Mi pixels, and cannot take more than
 ``--memory`` MiB of data. Time and memory are those of ``encode_file``, which opens the model, too. What was
-accepted is decoded and compared with Pillow's own view of the file, made without our code: the size, upright;
+accepted is decoded and compared with what Pillow alone makes of the file: the size, upright;
 the pixels as read; the transparency; and that the decoded picture is nearer to the source than to the source
 turned, mirrored or with its colours swapped. The exit status is 1 if any file broke a rule.
-
-Writes ``docs/nasty.md`` and ``benchmarks/results/nasty.json``.
 """
 
 from __future__ import annotations
@@ -34,13 +32,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from benchmarks import reporting
 from bifocal import api
 from bifocal.errors import BifocalError, PictureWarning
 from bifocal.measure.metrics import psnr
-from bifocal.measure.report import markdown
-from bifocal.pictures.files import MAX_PIXELS
-
-ROOT = Path(__file__).parents[1]
+from bifocal.measure.tables import markdown
+from bifocal.pictures.files import MAX_PIXELS, read_picture
 
 #: What a refusal says, and the heading under which it is listed.
 REASONS = {
@@ -49,17 +46,16 @@ REASONS = {
     "above the limit|more pixels than": "more pixels than are opened (a decompression bomb, or damaged)",
     "separate planes": "16 bits in separate planes, of which Pillow gives the upper half only",
     "pixels of mode": "a colour space that is not coded (CIE Lab)",
-    "checksum of its": "damaged: a checksum of PNG differs, which Pillow alone does not look at",
+    "checksum of its": "damaged: a checksum of PNG differs, which Pillow alone does not check",
     "no picture that can be read": "no picture, not one of the formats read, or damaged in its header",
     "is truncated|ends inside|Truncated File": "cut short",
     "": "damaged: Pillow's decoder stops",
 }
+ROUNDED = "rounded to 8 bits with a warning"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> int:
+    parser = reporting.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder of awkward pictures")
     parser.add_argument("--model", default="lowfirst")
     parser.add_argument("--step", type=int, default=1, help="take every n-th file only: a quick look")
@@ -69,8 +65,6 @@ def main() -> None:
         "--cpu", action="store_true", help="count processor time: for a machine with other work"
     )
     parser.add_argument("--memory", type=int, default=1024, help="MiB")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "nasty.md")
-    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "nasty.json")
     options = parser.parse_args()
     Image.init()
     for network in ("onnxruntime", "bifocal.runtime.model"):
@@ -93,12 +87,11 @@ def main() -> None:
         "rows": rows,
     }
     rmtree(options.work)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    options.out.write_text(_page(rows, record), encoding="utf-8")
+    reporting.publish(options, "nasty", _summary(rows, record), record, file="nasty")
+    reporting.write_text(options.out / "nasty.md", _page(rows, record))
     for row in broken:
         print(f"BROKEN {row}", file=sys.stderr)
-    sys.exit(bool(broken))
+    return int(bool(broken))
 
 
 def _in_child(path: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -135,11 +128,11 @@ def _work(path: Path, options: argparse.Namespace, pipe: Any) -> None:
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     row: dict[str, Any] = {}
     try:
-        with warnings.catch_warnings(record=True) as words:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             about = api.encode_file(path, target, options.quality, model=options.model)
-        words = [str(word.message) for word in words if word.category is PictureWarning]
-        row = {"result": "accepted", "words": [word.replace(f"{path.parent}/", "") for word in words]}
+        words = [str(word.message) for word in caught if word.category is PictureWarning]
+        row = {"result": "accepted", "warnings": [word.replace(f"{path.parent}/", "") for word in words]}
         row |= {"width": about.width, "height": about.height, "bytes": about.bytes, "alpha": about.alpha}
         row["metadata"] = sorted(about.metadata)
     except BifocalError as error:
@@ -148,7 +141,7 @@ def _work(path: Path, options: argparse.Namespace, pipe: Any) -> None:
             "error": type(error).__name__,
             "why": str(error).replace(f"{path.parent}/", ""),
         }
-    except BaseException as error:  # what must not happen is a result, too
+    except BaseException as error:  # a crash is a result too
         row = {"result": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
     after = resource.getrusage(resource.RUSAGE_SELF)
     signal.setitimer(timer, 0)
@@ -174,12 +167,10 @@ def _share(path: Path) -> float:
 
 
 def _compare(path: Path, stream: Path, model: str) -> dict[str, Any]:
-    """How the decoded picture and the picture as we read it differ from Pillow's view of the file."""
+    """How the decoded picture and the picture as we read it differ from what Pillow alone reads."""
     warnings.simplefilter("ignore")
     wanted, raw = _pillow(path)
-    read, decoded = (
-        _rgba(picture) for picture in (api.read_picture(path), api.decode_file(stream, model=model))
-    )
+    read, decoded = (_rgba(picture) for picture in (read_picture(path), api.decode_file(stream, model=model)))
     if not wanted.shape == read.shape == decoded.shape:
         return {"same_size": False}
     seen = read[:, :, 3] > 0
@@ -217,15 +208,15 @@ def _pillow(path: Path) -> tuple[np.ndarray, str]:
         mode = image.mode
         image.load()
         try:
-            image = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)
         except Exception:  # damaged EXIF: a picture without orientation
-            pass
+            upright = image
         if mode.startswith("I"):
-            values = np.asarray(image).astype(np.int64)
+            values = np.asarray(upright).astype(np.int64)
             clear = image.info.get("transparency")
             alpha = np.full(values.shape, 255) if clear is None else np.where(values == clear, 0, 255)
             return np.dstack([np.rint(values / 257)] * 3 + [alpha]).astype(np.uint8), mode
-        return np.asarray(image.convert("RGBA")), mode
+        return np.asarray(upright.convert("RGBA")), mode
 
 
 def _rgba(picture: Any) -> np.ndarray:
@@ -253,9 +244,10 @@ def _kind(row: dict[str, Any]) -> str:
     if row["result"] == "refused":
         return next(text for says, text in REASONS.items() if re.search(says, row["why"]))
     if row["result"] != "accepted":
-        return row["result"]
-    if row["words"]:
-        return "more than 8 bits a channel: rounded to 8, with a word"
+        return str(row["result"])
+    if row["warnings"]:
+        rounded = any("rounded" in warning for warning in row["warnings"])
+        return f"more than 8 bits a channel: {ROUNDED}" if rounded else "with a warning"
     if row["alpha"]:
         return "transparent: alpha coded without loss"
     return {"P": "palette, to RGB", "1": "black and white, to gray", "L": "gray"}.get(
@@ -263,33 +255,49 @@ def _kind(row: dict[str, Any]) -> str:
     )
 
 
-def _page(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
-    accepted = [row for row in rows if row["result"] == "accepted"]
-    refused = [row for row in rows if row["result"] == "refused"]
+def _groups(rows: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Result, kind and rows of every group of files, accepted ones first, then the largest."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["result"], _kind(row)), []).append(row)
     ordered = sorted(groups.items(), key=lambda group: (group[0][0], -len(group[1])))
+    return [(result, kind, group) for (result, kind), group in ordered]
+
+
+def _summary(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
+    """How many files of each kind were coded or refused, with their worst time and memory."""
+    accepted, refused = (
+        [row for row in rows if row["result"] == result] for result in ("accepted", "refused")
+    )
     limits = record["limits"]
     header = ["files", "number", "slowest, s" + " of processor" * limits["cpu"], "largest, MiB"]
-    summary = [
+    lines = [
         (f"{result}: {kind}", str(len(group)), *_worst(group, limits["cpu"]))
-        for (result, kind), group in ordered
+        for result, kind, group in _groups(rows)
     ]
+    return "\n\n".join(
+        [
+            f"{len(rows)} files: {len(accepted)} coded, {len(refused)} refused, "
+            f"{len(rows) - len(accepted) - len(refused)} otherwise. Limits for each: {limits['seconds']:g} s "
+            f"{'of processor time ' * limits['cpu']}(times the size in 4 Mi pixels, for a larger picture "
+            f"that is coded) and {limits['MiB']} MiB. Files that broke a rule: {len(record['broken'])}.",
+            f"Machine: {record['machine']}. Quality {record['quality']}.",
+            markdown(header, lines),
+        ]
+    )
+
+
+def _page(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
+    """The summary, how decoded pictures compare, and the name of every file."""
+    accepted = [row for row in rows if row["result"] == "accepted"]
     others = [row for row in accepted if row.get("pixels_off", 0) > 1 or row.get("alpha_off", 0) > 1]
     levels = sorted(row["psnr"] for row in accepted if row.get("psnr") is not None)
     parts = [
         "# Awkward and broken pictures",
-        f"{len(rows)} files: {len(accepted)} coded, {len(refused)} refused, "
-        f"{len(rows) - len(accepted) - len(refused)} otherwise. Limits for each: {limits['seconds']:g} s "
-        f"{'of processor time ' * limits['cpu']}"
-        "(times the size in 4 Mi pixels, for a larger picture that is coded) and "
-        f"{limits['MiB']} MiB. Files that broke a rule: {len(record['broken'])}. Made by "
-        "`python benchmarks/nasty.py --data DIR`; its docstring says what is measured. "
-        "The rules are in [pictures.md](pictures.md).",
-        f"Machine: {record['machine']}. Quality {record['quality']}.",
-        markdown(header, summary),
-        "Every coded file was decoded and compared with Pillow's own view of it: same size and orientation, "
+        "Made by `python -m benchmarks.nasty --data DIR`; its docstring says what is measured. The rules are "
+        "in [pictures.md](../../docs/pictures.md).",
+        _summary(rows, record),
+        "Every coded file was decoded and compared with what Pillow alone reads: same size and orientation, "
         "the same transparency, and nearer to the source than to any turned, mirrored or recoloured copy. "
         f"PSNR of the decoded pictures, where visible: {levels[0]} to {levels[-1]} dB, median "
         f"{levels[len(levels) // 2]}; the shipped model is made for photographs, and test patterns, noise "
@@ -305,7 +313,7 @@ def _page(rows: list[dict[str, Any]], record: dict[str, Any]) -> str:
         "them to 8 bits.",
         "## Every file",
     ]
-    for (result, kind), group in ordered:
+    for result, kind, group in _groups(rows):
         names = ", ".join(f"`{row['file']}`" for row in group)
         parts.append(f"**{result.capitalize()}: {kind}** ({len(group)})\n\n{names}")
     return "\n\n".join(parts) + "\n"
@@ -317,4 +325,4 @@ def _worst(group: list[dict[str, Any]], cpu: bool) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    reporting.run(main)

@@ -1,6 +1,6 @@
 """Estimated bits against bytes: does the coder reach the length that the model's tables promise?
 
-    python benchmarks/rate_check.py --data KODAK [--qualities 10 50 90]
+    python -m benchmarks.rate_check --data KODAK [--qualities 10 50 90]
 
 The estimate is the sum of -log2 of the integer frequencies of every coded symbol, escapes included; the bytes
 are those of the payload of the one tile of each picture. Fails (status 1) when a picture is off by more than
@@ -9,18 +9,15 @@ are those of the payload of the one tile of each picture. Fails (status 1) when 
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
-
-from decoding import Recorder, symbols_of
-from readme import RESULTS
+from typing import Any
 
 import bifocal
-from bifocal.errors import BifocalError
+from benchmarks import reporting
+from benchmarks.decoding import Recorder, symbols_of
 from bifocal.measure.bench import find_pictures, load_rgb
-from bifocal.measure.report import markdown
+from bifocal.measure.tables import markdown
 from bifocal.runtime.registry import DEFAULT_MODEL
 from bifocal.stream import container
 from bifocal.stream.latents import unpack
@@ -28,15 +25,15 @@ from bifocal.stream.latents import unpack
 LIMIT = 0.01
 
 
-def check(path: Path, quality: int, model: bifocal.Model) -> dict[str, object]:
+def check(path: Path, quality: int, model: bifocal.Model) -> dict[str, Any]:
     """Estimate and bytes of one picture at one quality."""
     data = bifocal.encode(load_rgb(path), quality=quality, model=model)
     recorder = Recorder(model.backend)
     latents = unpack(data, model.entropy, recorder)
     steps = symbols_of(latents, model.entropy, recorder)
     estimated = sum(model.entropy.tables.bits(s.values, s.index) for s in steps) / 8
-    box = container.read(data)
-    payload = sum(len(box.payload(n)) for n in range(len(box.tiles)))
+    read = container.read(data)
+    payload = sum(len(read.payload(n)) for n in range(len(read.tiles)))
     coded = sum(s.values.size for s in steps)
     return {
         "picture": path.name,
@@ -50,49 +47,33 @@ def check(path: Path, quality: int, model: bifocal.Model) -> dict[str, object]:
     }
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The least and the largest difference of each quality, and what is not payload."""
+    lines = []
+    for quality in dict.fromkeys(row["quality"] for row in rows):
+        of = [row for row in rows if row["quality"] == quality]
+        apart = [100 * row["difference"] for row in of]
+        overhead = max(row["file_bytes"] - row["payload_bytes"] for row in of)
+        ends = (f"{value:+.3f} %" for value in (min(apart), max(apart)))
+        lines.append([str(quality), str(len(of)), *ends, f"{overhead} bytes"])
+    header = ["quality", "pictures", "least difference", "largest difference", "largest header and index"]
+    return markdown(header, lines)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = reporting.parser(__doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--qualities", type=int, nargs="+", default=[10, 50, 90])
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    try:
-        model = bifocal.Model.load(chosen.model)
-        rows = [
-            check(path, quality, model) for path in find_pictures(chosen.data) for quality in chosen.qualities
-        ]
-    except (BifocalError, OSError, ValueError) as fault:
-        print(f"rate_check.py: {fault}", file=sys.stderr)
-        return 1
-    lines = []
-    for quality in chosen.qualities:
-        of = [r for r in rows if r["quality"] == quality]
-        apart = [float(str(r["difference"])) for r in of]
-        overhead = max(int(str(r["file_bytes"])) - int(str(r["payload_bytes"])) for r in of)
-        lines.append(
-            [
-                str(quality),
-                str(len(of)),
-                f"{min(apart) * 100:+.3f} %",
-                f"{max(apart) * 100:+.3f} %",
-                f"{overhead} bytes",
-            ]
-        )
-    header = ["quality", "pictures", "least difference", "largest difference", "largest header and index"]
-    text = (
-        "# Estimated bits and payload bytes\n\nDifference of the payload's bytes from the estimate by table "
-        f"costs, per picture. Written by `benchmarks/rate_check.py`.\n\n{markdown(header, lines)}\n"
-    )
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "rate_check.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
-    (chosen.out / "rate_check.md").write_text(text, "utf-8")
-    print(text)
-    wide = [r for r in rows if abs(float(str(r["difference"]))) > LIMIT]
-    for r in wide:
-        print(f"{r['picture']} at quality {r['quality']} is off by {r['difference']}", file=sys.stderr)
-    return 1 if wide else 0
+    model, paths = bifocal.Model.load(chosen.model), find_pictures(chosen.data)
+    rows = [check(path, quality, model) for path in paths for quality in chosen.qualities]
+    reporting.publish(chosen, "rate-check", table(rows), {"rows": rows}, file="rate_check")
+    wide = [row for row in rows if abs(row["difference"]) > LIMIT]
+    for row in wide:
+        print(f"{row['picture']} at quality {row['quality']} is off by {row['difference']}", file=sys.stderr)
+    return int(bool(wide))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reporting.run(main)

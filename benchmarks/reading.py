@@ -1,18 +1,17 @@
-"""What reading a stream costs: picture, labels, both, and labels from decoded pixels; how to pool windows.
+"""How long reading a stream takes: picture, labels, both, and labels from decoded pixels; pooling of windows.
 
-    python benchmarks/reading.py --data IMAGENETTE/val --kodak KODAK --docs
+    python -m benchmarks.reading --data IMAGENETTE/val --kodak KODAK --docs
 
-Times are seconds from the bytes of a file to its answer, on as many processors as the process may use; arms
-take turns and medians count (`bifocal.measure.modes`). Run it on a machine with nothing else to do; the
-load average goes into the results. Pooling: pictures enlarged to twice the side no longer fit one window of
-the head; the most likely class is compared with their folder for four ways to sum up.
+Times are seconds from the bytes of a file to its answer, on as many processors as the process may use; the
+ways take turns and medians count (`bifocal.measure.answers`). Run it on a machine with nothing else to do;
+the load average goes into the results. Pooling: pictures enlarged to twice the side no longer fit one window
+of the head; the most likely class is compared with their folder for four ways to sum up.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import platform
@@ -25,12 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from readme import RESULTS, replace_block
 
 import bifocal
+from benchmarks import reporting
+from bifocal.measure import MeasureError
+from bifocal.measure.answers import AnswerTimes, answer_table, time_answers
 from bifocal.measure.bench import load_rgb
-from bifocal.measure.modes import Timing, mode_table, time_modes
-from bifocal.measure.report import markdown
+from bifocal.measure.tables import markdown
 from bifocal.runtime.engines.sessions import available_threads
 from bifocal.runtime.heads.classify import read_latents
 from bifocal.runtime.registry import DEFAULT_MODEL
@@ -45,7 +45,7 @@ def spread(folder: Path, count: int) -> list[Path]:
     """``count`` pictures of a folder of classes, evenly over its sorted files."""
     files = sorted(path for path in folder.glob("*/*") if path.is_file())
     if not files:
-        raise SystemExit(f"{folder} holds no folders of pictures. Unpack the validation pictures there.")
+        raise MeasureError(f"{folder} holds no folders of pictures. Unpack the validation pictures there.")
     return [files[k * len(files) // count] for k in range(min(count, len(files)))]
 
 
@@ -87,14 +87,14 @@ def timed(
     large: list[Path],
     against: str | None,
     clock: Callable[[], float],
-) -> list[Timing]:
-    """Timings of the small pictures at every quality and of the large ones at 60; printed, too."""
-    with tempfile.TemporaryDirectory() as place:
+) -> list[AnswerTimes]:
+    """Times of the small pictures at every quality and of the large ones at 60; printed, too."""
+    with tempfile.TemporaryDirectory() as scratch:
         for number, path in enumerate(small):  # JPEGs of many folders into one
-            Image.fromarray(load_rgb(path)).save(Path(place) / f"{number:04}.png")
-        tasks = [([Path(place)], QUALITIES), (large, (60,))]
+            Image.fromarray(load_rgb(path)).save(Path(scratch) / f"{number:04}.png")
+        jobs = [([Path(scratch)], QUALITIES), (large, (60,))]
         groups = [
-            time_modes(
+            time_answers(
                 paths,
                 head=chosen.head,
                 against=against,
@@ -102,65 +102,15 @@ def timed(
                 repeats=chosen.repeats,
                 clock=clock,
             )
-            for paths, qualities in tasks
+            for paths, qualities in jobs
             if paths
         ]
-    print("\n".join(mode_table(group) for group in groups))
+    print("\n".join(answer_table(group) for group in groups))
     return [timing for group in groups for timing in group]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="a folder per class of 128×128 pictures")
-    parser.add_argument("--kodak", type=Path, required=True, help="a folder of larger pictures")
-    parser.add_argument("--head", default="imagenette")
-    parser.add_argument("--against", help="the .bfh of a classifier that reads pixels")
-    parser.add_argument("--names", type=Path, help="folder TAB class, where folders are not named so")
-    parser.add_argument("--count", type=int, default=24, help="pictures that are timed")
-    parser.add_argument("--large", type=int, default=4, help="of them large ones")
-    parser.add_argument("--pool", type=int, default=200, help="pictures for pooling; 0 for none")
-    parser.add_argument("--pool-data", type=Path, help="a folder per class for that, if not --data")
-    parser.add_argument("--window", type=int, default=8, help="places a side of a window, for pooling")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--cpu", action="store_true", help="count processor time: for a busy machine")
-    parser.add_argument("--docs", action="store_true", help="write the tables into docs/measured.md")
-    chosen = parser.parse_args()
-
-    head, model = bifocal.Head.load(chosen.head), bifocal.Model.load(DEFAULT_MODEL)
-    small, large = spread(chosen.data, chosen.count), sorted(chosen.kodak.glob("*.png"))[: chosen.large]
-    clock = time.process_time if chosen.cpu else time.perf_counter
-    timings = timed(chosen, small, large, None, clock)
-    others = timed(chosen, small, large, chosen.against, clock) if chosen.against else []
-    names = {}
-    if chosen.names:
-        rows = (line.split("\t") for line in chosen.names.read_text("utf-8").splitlines() if line.strip())
-        names = {row[0]: row[1].strip() for row in rows}
-    shares = {}
-    if chosen.pool:
-        shares = pooling(
-            spread(chosen.pool_data or chosen.data, chosen.pool), head, model, names, chosen.window
-        )
-        print("\n".join(f"{way:<22}{100 * share:6.1f} %" for way, share in shares.items()))
-    machine = f"{platform.machine()}, {available_threads()} processors"
-    result = {
-        "machine": machine,
-        "clock": "processor time" if chosen.cpu else "wall time",
-        "load": round(os.getloadavg()[0], 1),
-        "head": head.name,
-        "against": chosen.against and Path(chosen.against).name,
-        "timings": [dataclasses.asdict(timing) for timing in timings],
-        "against_timings": [dataclasses.asdict(timing) for timing in others],
-        "pooling": {"pictures": chosen.pool, "window": chosen.window, "top1": shares},
-    }
-    RESULTS.joinpath("reading.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    text = tables(result)
-    RESULTS.joinpath("reading.md").write_text(text + "\n", "utf-8")
-    if chosen.docs:
-        replace_block("reading", text)
-
-
 def tables(result: dict[str, Any]) -> str:
-    """The tables of docs/measured.md."""
+    """Times of all ways and ways to pool, as Markdown."""
     rows = []
     for key in dict.fromkeys((t["width"] * t["height"], t["quality"]) for t in result["timings"]):
         own, other = (
@@ -202,12 +152,54 @@ def tables(result: dict[str, Any]) -> str:
     if pooling["top1"]:
         shares = ((way, f"{100 * share:.1f} %") for way, share in pooling["top1"].items())
         lines += [
-            f"\n{pooling['pictures']} pictures enlarged to 256×256, 16×16 places, in windows of at most "
+            f"\n{pooling['pictures']} pictures enlarged to 256×256, 16×16 latents, in windows of at most "
             f"{pooling['window']}:\n",
             markdown(("windows are summed up by", "top-1"), shares),
         ]
     return "\n".join(lines)
 
 
+def main() -> None:
+    parser = reporting.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="a folder per class of 128×128 pictures")
+    parser.add_argument("--kodak", type=Path, required=True, help="a folder of larger pictures")
+    parser.add_argument("--head", default="imagenette")
+    parser.add_argument("--against", help="the .bfh of a classifier that reads pixels")
+    parser.add_argument("--names", type=Path, help="folder TAB class, where folders are not named so")
+    parser.add_argument("--count", type=int, default=24, help="pictures that are timed")
+    parser.add_argument("--large", type=int, default=4, help="of them large ones")
+    parser.add_argument("--pool", type=int, default=200, help="pictures for pooling; 0 for none")
+    parser.add_argument("--pool-data", type=Path, help="a folder per class for that, if not --data")
+    parser.add_argument("--window", type=int, default=8, help="latents a side of a window, for pooling")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cpu", action="store_true", help="count processor time: for a busy machine")
+    chosen = parser.parse_args()
+
+    head, model = bifocal.Head.load(chosen.head), bifocal.Model.load(DEFAULT_MODEL)
+    small, large = spread(chosen.data, chosen.count), sorted(chosen.kodak.glob("*.png"))[: chosen.large]
+    clock = time.process_time if chosen.cpu else time.perf_counter
+    timings = timed(chosen, small, large, None, clock)
+    others = timed(chosen, small, large, chosen.against, clock) if chosen.against else []
+    names = {}
+    if chosen.names:
+        rows = (line.split("\t") for line in chosen.names.read_text("utf-8").splitlines() if line.strip())
+        names = {row[0]: row[1].strip() for row in rows}
+    shares = {}
+    if chosen.pool:
+        files = spread(chosen.pool_data or chosen.data, chosen.pool)
+        shares = pooling(files, head, model, names, chosen.window)
+    result = {
+        "machine": f"{platform.machine()}, {available_threads()} processors",
+        "clock": "processor time" if chosen.cpu else "wall time",
+        "load": round(os.getloadavg()[0], 1),
+        "head": head.name,
+        "against": chosen.against and Path(chosen.against).name,
+        "timings": [dataclasses.asdict(timing) for timing in timings],
+        "against_timings": [dataclasses.asdict(timing) for timing in others],
+        "pooling": {"pictures": chosen.pool, "window": chosen.window, "top1": shares},
+    }
+    reporting.publish(chosen, "reading", tables(result), result, file="reading")
+
+
 if __name__ == "__main__":
-    main()
+    reporting.run(main)

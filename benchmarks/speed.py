@@ -1,6 +1,6 @@
 """How long Bifocal takes and how much memory, beside CompressAI's networks and the classical codecs.
 
-    python benchmarks/speed.py --picture KODAK/kodim05.png --peer-python PEER/bin/python [--docs]
+    python -m benchmarks.speed --picture KODAK/kodim05.png --peer-python PEER/bin/python [--docs]
 
 Warm times: every codec lives in a process of its own on the same two cores and codes the same picture in
 turn, round after round, so that whatever else the machine does falls on all of them; medians are reported,
@@ -22,12 +22,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from readme import RESULTS, replace_block
-
-from bifocal.errors import BifocalError
-from bifocal.measure.bench import Row, load_rgb, measure
+from benchmarks import reporting
+from bifocal.measure import MeasureError
+from bifocal.measure.bench import Measurement, load_rgb, measure
 from bifocal.measure.peers import available_peers, encode_near
-from bifocal.measure.report import markdown
+from bifocal.measure.tables import markdown
 from bifocal.runtime.registry import DEFAULT_MODEL
 
 WORKER = Path(__file__).parent / "speed_worker.py"
@@ -66,7 +65,7 @@ def environment() -> dict[str, str]:
 
 
 def time_warm(commands: dict[str, list[str]], rounds: int) -> list[Warm]:
-    """Start one process a codec, warm each up twice, then let them take turns."""
+    """Start a process for each codec, warm each up twice, then let them take turns."""
     workers = {
         name: subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
@@ -82,7 +81,7 @@ def time_warm(commands: dict[str, list[str]], rounds: int) -> list[Warm]:
                 worker.stdin.flush()
                 line = worker.stdout.readline()
                 if not line:
-                    raise RuntimeError(f"The worker of {name} died; what it printed stands above.")
+                    raise MeasureError(f"The process of {name} ended early. What it printed above says why.")
                 if turn >= 0:
                     answers[name].append(json.loads(line))
     finally:
@@ -112,7 +111,7 @@ def time_cold(what: str, command: list[str], rounds: int) -> Cold:
         seconds.append(time.perf_counter() - start)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed; what it printed stands above.")
+            raise MeasureError(f"{' '.join(command)} failed. What it printed above says why.")
         peaks.append(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
     return Cold(what, statistics.median(seconds), min(seconds), max(peaks))
 
@@ -132,14 +131,16 @@ def run_cold(picture: Path, quality: int, model: str, rounds: int) -> list[Cold]
         ]
 
 
-def time_classical(picture: Path, size: int) -> list[Row]:
+def time_classical(picture: Path, size: int) -> list[Measurement]:
     """The classical codecs, one thread, at the quality whose file is nearest to ``size`` bytes."""
     pixels = load_rgb(picture)
     peers, _ = available_peers()
     return [measure(p, pixels, encode_near(p, pixels, size).quality, repeats=3) for p in peers]
 
 
-def report(result: dict[str, object], warm: list[Warm], cold: list[Cold], classical: list[Row]) -> str:
+def report(
+    result: dict[str, object], warm: list[Warm], cold: list[Cold], classical: list[Measurement]
+) -> str:
     """The figures as Markdown."""
     ours = warm[0]
     lines = [
@@ -203,31 +204,20 @@ def run(chosen: argparse.Namespace) -> None:
         "classical": [asdict(r) for r in classical],
     }
     text = report(result, warm, cold, classical)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     note = f"{chosen.picture.name}, quality {chosen.quality}. Written by `benchmarks/speed.py`."
-    (chosen.out / "speed.md").write_text(f"# Speed and memory\n\n{note}\n\n{text}\n", encoding="utf-8")
-    if chosen.docs:
-        replace_block("speed", text)
-    print(text)
+    reporting.write_text(chosen.out / "speed.md", f"# Speed and memory\n\n{note}\n\n{text}")
+    reporting.publish(chosen, "speed", text, result, file="speed")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def main() -> None:
+    parser = reporting.parser(__doc__)
     parser.add_argument("--picture", type=Path, required=True, help="the picture to code, 768x512 to compare")
     parser.add_argument("--peer-python", type=Path, help="the Python of an environment with CompressAI")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--quality", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--docs", action="store_true", help="put the tables into docs/measured.md")
-    try:
-        run(parser.parse_args())
-    except (BifocalError, OSError, RuntimeError, ValueError) as fault:
-        print(f"speed.py: {fault}", file=sys.stderr)
-        return 1
-    return 0
+    run(parser.parse_args())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reporting.run(main)

@@ -1,4 +1,4 @@
-"""One codec in one process, for speed.py: codes a picture when told to, and says how long it took.
+"""One codec in one process, for speed.py: codes a picture on request and answers with its times.
 
 Started as ``PYTHON benchmarks/speed_worker.py CODEC PICTURE QUALITY [MODEL]``. CODEC is ``bifocal``,
 ``bifocal:BACKEND`` or a CompressAI model (``bmshj2018-hyperprior``, ``mbt2018-mean``), which then runs in an
@@ -45,7 +45,7 @@ def compressai_pair(name: str, pixels: np.ndarray, quality: int) -> Coded:
 
     # The compiled operators of torchvision do not load beside a CPU torch; CompressAI needs them declared
     # only.
-    operators = torch.library.Library("torchvision", "DEF")
+    operators: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     boxes = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
     for operator in ("nms", "qnms"):
         operators.define(operator + boxes)

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bifocal.measure import MeasureError
-from bifocal.measure.bdrate import Curve, _Akima, bd_psnr, bd_rate, common_range
-from bifocal.measure.report import load_anchor
+from bifocal.measure.bdrate import Curve, _Akima, bd_psnr, bd_rate, common_range, load_anchor
 
 ANCHORS = Path(__file__).parents[2] / "benchmarks" / "anchors" / "kodak"
 

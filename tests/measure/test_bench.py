@@ -12,7 +12,8 @@ from PIL import Image
 
 from bifocal.measure import MeasureError
 from bifocal.measure.bench import (
-    Row,
+    QUICK_AVIF,
+    bench,
     curves,
     find_pictures,
     fingerprint,
@@ -25,6 +26,7 @@ from bifocal.measure.bench import (
     write_json,
 )
 from bifocal.measure.metrics import psnr
+from bifocal.measure.peers import available_peers, jpeg
 from tests.measure.toy import row, toy_codec
 
 
@@ -64,35 +66,59 @@ def test_a_codec_that_changes_the_size_is_refused() -> None:
 
 
 def test_run_bench_goes_through_pictures_codecs_and_qualities_in_order(folder: Path) -> None:
-    seen: list[Row] = []
-    rows = run_bench([folder], [toy_codec("one"), toy_codec("two")], on_row=seen.append)
-    assert rows == seen
+    rows = list(run_bench([folder], [toy_codec("one"), toy_codec("two")]))
     assert [(r.picture, r.codec, r.quality) for r in rows] == [
         (p, c, q) for p in ("a.png", "b.png", "gray.png") for c in ("one", "two") for q in (2, 4, 6)
     ]
-    only = run_bench([folder / "b.png"], [toy_codec()], qualities=[5])
+    only = list(run_bench([folder / "b.png"], [toy_codec()], qualities=[5]))
     assert [(r.picture, r.quality) for r in only] == [("b.png", 5)]
 
 
 def test_known_rows_are_taken_over_only_for_the_same_pixels_and_settings(folder: Path) -> None:
     codec = toy_codec()
-    first = run_bench([folder], [codec])
+    first = list(run_bench([folder], [codec]))
 
     def refuse(pixels: np.ndarray, quality: int) -> bytes:
         raise AssertionError("measured again")
 
     again = dataclasses.replace(codec, encode=refuse)
-    assert run_bench([folder], [again], known=first) == first
+    assert list(run_bench([folder], [again], known=first)) == first
 
     newer = dataclasses.replace(codec, settings="toy 2")
-    remade = run_bench([folder], [newer], known=first)
+    remade = list(run_bench([folder], [newer], known=first))
     assert {r.settings for r in remade} == {"toy 2"}
 
     changed = load_rgb(folder / "b.png").copy()
     changed[0, 0, 0] ^= 1
     Image.fromarray(changed).save(folder / "b.png")
     with pytest.raises(AssertionError, match="measured again"):
-        run_bench([folder], [again], known=first)
+        list(run_bench([folder], [again], known=first))
+
+
+def test_rows_come_one_by_one(folder: Path) -> None:
+    calls: list[int] = []
+    codec = toy_codec()
+
+    def encode(pixels: np.ndarray, quality: int) -> bytes:
+        calls.append(quality)
+        return codec.encode(pixels, quality)
+
+    rows = run_bench([folder / "b.png"], [dataclasses.replace(codec, encode=encode)])
+    assert not calls
+    next(rows)
+    assert calls == [2]
+
+
+def test_the_bench_has_bifocal_and_its_peers_on_curves_of_their_own(folder: Path, tiny_folder: Path) -> None:
+    rows = list(bench([folder / "b.png"], qualities=[10, 90], peers=["jpeg"], model=str(tiny_folder)))
+    assert [r.quality for r in rows if r.codec == "bifocal"] == [10, 90]
+    assert [r.quality for r in rows if r.codec == "jpeg"] == list(jpeg().curve)
+    with pytest.raises(MeasureError, match="no peer called 'gif'"):
+        bench([folder], peers=["gif"], model=str(tiny_folder))
+    if "avif" in {codec.name for codec in available_peers()[0]}:
+        (row, *_) = bench([folder / "b.png"], qualities=[10], peers=["avif"], model=str(tiny_folder))
+        assert row.codec == "bifocal"
+        assert "speed 6" in available_peers(["avif"], avif_speed=QUICK_AVIF)[0][0].settings
 
 
 def test_means_are_of_pictures_not_of_pixels() -> None:

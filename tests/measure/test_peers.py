@@ -12,7 +12,7 @@ from PIL import Image
 
 from bifocal.measure import MeasureError
 from bifocal.measure.metrics import psnr
-from bifocal.measure.peers import PEERS, Codec, available_peers, encode_near, jpeg, jpeg_xl_distance
+from bifocal.measure.peers import PEERS, FileCodec, available_peers, encode_near, jpeg, jpeg_xl_distance
 
 FOUND, MISSING = available_peers()
 
@@ -24,7 +24,7 @@ def smooth(h: int = 48, w: int = 64) -> np.ndarray:
 
 
 @pytest.mark.parametrize("peer", FOUND, ids=lambda peer: peer.name)
-def test_peers_round_trip_and_get_better_with_quality(peer: Codec) -> None:
+def test_peers_round_trip_and_get_better_with_quality(peer: FileCodec) -> None:
     pixels = smooth()
     low, high = (peer.encode(pixels, q) for q in (peer.curve[1], peer.curve[-2]))
     worse, better = peer.decode(low), peer.decode(high)
@@ -56,8 +56,8 @@ def test_jpeg_xl_distances_of_libjxl() -> None:
     assert [jpeg_xl_distance(q) for q in (100, 90, 75, 30, 10)] == [0.1, 1.0, 2.35, 6.4, 15.2667]
 
 
-def staircase(sizes: list[int]) -> Codec:
-    return Codec("stairs", "", (), 0, len(sizes) - 1, lambda _, q: bytes(sizes[q]), lambda data: smooth())
+def staircase(sizes: list[int]) -> FileCodec:
+    return FileCodec("stairs", "", (), 0, len(sizes) - 1, lambda _, q: bytes(sizes[q]), lambda data: smooth())
 
 
 @settings(max_examples=100, deadline=None)
@@ -75,7 +75,7 @@ def test_the_search_remembers_what_it_tried() -> None:
         calls.append(quality)
         return bytes(quality * 10)
 
-    codec = Codec("counted", "", (), 0, 100, encode, lambda data: smooth())
+    codec = FileCodec("counted", "", (), 0, 100, encode, lambda data: smooth())
     memo: dict[int, bytes] = {}
     for target in (233, 700, 512):
         encode_near(codec, smooth(2, 2), target, memo)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bifocal.measure.bench import Row
-from bifocal.measure.peers import Codec, Pixels
+from bifocal.measure.bench import Measurement
+from bifocal.measure.peers import FileCodec, Pixels
 
 
-def toy_codec(name: str = "toy") -> Codec:
+def toy_codec(name: str = "toy") -> FileCodec:
     """Qualities 1 to 8 keep that many bits; a file has 8 bytes of shape and one byte more per quality."""
 
     def encode(pixels: Pixels, quality: int) -> bytes:
@@ -20,10 +20,10 @@ def toy_codec(name: str = "toy") -> Codec:
         h, w = np.frombuffer(data[:8], "<u4").tolist()
         return np.frombuffer(data[-h * w * 3 :], np.uint8).reshape(h, w, 3)
 
-    return Codec(name, "toy 1", (2, 4, 6), 1, 8, encode, decode)
+    return FileCodec(name, "toy 1", (2, 4, 6), 1, 8, encode, decode)
 
 
-def row(**changed: object) -> Row:
+def row(**changed: object) -> Measurement:
     """A row of a bench, with some fields changed."""
     fields: dict[str, object] = {
         "codec": "toy",
@@ -39,4 +39,4 @@ def row(**changed: object) -> Row:
         "encode_seconds": 0.1,
         "decode_seconds": 0.2,
     }
-    return Row(**{**fields, **changed})  # type: ignore[arg-type]
+    return Measurement(**{**fields, **changed})  # type: ignore[arg-type]

@@ -14,7 +14,8 @@ from radon.complexity import cc_rank, cc_visit
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "bifocal"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-TRACKED = SOURCES + sorted((ROOT / "tests").rglob("*.py"))
+SCRIPTS = sorted(path for folder in ("benchmarks", "studies") for path in (ROOT / folder).rglob("*.py"))
+TRACKED = SOURCES + SCRIPTS + sorted((ROOT / "tests").rglob("*.py"))
 
 LOWER = {"runtime", "stream", "pictures", "storage", "types", "errors"}
 LEARN = {
@@ -65,8 +66,6 @@ LONG = {
     "apps.cli.train.head.head",
     "learn.packing.codec.pack",
     "learn.training.head.train_head",
-    "measure.figure.comparison",
-    "measure.report.plot_svg",
 }
 
 

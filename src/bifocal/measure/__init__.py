@@ -2,8 +2,9 @@
 
 :mod:`~bifocal.measure.metrics` PSNR and MS-SSIM · :mod:`~bifocal.measure.bdrate` Bjontegaard deltas ·
 :mod:`~bifocal.measure.peers` the classical codecs and the search for a size · :mod:`~bifocal.measure.bench`
-rows and means · :mod:`~bifocal.measure.report` tables and plots · :mod:`~bifocal.measure.figure` comparison
-pictures · :mod:`~bifocal.measure.demo` what ``make demo`` runs.
+measurements and their means · :mod:`~bifocal.measure.answers` how long a picture or a label takes ·
+:mod:`~bifocal.measure.tables`, :mod:`~bifocal.measure.plot`, :mod:`~bifocal.measure.figure` and
+:mod:`~bifocal.measure.explain` to show results · :mod:`~bifocal.measure.demo` what ``make demo`` runs.
 
 Needs NumPy and Pillow only; JPEG XL joins when imagecodecs is installed.
 """

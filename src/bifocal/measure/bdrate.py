@@ -9,14 +9,17 @@ extrapolated slopes a side.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.measure import MeasureError
+from bifocal.measure.metrics import ms_ssim_db
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,36 @@ class Curve:
     name: str
     bpp: tuple[float, ...]
     psnr: tuple[float, ...]
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """Pairs of bits per pixel and quality."""
+        return list(zip(self.bpp, self.psnr, strict=True))
+
+
+def curve_of(name: str, points: Sequence[tuple[float, float]]) -> Curve:
+    """A curve from (bpp, psnr) pairs."""
+    return Curve(name, tuple(p[0] for p in points), tuple(p[1] for p in points))
+
+
+def load_anchor(path: Path, name: str | None = None, *, metric: str = "psnr") -> Curve:
+    """A published curve: a JSON file with ``results.bpp`` and ``results.psnr-rgb`` (CompressAI's layout).
+
+    With ``metric="ms_ssim"`` quality is ``results.ms-ssim-rgb`` in dB. Raises MeasureError when the file
+    does not hold the figures.
+    """
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        results = entry["results"]
+        bpp = results["bpp"]
+        quality = (
+            [ms_ssim_db(value) for value in results["ms-ssim-rgb"]]
+            if metric == "ms_ssim"
+            else results["psnr-rgb"]
+        )
+        return Curve(name or str(entry["name"]), tuple(map(float, bpp)), tuple(map(float, quality)))
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise MeasureError(f"{path} does not hold a published curve ({fault!r}). Copy it again.") from fault
 
 
 def bd_rate(anchor: Curve, test: Curve) -> float:
@@ -129,8 +162,3 @@ class _Akima:
             return t * (self.y[:-1] + t * (self.d[:-1] / 2.0 + t * (c2 / 3.0 + t * c3 / 4.0)))
 
         return float((primitive(stop) - primitive(start)).sum())
-
-
-def curve_of(name: str, points: Sequence[tuple[float, float]]) -> Curve:
-    """A curve from (bpp, psnr) pairs."""
-    return Curve(name, tuple(p[0] for p in points), tuple(p[1] for p in points))

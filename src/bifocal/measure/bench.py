@@ -13,7 +13,8 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,17 @@ from PIL import Image
 from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import Curve
 from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, ms_ssim_db, psnr
-from bifocal.measure.peers import Codec
+from bifocal.measure.peers import FileCodec, available_peers, bifocal_codec
+from bifocal.runtime.engines.float_engines import REFERENCE
 from bifocal.storage.whole_files import write_atomically
 
+#: The speed of AVIF in :func:`bench`, so that a picture of 512×512 takes less than a minute in all.
+QUICK_AVIF = 6
 SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".avif"})
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One codec at one quality on one picture. ``ms_ssim`` is NaN where the picture is too small for it."""
 
     codec: str
@@ -103,7 +107,9 @@ def fingerprint(pixels: Pixels) -> str:
     return digest.hexdigest()[:16]
 
 
-def measure(codec: Codec, pixels: Pixels, quality: int, *, picture: str = "", repeats: int = 1) -> Row:
+def measure(
+    codec: FileCodec, pixels: Pixels, quality: int, *, picture: str = "", repeats: int = 1
+) -> Measurement:
     """Encode, decode and compare one picture at one quality; of ``repeats`` the fastest times count.
 
     Raises MeasureError when what comes back has another shape.
@@ -123,7 +129,7 @@ def measure(codec: Codec, pixels: Pixels, quality: int, *, picture: str = "", re
             "its results cannot be compared. Report this."
         )
     h, w = pixels.shape[:2]
-    return Row(
+    return Measurement(
         codec=codec.name,
         settings=codec.settings,
         picture=picture,
@@ -139,39 +145,59 @@ def measure(codec: Codec, pixels: Pixels, quality: int, *, picture: str = "", re
     )
 
 
+def bench(
+    inputs: Iterable[Path],
+    *,
+    qualities: Sequence[int] = (),
+    peers: Sequence[str] = ("jpeg", "webp", "avif"),
+    model: str | None = None,
+    backend: str = REFERENCE,
+    notify: Callable[[str], None] = warnings.warn,
+) -> Iterator[Measurement]:
+    """What ``bifocal bench`` does: measure Bifocal and its peers on pictures, and give each row as it comes.
+
+    ``qualities`` are Bifocal's; the peers keep the curves of their own, so that curves can be compared. AVIF
+    is coded at its speed 6, some six times as fast as the 4 of our published figures, with larger files.
+    ``notify`` gets a sentence for each peer that this environment cannot run.
+
+    Raises MeasureError, before anything is measured, when a path does not exist, there are no pictures, or a
+    peer has an unknown name; ModelError when the model cannot be loaded.
+    """
+    paths = find_pictures(inputs)
+    others, missing = available_peers(peers, avif_speed=QUICK_AVIF)
+    for sentence in missing:
+        notify(sentence)
+    ours = bifocal_codec(model, backend)
+    if qualities:
+        ours = dataclasses.replace(ours, curve=tuple(qualities))
+    return run_bench(paths, [ours, *others])
+
+
 def run_bench(
     paths: Iterable[Path],
-    codecs: Sequence[Codec],
+    codecs: Sequence[FileCodec],
     *,
     qualities: Sequence[int] | None = None,
-    known: Iterable[Row] = (),
-    on_row: Callable[[Row], None] | None = None,
-) -> list[Row]:
-    """Measure every codec on every picture, picture by picture.
+    known: Iterable[Measurement] = (),
+) -> Iterator[Measurement]:
+    """Measure every codec on every picture: the rows, as they come, by pictures, codecs and qualities.
 
     ``qualities`` replaces each codec's own curve. ``known`` are rows of an earlier run: one is taken over
-    instead of measured again where codec, settings, picture content and quality agree. ``on_row`` is called
-    after each row, new or taken over. Returns the rows in the order of pictures, codecs, qualities.
+    instead of measured again where codec, settings, picture content and quality agree.
     """
     kept = {(r.codec, r.settings, r.fingerprint, r.quality): r for r in known}
-    rows: list[Row] = []
     for path in find_pictures(paths):
         pixels = load_rgb(path)
         print_of = fingerprint(pixels)
         for codec in codecs:
             for quality in codec.curve if qualities is None else qualities:
                 row = kept.get((codec.name, codec.settings, print_of, quality))
-                if row is None:
-                    row = measure(codec, pixels, quality, picture=path.name)
-                rows.append(row)
-                if on_row is not None:
-                    on_row(row)
-    return rows
+                yield row or measure(codec, pixels, quality, picture=path.name)
 
 
-def summarise(rows: Iterable[Row]) -> list[Mean]:
+def summarise(rows: Iterable[Measurement]) -> list[Mean]:
     """Means over pictures, in the order in which codecs and qualities first appear."""
-    groups: dict[tuple[str, int], list[Row]] = {}
+    groups: dict[tuple[str, int], list[Measurement]] = {}
     for row in rows:
         groups.setdefault((row.codec, row.quality), []).append(row)
     return [
@@ -207,7 +233,7 @@ def _decibels(mean: Mean, metric: str) -> float:
     return ms_ssim_db(mean.ms_ssim) if metric == "ms_ssim" else mean.psnr
 
 
-def write_json(path: Path, rows: Sequence[Row]) -> None:
+def write_json(path: Path, rows: Sequence[Measurement]) -> None:
     """Every row as JSON, one row a line; NaN becomes null."""
     lines = ",\n ".join(
         json.dumps({k: None if v != v else v for k, v in dataclasses.asdict(r).items()}) for r in rows
@@ -215,14 +241,14 @@ def write_json(path: Path, rows: Sequence[Row]) -> None:
     write_atomically(path, f'{{"rows": [\n {lines}\n]}}\n'.encode())
 
 
-def read_json(path: Path) -> list[Row]:
+def read_json(path: Path) -> list[Measurement]:
     """The rows of a file of :func:`write_json`. Raises MeasureError when it is not one."""
     try:
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
         filled: list[dict[str, Any]] = [
             {k: math.nan if v is None else v for k, v in entry.items()} for entry in entries
         ]
-        return [Row(**entry) for entry in filled]
+        return [Measurement(**entry) for entry in filled]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise MeasureError(
             f"{path} does not hold bench rows ({fault}). Delete it and measure again."
@@ -235,11 +261,11 @@ def write_csv(path: Path, rows: Sequence[Any]) -> None:
 
 
 def csv_bytes(rows: Sequence[Any]) -> bytes:
-    """Rows, means or other dataclasses of one kind as CSV with a header, in UTF-8; the bits per pixel of a
-    row are its last column."""
-    kind = type(rows[0]) if rows else Row
+    """Dataclasses of one kind as CSV with a header, in UTF-8; measurements get a last column of bits per
+    pixel."""
+    kind = type(rows[0]) if rows else Measurement
     names = [f.name for f in dataclasses.fields(kind)]
-    if kind is Row:
+    if kind is Measurement:
         names.append("bpp")
     file = io.StringIO(newline="")
     writer = csv.writer(file)

@@ -8,6 +8,7 @@ Then a label is read from one of the streams, with no picture decoded.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from pathlib import Path
 from bifocal.api import analyse
 from bifocal.errors import BifocalError
 from bifocal.measure import MeasureError
-from bifocal.measure.bench import Row, load_rgb, measure, summarise
+from bifocal.measure.bench import Measurement, load_rgb, measure, summarise
 from bifocal.measure.figure import Crop, Panel, busiest_crop, comparison
 from bifocal.measure.metrics import Pixels
-from bifocal.measure.peers import Codec, available_peers, bifocal_codec, encode_near
-from bifocal.measure.report import table
+from bifocal.measure.peers import FileCodec, available_peers, bifocal_codec, encode_near
+from bifocal.measure.tables import table
+from bifocal.storage.whole_files import write_atomically
 
 QUALITIES = (15, 45, 75)
 PEERS = ("jpeg", "webp", "avif")
@@ -40,8 +42,8 @@ def bundled_photograph() -> Path:
 
 
 def matched_sizes(
-    ours: Codec, peers: Sequence[Codec], pixels: Pixels, qualities: Sequence[int]
-) -> list[list[Row]]:
+    ours: FileCodec, peers: Sequence[FileCodec], pixels: Pixels, qualities: Sequence[int]
+) -> list[list[Measurement]]:
     """For each quality: our row, then one row for each peer at the quality nearest to our size."""
     memos: list[dict[int, bytes]] = [{} for _ in peers]
     groups = []
@@ -55,7 +57,7 @@ def matched_sizes(
 
 
 def draw_comparison(
-    codecs: Sequence[Codec], rows: Sequence[Row], pixels: Pixels, crop: Crop, path: Path
+    codecs: Sequence[FileCodec], rows: Sequence[Measurement], pixels: Pixels, crop: Crop, path: Path
 ) -> None:
     """Write the original and what each codec makes of it, in one picture."""
     h, w = pixels.shape[:2]
@@ -65,13 +67,13 @@ def draw_comparison(
         panels.append(Panel(codec.name, figures, codec.decode(codec.encode(pixels, row.quality))))
     sheet = comparison(panels, crop, columns=len(panels))
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    sheet.save(part, "PNG", optimize=True)
-    part.replace(path)
+    file = io.BytesIO()
+    sheet.save(file, "PNG", optimize=True)
+    write_atomically(path, file.getvalue())
 
 
-def read_label(ours: Codec, pixels: Pixels, quality: int) -> str:
-    """What the shipped head says of the stream, and how long that takes beside decoding the picture."""
+def read_label(ours: FileCodec, pixels: Pixels, quality: int) -> str:
+    """The labels that the shipped head reads from the stream, and how long that takes beside decoding."""
     stream = ours.encode(pixels, quality)
     try:
         analyse(stream)  # loads the head
@@ -86,7 +88,7 @@ def read_label(ours: Codec, pixels: Pixels, quality: int) -> str:
     top = ", ".join(f"{name} {chance:.0%}" for name, chance in labels.top(3))
     return (
         f"Read from the stream at quality {quality}, no picture decoded: {top}\n"
-        f"  head {labels.head}: it knows {len(labels.names)} things and picks among them, whatever it sees\n"
+        f"  head {labels.head}: it knows {len(labels.names)} classes, and always answers with one of them\n"
         f"  {read:.3f} s; decoding alone, for which a classifier of pixels must wait, takes {decoded:.3f} s: "
         f"{decoded - read:.3f} s saved"
     )

@@ -1,7 +1,7 @@
-"""Where a head looked: the tokens that each stage kept, or what speaks for the likeliest classes.
+"""Where a head looked: the tokens that each stage kept, or the evidence for the likeliest classes.
 
-People would rather look than read. The picture is decoded for them alone; the head reads the latents of the
-same stream, for one entropy decoding.
+The picture is decoded only to be shown; the head reads the latents of the same stream, which is entropy
+decoded once for both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PAPER, _INK, _GREY = (250, 250, 248), (24, 24, 24), (96, 96, 96)
 _SIDE = 512
 #: Heading, caption, and light of 0 to 1 for each pixel.
 Panel = tuple[str, str, NDArray[np.float32]]
-#: What is left of the light of a token that is no longer computed, or speaks for nothing.
+#: Brightness of a token that is no longer computed, or is no evidence.
 _DIM = 0.2
 
 
@@ -40,7 +40,7 @@ def explain_file(
     """Draw :func:`explain` of the one stream that is named into the picture file ``target``.
 
     :raises OptionError: if several streams are named, or none.
-    :raises HeadError: if the head has no selectors and does not say what each token tells.
+    :raises HeadError: if the head has no selectors and gives no evidence of single tokens.
     :raises OutputError: if ``target`` cannot be written, or its suffix names no format.
     """
     if len(streams) != 1:
@@ -48,8 +48,8 @@ def explain_file(
     loaded = api.load_head(head)
     if not (loaded.spec.stages or loaded.tells):
         raise HeadError(
-            f"head {loaded.name} has no selectors, and does not say what each token tells, so there is "
-            "nothing to draw. Train one with bifocal-train head, or export this one again (docs/reading.md)."
+            f"head {loaded.name} has no selectors and gives no evidence of single tokens, so nothing can be "
+            "drawn. Train one with bifocal-train head, or export this one again (docs/reading.md)."
         )
     with remote.opened(streams[0]) as file:
         picture, labels = api.decode_and_analyse(file, head=loaded, model=model, evidence=True)
@@ -57,11 +57,11 @@ def explain_file(
 
 
 def explain(picture: Picture, labels: Labels) -> Image.Image:
-    """Panels side by side: what each selector kept, or what speaks for the two most likely classes.
+    """Panels side by side: what each selector kept, or the evidence for the two most likely classes.
 
-    What a stage had dropped is darkened; so is, for a class, what speaks less for it than for the others.
+    What a stage had dropped is darkened; so are, for a class, tokens with more evidence for the others.
 
-    :raises HeadError: if the labels say neither.
+    :raises HeadError: if the labels have neither.
 
     >>> kept = np.array([[True, False]])
     >>> labels = Labels(("dog",), np.array([1.0], np.float32), "tiny", 16, (kept, kept))
@@ -89,7 +89,7 @@ def explain(picture: Picture, labels: Labels) -> Image.Image:
 
 
 def _stages(labels: Labels, h: int, w: int) -> list[Panel]:
-    """A panel for each selector: light where a token stayed."""
+    """A panel for each selector: bright where a token was kept."""
     name, probability = labels.top(1)[0]
     caption, token = f"{name} {100 * probability:.0f} %", np.ones((labels.token, labels.token), np.float32)
     lights = [np.kron(kept, token)[:h, :w].astype(np.float32) for kept in labels.kept]
@@ -100,18 +100,18 @@ def _stages(labels: Labels, h: int, w: int) -> list[Panel]:
 
 
 def _classes(labels: Labels, h: int, w: int) -> list[Panel]:
-    """A panel for each of the two most likely classes: light where evidence is for it, on one scale."""
+    """A panel for each of the two most likely classes: bright where the evidence is, on one scale."""
     if labels.evidence is None:
         raise HeadError(
-            f"head {labels.head} does not say where it looked, or has too many classes for so large a "
+            f"head {labels.head} gives no evidence of single tokens, or has too many classes for so large a "
             "picture. Cut the picture, or train a head with bifocal-train head."
         )
-    told = (labels.evidence - labels.evidence.mean(0))[:2]
-    told = (told - told.min()) / max(float(np.ptp(told)), 1e-6)
+    evidence = (labels.evidence - labels.evidence.mean(0))[:2]
+    evidence = (evidence - evidence.min()) / max(float(np.ptp(evidence)), 1e-6)
     panels = []
-    for (name, probability), one in zip(labels.top(2), told, strict=True):
+    for (name, probability), one in zip(labels.top(2), evidence, strict=True):
         rows, columns = one.shape
         size = columns * labels.token, rows * labels.token
         light = np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR))
-        panels.append((f"{name} {100 * probability:.0f} %", "light: what speaks for it", light[:h, :w]))
+        panels.append((f"{name} {100 * probability:.0f} %", "bright: evidence for it", light[:h, :w]))
     return panels

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from bifocal.measure import MeasureError
 
 _MARGIN = 10
+_CAPTION = 42
 _PAPER = (250, 250, 248)
 _INK = (24, 24, 24)
 _GREY = (96, 96, 96)
@@ -53,21 +54,13 @@ def comparison(panels: Sequence[Panel], crop: Crop, *, columns: int = 4, whole: 
     >>> comparison([Panel("a", "", grey), Panel("b", "", grey)], Crop(0, 0, 30, 20), whole=False).size
     (630, 262)
     """
-    if not panels or columns < 1:
-        raise MeasureError("A comparison needs at least one panel and one column. Give some.")
-    h, w = panels[0].pixels.shape[:2]
-    if any(p.pixels.shape != (h, w, 3) or p.pixels.dtype != np.uint8 for p in panels):
-        raise MeasureError("Panels differ in size or are not uint8 RGB. Decode all to one shape first.")
-    if not (0 <= crop.left <= crop.left + crop.width <= w and 0 <= crop.top <= crop.top + crop.height <= h):
-        raise MeasureError(f"{crop} leaves the {w}x{h} picture. Choose a crop inside it.")
-    if crop.width < 1 or crop.height < 1:
-        raise MeasureError(f"{crop} is empty. Choose at least one pixel.")
-
+    if columns < 1:
+        raise MeasureError("A comparison needs at least one column. Give some.")
+    h, w = _check(panels, crop)
     factor = max(1, -(-300 // crop.width))
     cell_w, crop_h = crop.width * factor, crop.height * factor
-    whole_h = round(h * cell_w / w) + _MARGIN if whole else 0
-    caption_h = 42
-    cell_h = caption_h + whole_h + crop_h
+    whole_h = round(h * cell_w / w) if whole else 0
+    cell_h = _CAPTION + (whole_h + _MARGIN if whole else 0) + crop_h
     across = min(columns, len(panels))
     down = -(-len(panels) // across)
     sheet = Image.new(
@@ -82,31 +75,43 @@ def comparison(panels: Sequence[Panel], crop: Crop, *, columns: int = 4, whole: 
         top = _MARGIN + (n // across) * (cell_h + _MARGIN)
         draw.text((left, top), panel.title, _INK, title_font)
         draw.text((left, top + 22), panel.figures, _GREY, figure_font)
-        top += caption_h
+        top += _CAPTION
         picture = Image.fromarray(panel.pixels)
         if whole:
-            small = picture.resize((cell_w, whole_h - _MARGIN), Image.Resampling.LANCZOS)
-            scale = cell_w / w
-            ImageDraw.Draw(small).rectangle(
-                [
-                    crop.left * scale,
-                    crop.top * scale,
-                    (crop.left + crop.width) * scale - 1,
-                    (crop.top + crop.height) * scale - 1,
-                ],
-                outline=_FRAME,
-                width=2,
-            )
-            sheet.paste(small, (left, top))
-            top += whole_h
+            sheet.paste(_framed(picture, crop, (cell_w, whole_h)), (left, top))
+            top += whole_h + _MARGIN
         box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
         detail = picture.crop(box).resize((cell_w, crop_h), Image.Resampling.NEAREST)
         sheet.paste(detail, (left, top))
     return sheet
 
 
+def _check(panels: Sequence[Panel], crop: Crop) -> tuple[int, int]:
+    """Height and width that all panels have; MeasureError unless they agree and the crop fits in."""
+    if not panels:
+        raise MeasureError("A comparison needs at least one panel. Give some.")
+    h, w = panels[0].pixels.shape[:2]
+    if any(p.pixels.shape != (h, w, 3) or p.pixels.dtype != np.uint8 for p in panels):
+        raise MeasureError("Panels differ in size or are not uint8 RGB. Decode all to one shape first.")
+    if not (0 <= crop.left <= crop.left + crop.width <= w and 0 <= crop.top <= crop.top + crop.height <= h):
+        raise MeasureError(f"{crop} leaves the {w}x{h} picture. Choose a crop inside it.")
+    if crop.width < 1 or crop.height < 1:
+        raise MeasureError(f"{crop} is empty. Choose at least one pixel.")
+    return h, w
+
+
+def _framed(picture: Image.Image, crop: Crop, size: tuple[int, int]) -> Image.Image:
+    """The whole picture made smaller, with a frame around the crop."""
+    small = picture.resize(size, Image.Resampling.LANCZOS)
+    scale = size[0] / picture.width
+    left, top = crop.left * scale, crop.top * scale
+    right, bottom = (crop.left + crop.width) * scale - 1, (crop.top + crop.height) * scale - 1
+    ImageDraw.Draw(small).rectangle([left, top, right, bottom], outline=_FRAME, width=2)
+    return small
+
+
 def busiest_crop(pixels: NDArray[np.uint8], width: int, height: int) -> Crop:
-    """Where a picture of at least this size has the most local contrast: a place where codecs differ.
+    """Where a picture of at least this size has the most local contrast, which is where codecs differ.
 
     >>> flat = np.zeros((64, 64, 3), np.uint8)
     >>> flat[40:48:2, 32:40] = 255

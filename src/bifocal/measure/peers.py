@@ -2,7 +2,7 @@
 
 Every codec takes and gives uint8 RGB pixels and makes a whole file in memory; its size is the size of that
 file. Qualities are whole numbers, higher is better, and are the codec's own: 60 means something different
-to each. The peers run on one thread, with the settings that :attr:`Codec.settings` prints.
+to each. The peers run on one thread, with the settings that :attr:`FileCodec.settings` prints.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PEERS = ("jpeg", "webp", "avif", "jpeg-xl")
 
 
 @dataclass(frozen=True)
-class Codec:
-    """A codec as the bench sees it.
+class FileCodec:
+    """A codec that makes whole files, as the bench sees it.
 
     ``encode(pixels, quality)`` turns uint8 ``[h, w, 3]`` into the bytes of a file, ``decode(data)`` turns
     them back. ``curve`` are the qualities of its rate-distortion curve, ``lowest`` and ``highest`` the ends
@@ -55,7 +55,7 @@ class Sized:
     data: bytes
 
 
-def bifocal_codec(model: str | None = None, backend: str = REFERENCE) -> Codec:
+def bifocal_codec(model: str | None = None, backend: str = REFERENCE) -> FileCodec:
     """Bifocal itself. ``model`` is the name or folder of a packed model, the shipped one unless given;
     ``backend`` computes the pixels when it decodes.
     """
@@ -72,12 +72,14 @@ def bifocal_codec(model: str | None = None, backend: str = REFERENCE) -> Codec:
     entropy = loaded.entropy
     settings = f"bifocal {bifocal.__version__}, model {entropy.name} {entropy.fingerprint.hex()}"
     settings += "" if backend == REFERENCE else f", pixels by {backend}"
-    return Codec("bifocal", settings, (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), 1, 100, encode, decode)
+    return FileCodec(
+        "bifocal", settings, (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), 1, 100, encode, decode
+    )
 
 
-def jpeg() -> Codec:
+def jpeg() -> FileCodec:
     """Baseline JPEG, 4:4:4, Huffman tables optimised."""
-    return Codec(
+    return FileCodec(
         "jpeg",
         f"Pillow {pillow_version}, libjpeg-turbo {_version('libjpeg_turbo')}, 4:4:4, optimize",
         (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95),
@@ -88,9 +90,9 @@ def jpeg() -> Codec:
     )
 
 
-def webp() -> Codec:
+def webp() -> FileCodec:
     """Lossy WebP, which is always 4:2:0, at its slowest method."""
-    return Codec(
+    return FileCodec(
         "webp",
         f"Pillow {pillow_version}, libwebp {_version('webp')}, method 6",
         (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95),
@@ -101,29 +103,22 @@ def webp() -> Codec:
     )
 
 
-def avif() -> Codec:
-    """AVIF by libaom, 4:4:4, speed 4, tuned for PSNR (its default tune scores lower)."""
-    return Codec(
+def avif(speed: int = 4) -> FileCodec:
+    """AVIF by libaom, 4:4:4, tuned for PSNR (its default tune scores lower)."""
+    options = {"subsampling": "4:4:4", "speed": speed, "codec": "aom", "advanced": {"tune": "psnr"}}
+    library = f"Pillow {pillow_version}, libavif {_version('avif')}"
+    return FileCodec(
         "avif",
-        f"Pillow {pillow_version}, libavif {_version('avif')}, aom, 4:4:4, speed 4, tune=psnr, 1 thread",
+        f"{library}, aom, 4:4:4, speed {speed}, tune=psnr, 1 thread",
         (5, 10, 20, 30, 40, 50, 60, 70, 80, 90),
         1,
         99,
-        lambda pixels, quality: _save(
-            pixels,
-            "AVIF",
-            quality=quality,
-            subsampling="4:4:4",
-            speed=4,
-            codec="aom",
-            max_threads=1,
-            advanced={"tune": "psnr"},
-        ),
+        lambda pixels, quality: _save(pixels, "AVIF", quality=quality, max_threads=1, **options),
         _load,
     )
 
 
-def jpeg_xl() -> Codec:
+def jpeg_xl() -> FileCodec:
     """JPEG XL through imagecodecs, effort 7; quality maps to distance as in libjxl's own tools."""
     codecs = import_module("imagecodecs")
 
@@ -134,7 +129,7 @@ def jpeg_xl() -> Codec:
     def decode(data: bytes) -> Pixels:
         return np.asarray(codecs.jpegxl_decode(data, numthreads=1), np.uint8)
 
-    return Codec(
+    return FileCodec(
         "jpeg-xl",
         f"imagecodecs {codecs.__version__}, {codecs.jpegxl_version()}, effort 7, 1 thread",
         (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95),
@@ -156,18 +151,24 @@ def jpeg_xl_distance(quality: int) -> float:
     return round(53.0 / 3000.0 * quality**2 - 23.0 / 20.0 * quality + 25.0, 4)
 
 
-def available_peers(names: Iterable[str] = PEERS) -> tuple[list[Codec], list[str]]:
+def available_peers(
+    names: Iterable[str] = PEERS, *, avif_speed: int = 4
+) -> tuple[list[FileCodec], list[str]]:
     """The classical codecs this environment can run, and one sentence for each that it cannot.
 
     Raises MeasureError for a name that is not a peer.
     """
-    makers: dict[str, tuple[Callable[[], Codec], bool, str]] = {
+    makers: dict[str, tuple[Callable[[], FileCodec], bool, str]] = {
         "jpeg": (jpeg, True, ""),
         "webp": (webp, bool(features.check("webp")), "this Pillow has no WebP"),
-        "avif": (avif, bool(features.check("avif")), "this Pillow has no AVIF (11.3 and later have)"),
+        "avif": (
+            lambda: avif(avif_speed),
+            bool(features.check("avif")),
+            "this Pillow has no AVIF (11.3 and later have)",
+        ),
         "jpeg-xl": (jpeg_xl, find_spec("imagecodecs") is not None, "imagecodecs is not installed"),
     }
-    found: list[Codec] = []
+    found: list[FileCodec] = []
     missing: list[str] = []
     for name in names:
         if name not in makers:
@@ -180,13 +181,13 @@ def available_peers(names: Iterable[str] = PEERS) -> tuple[list[Codec], list[str
     return found, missing
 
 
-def encode_near(codec: Codec, pixels: Pixels, size: int, memo: dict[int, bytes] | None = None) -> Sized:
+def encode_near(codec: FileCodec, pixels: Pixels, size: int, memo: dict[int, bytes] | None = None) -> Sized:
     """The file of ``codec`` whose length is nearest to ``size`` bytes, by bisection over its qualities.
 
     Sizes that dip now and then as quality rises cost at most a step or two of precision. ``memo`` keeps the
     files tried, for further searches on the same picture.
 
-    >>> toy = Codec("toy", "", (), 0, 9, lambda pixels, quality: bytes(10 * quality), lambda data: pixels)
+    >>> toy = FileCodec("toy", "", (), 0, 9, lambda pixels, quality: bytes(10 * quality), lambda data: pixels)
     >>> encode_near(toy, np.zeros((1, 1, 3), np.uint8), 47).quality
     5
     """

@@ -7,7 +7,7 @@ spend. A decoder cannot tell.
 What an error is worth follows from the step, not from the model: where uniform quantisation of step 1 is the
 best choice, a further bit must lower the squared error by as much as a finer step would. At high rate the
 error is step²/12 and a bit halves the step, so a squared step is worth 6/ln 2 = 8.66 bits (Gish and Pierce,
-IEEE Trans. IT 14, 1968). Trained gains keep to it: `benchmarks/effort.py --steps` measures lambda times the
+IEEE Trans. IT 14, 1968). Trained gains keep to it: `studies/effort/run.py --steps` measures lambda times the
 energy of a step in decoded pixels, channel by channel.
 """
 

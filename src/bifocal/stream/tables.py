@@ -164,7 +164,7 @@ def fitted_tables(
     """``tables`` refitted to symbols that they really coded; the old table weighs ``strength`` symbols.
 
     Real latents follow no family quite: on the shipped model's validation pictures fitting saves another
-    0.1 % of the bits (benchmarks/tables.py), and a decoder pays nothing. Radii and symmetry stay. Take
+    0.1 % of the bits (studies/entropy_tables), and a decoder pays nothing. Radii and symmetry stay. Take
     ``values`` and ``index`` from :func:`bifocal.stream.latents.coded_symbols`, of pictures that no figure
     reports.
 

@@ -14,17 +14,14 @@ import pytest
 
 from bifocal.apps import batch
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
-
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def script() -> ModuleType:
     import importlib
 
-    return importlib.import_module("batch")
+    return importlib.import_module("benchmarks.batch")
 
 
 def test_killed_runs_are_resumed_to_the_same_bytes(

@@ -268,8 +268,7 @@ def test_damaged_graphs_are_refused_or_read_never_worse(cut: int, change: int, v
 def test_the_benchmark_compares_real_streams(
     tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
-    backends = importlib.import_module("backends")
+    backends = importlib.import_module("benchmarks.backends")
     monkeypatch.setattr(backends, "QUALITIES", (30, 60, 90))
     bifocal.write_picture(bifocal.Picture(made_picture(64, 64)), tmp_path / "a.png")
     names = backends.backends(tiny_model)

@@ -32,9 +32,9 @@ def bench(
     curve = read_qualities(qualities)
     rows: Sequence[object]
     if analyse:
-        from bifocal.measure.modes import mode_table, time_modes
+        from bifocal.measure.answers import answer_table, time_answers
 
-        rows = timings = time_modes(
+        rows = times = time_answers(
             inputs,
             head=head,
             against=against,
@@ -43,7 +43,7 @@ def bench(
             qualities=curve or (60,),
             repeats=repeats,
         )
-        print(mode_table(timings))
+        print(answer_table(times))
     else:
         rows = _compare(inputs, [] if peers == "none" else peers.split(","), curve, model, backend)
     write_document(csv, csv_bytes(rows), force=force)
@@ -54,25 +54,28 @@ def _compare(
 ) -> Sequence[object]:
     """Measure, and print rows as they come: all of them where one picture is measured or nobody looks on,
     else the last, and the means over pictures at the end."""
-    from bifocal.measure.bench import Row, find_pictures, run_bench, summarise
-    from bifocal.measure.comparison import codecs_to_compare
-    from bifocal.measure.report import ROW_HEADER, row_line, table
+    from bifocal.measure.bench import Measurement, bench, find_pictures, summarise
+    from bifocal.measure.tables import NAMED_HEADER, named_line, table
 
     pictures = find_pictures(inputs)
-    codecs, missing = codecs_to_compare(peers, qualities=curve, model=model, backend=backend)
-    for sentence in missing:
-        print(sentence, file=sys.stderr)
+    measured = bench(
+        pictures,
+        qualities=curve,
+        peers=peers,
+        model=model,
+        backend=backend,
+        notify=lambda sentence: print(sentence, file=sys.stderr),
+    )
     lasting = len(pictures) == 1 or not sys.stdout.isatty()
-
-    def show(row: Row) -> None:
-        if lasting:
-            print(row_line(row), flush=True)
-        elif sys.stderr.isatty():
-            print(f"\r\033[K{row_line(row)[:78]}", end="", file=sys.stderr, flush=True)
-
     if lasting:
-        print(ROW_HEADER, flush=True)
-    rows = run_bench(pictures, codecs, on_row=show)
+        print(NAMED_HEADER, flush=True)
+    rows: list[Measurement] = []
+    for row in measured:
+        rows.append(row)
+        if lasting:
+            print(named_line(row), flush=True)
+        elif sys.stderr.isatty():
+            print(f"\r\033[K{named_line(row)[:78]}", end="", file=sys.stderr, flush=True)
     if not lasting and sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     if len(pictures) > 1:

@@ -4,7 +4,7 @@ A table index ``t`` stands for a zero-mean logistic distribution of standard dev
 networks predict ``t`` itself, so that an integer network can do it (house plan, section 2). Bits are of
 unit-width bins around the mean, with uniform noise in place of rounding in training (Ballé et al., arXiv
 1611.01704). Gaussians are customary; the logistic, whose tails are heavier, takes about 1 % fewer bits on our
-symbols at the same parameters (benchmarks/tables.py), and it is cheaper.
+symbols at the same parameters (studies/entropy_tables), and it is cheaper.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Bifocal beside other codecs, and the promises that its documents make, measured: see README.md."""
