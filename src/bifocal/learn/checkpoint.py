@@ -24,6 +24,8 @@ from bifocal.learn.systems.registry import find_system, system_of
 from bifocal.storage.whole_files import write_atomically
 
 Weights = dict[str, Tensor]
+#: Parts of codecs that a checkpoint may lack: they start afresh.
+ADDED_LATER = ("to_half.", "to_thumb.", "reconstruction.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Checkpoint:
     def model(self, *, average: bool = True) -> Codec:
         model = system_of(self.config).codec(self.config)
         missing, unknown = model.load_state_dict(self.average if average else self.weights, strict=False)
-        if unknown or not all(name.startswith(("to_half.", "to_thumb.")) for name in missing):
+        if unknown or not all(name.startswith(ADDED_LATER) for name in missing):
             raise TrainingError(f"the checkpoint does not fit the system: {unknown or missing}.")
-        return model  # a checkpoint from before these two existed starts them afresh
+        return model
 
 
 def write_parts(path: Path, header: Mapping[str, str], parts: Mapping[str, Weights]) -> None:

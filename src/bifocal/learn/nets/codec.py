@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from bifocal.errors import ModelError
-from bifocal.learn.nets.entropy.coding import Estimate
-from bifocal.learn.nets.entropy.exact import ExactConv, Range, round_ste
+from bifocal.learn.nets.entropy.coding import Estimate, Reconstruction
+from bifocal.learn.nets.entropy.exact import WIRE_1, ExactConv, Range, round_ste
 from bifocal.learn.nets.entropy.prior import (
     INDEX_FRACTION,
     MEAN_FRACTION,
@@ -40,7 +40,6 @@ FLOAT_PRIOR = (
 )
 QUALITIES = 100
 PIXEL_UNIT = 32.0  # transforms see (pixel - 127.5)/32
-ACTIVATION = Range(0, 511, 4)  # hidden activations and hyper features of exact networks
 HYPER = Range(-127, 127, 0)
 CONTEXT = Range(-1023, 1023, 4)
 HEAD = Range(-32767, 32767, 4)
@@ -107,12 +106,15 @@ def quality_anchors(quality: Tensor, anchors: int) -> Tensor:
 class Codec(nn.Module):
     """Subclass it, call ``super().__init__(config)`` first, write :meth:`analyse` and :meth:`synthesise`."""
 
+    #: The wire id that its streams have.
+    wire = WIRE_1
+
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         c, p = config, config.plan
         self.config, self.plan = c, p
         ratio = (p.z_stride // p.y_stride).bit_length() - 1
-        f, a = c.features, ACTIVATION
+        f, a, w = c.features, self.wire.activation, self.wire.weight_max
         down: list[nn.Module] = [nn.Conv2d(p.y_channels, f, 1)]
         for i in range(ratio):
             down += [nn.ReLU(), conv3(f, f if i + 1 < ratio else c.hyper, stride=2)]
@@ -120,12 +122,22 @@ class Codec(nn.Module):
         up: list[nn.Module] = []
         for i in range(ratio):
             widen = (
-                ExactConv(c.hyper, 4 * f, 1, source=HYPER, out=a, shuffle=True, qualities=c.anchors, gain=0.5)
+                ExactConv(
+                    c.hyper,
+                    4 * f,
+                    1,
+                    source=HYPER,
+                    out=a,
+                    shuffle=True,
+                    qualities=c.anchors,
+                    gain=0.5,
+                    weight_max=w,
+                )
                 if i == 0
-                else ExactConv(f, 4 * f, 1, source=a, out=a, shuffle=True)
+                else ExactConv(f, 4 * f, 1, source=a, out=a, shuffle=True, weight_max=w)
             )
             anchors = c.anchors if i + 1 == ratio else 0
-            up += [widen, ExactConv(f, f, 3, source=a, out=a, qualities=anchors)]
+            up += [widen, ExactConv(f, f, 3, source=a, out=a, qualities=anchors, weight_max=w)]
         self.hyper_synthesis = nn.ModuleList(up)
         self.predictors = nn.ModuleList([self._predictor(k, g) for k, g in enumerate(p.groups)])
         quality = torch.linspace(1, QUALITIES, c.anchors)
@@ -133,6 +145,7 @@ class Codec(nn.Module):
         self.log_gain = nn.Parameter(gain[:, None].repeat(1, p.y_channels))
         self.log_inverse_gain = nn.Parameter(-gain[:, None].repeat(1, p.y_channels))
         self.z_index = nn.Parameter(torch.full((c.anchors, c.hyper), UNIT_INDEX))
+        self.reconstruction = Reconstruction() if self.wire.reconstruction else None
         self.prior: nn.Module | None = None
 
     # -- what a system writes ------------------------------------------------------------------------------
@@ -198,30 +211,32 @@ class Codec(nn.Module):
     # -- the entropy path ----------------------------------------------------------------------------------
 
     def _predictor(self, k: int, group: Group) -> nn.ModuleList:
-        c, p = self.config, self.plan
-        source_max = torch.cat([torch.full((c.features,), 511), torch.full((p.y_channels,), 1023)])
+        c, p, a, w = self.config, self.plan, self.wire.activation, self.wire.weight_max
+        source_max = torch.cat([torch.full((c.features,), a.largest), torch.full((p.y_channels,), 1023)])
         rows = torch.tensor([MEAN_FRACTION, INDEX_FRACTION]).repeat_interleave(group.channels)
         first = ExactConv(
             c.features + p.y_channels,
             c.context,
             1,
             source=CONTEXT,
-            out=ACTIVATION,
+            out=a,
             source_max=source_max,
             qualities=c.anchors,
+            weight_max=w,
             seen=torch.cat([torch.ones(c.features, dtype=torch.bool), self.sees(k)]),
         )
         first.weight.data[:, c.features + p.groups[0].stop :] *= 3  # later bands are a step or so: be heard
-        second = ExactConv(c.context, c.context, 3, source=ACTIVATION, out=ACTIVATION)
+        second = ExactConv(c.context, c.context, 3, source=a, out=a, weight_max=w)
         head = ExactConv(
             c.context,
             2 * group.channels,
             1,
-            source=ACTIVATION,
+            source=a,
             out=HEAD,
             relu=False,
             row_fraction=rows,
             gain=0.1,
+            weight_max=w,
         )
         head.bias.data[group.channels :] = UNIT_INDEX / 2**INDEX_FRACTION
         return nn.ModuleList([first, second, head])
@@ -286,9 +301,11 @@ class Codec(nn.Module):
             device, enabled=torch.is_autocast_enabled(device) and not exact, dtype=torch.bfloat16
         ):
             features = self.hyper_features(round_ste(z), anchors, exact)
-            driver = Estimate(self.plan, self.group_predictors, features, y, anchors, exact)
+            driver = Estimate(
+                self.plan, self.group_predictors, features, y, anchors, exact, self.reconstruction
+            )
             parts = code_groups(self.plan, driver)
-        return driver.whole(parts), driver.bits(parts, noise), z_bits.sum((1, 2, 3))
+        return driver.whole(parts), driver.bits(noise), z_bits.sum((1, 2, 3))
 
     # -- training ------------------------------------------------------------------------------------------
 

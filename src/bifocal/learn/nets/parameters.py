@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-#: The names of groups: convolution kernels, matrices of transformer blocks, token selectors, everything else.
-KERNELS, MATRICES, SELECTORS, REST = "kernels", "matrices", "selectors", "rest"
+#: The names of groups: convolution kernels, matrices of transformer blocks, token selectors, linear paths
+#: that start as a good transform, everything else.
+KERNELS, MATRICES, SELECTORS, LINEAR, REST = "kernels", "matrices", "selectors", "linear", "rest"
 #: Selectors start from nothing while the rest is trained: their learning rate is so many times higher.
 SELECTOR_SCALE = 10.0
+#: Linear paths that start as a transform are only refined: at the full rate runs diverge.
+LINEAR_SCALE = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,28 +34,31 @@ def grouped(
     *,
     matrices: Iterable[nn.Module] = (),
     selectors: Iterable[nn.Module] = (),
+    linear: Iterable[nn.Module] = (),
     plain: Iterable[nn.Module] = (),
 ) -> tuple[ParameterGroup, ...]:
     """The parameters of ``network`` in groups, those that have any.
 
     Four-dimensional ones are kernels, two-dimensional ones inside ``matrices`` are matrices. Everything
-    inside ``selectors`` is theirs, and everything inside ``plain`` (linear paths with a start of their own,
-    last layers) belongs to the rest.
+    inside ``selectors`` or ``linear`` is theirs, and everything inside ``plain`` (last layers, say) belongs
+    to the rest.
 
     >>> [group.name for group in grouped(nn.Conv2d(3, 4, 3))]
     ['rest', 'kernels']
     """
-    owners = {REST: plain, SELECTORS: selectors, MATRICES: matrices}
+    owners = {REST: plain, SELECTORS: selectors, LINEAR: linear, MATRICES: matrices}
     inside = {
         name: {id(p) for module in modules for p in module.parameters()} for name, modules in owners.items()
     }
     found = {
-        name: ParameterGroup(name, SELECTOR_SCALE if name == SELECTORS else 1.0)
-        for name in (REST, SELECTORS, KERNELS, MATRICES)
+        name: ParameterGroup(name, {SELECTORS: SELECTOR_SCALE, LINEAR: LINEAR_SCALE}.get(name, 1.0))
+        for name in (REST, SELECTORS, LINEAR, KERNELS, MATRICES)
     }
     for name, p in network.named_parameters():
         if id(p) in inside[SELECTORS]:
             kind = SELECTORS
+        elif id(p) in inside[LINEAR]:
+            kind = LINEAR
         elif id(p) in inside[REST]:
             kind = REST
         elif p.ndim == 4:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bifocal.errors import ModelError
 from bifocal.learn.checkpoint import Checkpoint
 from bifocal.learn.data.crops import Pixels, load_corpus
-from bifocal.learn.nets.codec import ACTIVATION, HYPER, QUALITIES, Codec, quality_anchors, quality_lambda
+from bifocal.learn.nets.codec import HYPER, QUALITIES, Codec, quality_anchors, quality_lambda
 from bifocal.learn.nets.entropy.exact import ExactConv, integer_layer
 from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.learn.packing.adjoint import adjoint_graph
@@ -78,7 +78,7 @@ def exact_nets(model: Codec) -> dict[str, ExactNet]:
     config, plan = model.config, model.plan
     anchors = quality_anchors(torch.arange(1, QUALITIES + 1), config.anchors)
     hyper_max = np.full(config.hyper, HYPER.largest, np.int32)
-    features = np.full(config.features, ACTIVATION.hi, np.int32)
+    features = np.full(config.features, model.wire.activation.hi, np.int32)
     predictor_max = np.concatenate([features, np.full(plan.y_channels, plan.context_max, np.int32)])
     return {
         name: exact_net(name, layers, hyper_max if name == "hyper" else predictor_max, anchors)

@@ -42,6 +42,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bifocal.learn.nets.codec import PIXEL_UNIT, Codec
+from bifocal.learn.nets.entropy.exact import WIRE_2
+from bifocal.learn.nets.parameters import ParameterGroup, grouped
 from bifocal.learn.nets.transforms.lapped import lapped_kernels
 from bifocal.learn.nets.transforms.two_paths import TwoPaths
 from bifocal.learn.nets.transforms.wavelet import haar_merge, haar_split, packet_matrix
@@ -95,6 +97,7 @@ def _averages(back: Tensor, factor: int) -> Tensor:
 class Lapped(Codec):
     """The codec in torch; what it shares with every other is :class:`~bifocal.learn.nets.codec.Codec`."""
 
+    wire = WIRE_2
     config: LappedConfig
     packet: Tensor
 
@@ -116,6 +119,10 @@ class Lapped(Codec):
             self.to_thumb = TwoPaths(c.latent, 3, c.thumb_width, c.thumb_blocks, scale / 2, slope=c.slope)
             self.to_thumb.linear.weight.data.zero_()  # LL is twice the mean of four
             self.to_thumb.linear.weight.data[:, :, 1, 1] = _averages(back, 8).sum((2, 3)) / 2
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        """Its parameters in the groups that training treats apart: linear paths learn slowly."""
+        return grouped(self, linear=[part.linear for part in self._two_paths().values()])
 
     def analyse(self, pixels: Tensor) -> Tensor:
         """Pixels ``[b, 3, H, W]`` in 0..255 (multiples of 64) to y ``[b, c, H/16, W/16]``, before gains."""

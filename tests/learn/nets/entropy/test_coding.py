@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bifocal.errors import ModelError
 from bifocal.learn.nets.codec import quality_anchors
-from bifocal.learn.nets.entropy.coding import Estimate, phases
+from bifocal.learn.nets.entropy.coding import Estimate, Reconstruction, phases
 from bifocal.learn.nets.entropy.exact import ExactConv, round_ste
 from bifocal.learn.nets.entropy.prior import INDEX_FRACTION, MEAN_FRACTION, TABLES, logistic_bits
 from bifocal.learn.systems.lapped import Lapped, LappedConfig
@@ -81,8 +81,8 @@ def driven(exact: bool, h: int, w: int, plain: bool) -> tuple[Tensor, Tensor, li
     else:
         driver = Estimate(*arguments)
         parts = code_groups(model.plan, driver)
-        decoded, bits = driver.whole(parts), driver.bits(parts, noise=False)
-        assert torch.allclose(driver.bit_maps(parts).sum((2, 3)), bits, rtol=1e-4)
+        decoded, bits = driver.whole(parts), driver.bits(noise=False)
+        assert torch.allclose(driver.bit_maps().sum((2, 3)), bits, rtol=1e-4)
     weights = torch.sin(torch.arange(decoded.numel())).reshape(decoded.shape)  # any loss of the values
     (bits.sum() + (decoded * weights).sum()).backward()
     nets = [parameter.grad for parameter in model.predictors.parameters()]
@@ -118,3 +118,41 @@ def test_a_group_in_steps_needs_channels_for_all_of_them() -> None:
     plan = Plan(6, 2, (Group(0, 6, 4, 0),))
     with pytest.raises(ModelError, match="multiple of 4"):
         phases(plan, 1, 2, 2)
+
+
+def test_points_are_means_of_what_rounds_to_a_symbol() -> None:
+    """Triangular values, denser towards zero: those that round to 1 are 0.94 on average, to 2 likewise."""
+    torch.manual_seed(0)
+    u = torch.rand(200_000)
+    residual = 5 * (1 - u.sqrt()) * torch.where(torch.rand(len(u)) < 0.5, -1.0, 1.0)
+    q, table = torch.round(residual), torch.full((len(u),), 9.0)
+    reconstruction = Reconstruction()
+    reconstruction.measure(residual, q, table)
+    shift = reconstruction.shift[9]
+    assert shift[0].item() == pytest.approx(1 / 12 / 4, abs=0.004)  # a slope of 1 in 4, over 12
+    points = reconstruction.points(q, table)
+    assert (points - residual).square().mean() < (q - residual).square().mean()
+    assert torch.equal(points[q == 0], q[q == 0])
+    assert torch.equal(reconstruction.points(-q, table), -points)
+
+
+def test_points_are_on_the_grid_of_the_integers_in_exact_mode() -> None:
+    torch.manual_seed(0)
+    model = Lapped(TINY)
+    assert model.reconstruction is not None
+    model.reconstruction.total.fill_(30.0)
+    model.reconstruction.count.fill_(50.0)
+    anchors = quality_anchors(torch.tensor([90]), TINY.anchors)
+    model.eval()
+    driver = Estimate(
+        *(model.plan, model.group_predictors, torch.ones(1, 6, 4, 4), 9 * torch.randn(1, 32, 4, 4), anchors),
+        exact=True,
+        reconstruction=model.reconstruction,
+    )
+    parts = code_groups(model.plan, driver)
+    offsets = torch.cat(
+        [(part - mu).flatten() for part, (mu, _) in zip(parts, driver.predicted, strict=True)]
+    )
+    assert torch.equal(offsets * 16, torch.round(offsets * 16))
+    assert (offsets.abs() % 1).unique().tolist() == [0.0, 1 - 3 / 16]  # 30/150 of a step, on the grid
+    assert model.reconstruction.count[0, 0] == 50  # nothing is measured in evaluation

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bifocal.errors import ModelError
@@ -35,6 +35,11 @@ from bifocal.learn.nets.entropy.prior import (
     TABLES,
 )
 from bifocal.stream.plan import Group, Plan, group_mask
+
+#: Magnitudes that have reconstruction points of their own: 1, 2, and 3 or more.
+MAGNITUDES = 3
+#: So many symbols of no shift are counted beside those that were seen.
+FEW_SYMBOLS = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,18 +138,18 @@ class _Permute(torch.autograd.Function):
 
 
 class _Decode(torch.autograd.Function):
-    """``mu + round(y - mu)``, or ``mu`` where the symbol is certain; straight through to y, there to mu."""
+    """``offset + mu``, for an offset that stands for y - mu; straight through to y, where certain to mu."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, mu: Tensor, certain: Tensor) -> Tensor:
+    def forward(ctx: Any, y: Tensor, mu: Tensor, offset: Tensor, certain: Tensor) -> Tensor:
         ctx.save_for_backward(certain)
-        return torch.floor(y - mu + 0.5).masked_fill_(certain, 0).add_(mu)
+        return offset + mu
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (certain,) = ctx.saved_tensors
         (gradient,) = gradients
-        return gradient.masked_fill(certain, 0), gradient * certain, None
+        return gradient.masked_fill(certain, 0), gradient * certain, None, None
 
 
 class _Bits(torch.autograd.Function):
@@ -177,12 +182,60 @@ class _Bits(torch.autograd.Function):
         return gradients[0] * by_residual, gradients[0] * by_index
 
 
+class Reconstruction(nn.Module):
+    """Where in its interval a symbol is decoded to, by table and magnitude: at the mean of what rounds to it.
+
+    Densities fall away from the mean, so that values which round to 1 are below 1 on average. ``shift`` is
+    how much, in steps, for magnitudes 1, 2 and 3 or more: measured during training, not learned.
+    """
+
+    #: No shift is larger, in steps: rounding a decoded latent again must give its symbol.
+    LARGEST = 7 / 16
+    #: What older symbols still count after a step.
+    MEMORY = 0.99
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.zeros(TABLES, MAGNITUDES))
+        self.register_buffer("count", torch.zeros(TABLES, MAGNITUDES))
+
+    total: Tensor
+    count: Tensor
+
+    @property
+    def shift(self) -> Tensor:
+        """``[tables, magnitudes]`` in steps."""
+        return (self.total / (self.count + FEW_SYMBOLS)).clamp(-self.LARGEST, self.LARGEST)
+
+    def points(self, q: Tensor, table: Tensor, grid: float | None = None) -> Tensor:
+        """Symbols ``q`` moved to their points; with a ``grid`` (units a step) as the integers will."""
+        shift = self.shift if grid is None else torch.floor(self.shift * grid + 0.5) / grid
+        by_magnitude = F.pad(shift, (1, 0)).reshape(-1)  # zero stays
+        entry = table * (MAGNITUDES + 1) + q.abs().clamp(max=MAGNITUDES)
+        return q - q.sign() * by_magnitude[entry.long()]
+
+    @torch.no_grad()
+    def measure(self, residual: Tensor, q: Tensor, table: Tensor) -> None:
+        """Take in residuals that were rounded to ``q``."""
+        some = q.nonzero(as_tuple=True)
+        q, residual, table = q[some], residual[some], table[some]
+        entry = (table * MAGNITUDES + q.abs().clamp(max=MAGNITUDES) - 1).long()
+        self.total.view(-1).index_add_(0, entry, q.abs() - residual * q.sign())
+        self.count.view(-1).index_add_(0, entry, torch.ones_like(q))
+
+    def forget(self) -> None:
+        """Let what was measured so far count less."""
+        self.total.mul_(self.MEMORY)
+        self.count.mul_(self.MEMORY)
+
+
 class Estimate:
     """Driver that rounds with straight-through gradients and remembers means and indices of all groups.
 
     ``predictors`` are the exact layers of each group (1×1, 3×3, 1×1), ``features`` the hyper features, ``y``
     ``[b, c, h, w]`` the latent in quantiser steps, ``anchors`` the interpolation weights of the qualities.
     Certain symbols are forced to zero, as the coder does; in exact mode the context is put on its grid.
+    With a ``reconstruction`` symbols are decoded to its points.
     What passes through the loop is the list of groups decoded so far, each ``[4, b·n, m]``.
     """
 
@@ -194,8 +247,10 @@ class Estimate:
         y: Tensor,
         anchors: Tensor,
         exact: bool,
+        reconstruction: Reconstruction | None = None,
     ) -> None:
         self.plan, self.predictors, self.anchors, self.exact = plan, predictors, anchors, exact
+        self.reconstruction = reconstruction
         b, _, h, w = y.shape
         self.phases = phases(plan, b, h, w)
         self.features = self.phases.split(features)
@@ -210,6 +265,9 @@ class Estimate:
         ]
         self.contexts: list[Tensor] = []
         self.predicted: list[tuple[Tensor, Tensor]] = []
+        self.symbols: list[Tensor] = []
+        if reconstruction is not None and reconstruction.training:
+            reconstruction.forget()
 
     def start(self) -> list[Tensor]:
         return []
@@ -231,7 +289,18 @@ class Estimate:
 
     def code(self, group: Group, mu: Tensor, index: Tensor, decoded: list[Tensor]) -> list[Tensor]:
         k = len(decoded)
-        here = _Decode.apply(self.y[k], mu, _table(index) < self.plan.skip)
+        with torch.no_grad():
+            table = _table(index)
+            certain = table < self.plan.skip
+            residual = self.y[k] - mu
+            q = offset = torch.floor(residual + 0.5).masked_fill_(certain, 0)
+            if self.reconstruction is not None:
+                offset = self.reconstruction.points(q, table, 2.0**self.plan.fraction if self.exact else None)
+                if self.reconstruction.training:
+                    some = slice(0, q.shape[1], 4)  # a quarter of the blocks is enough
+                    self.reconstruction.measure(residual[:, some], q[:, some], table[:, some])
+        here = _Decode.apply(self.y[k], mu, offset, certain)
+        self.symbols.append(q)
         self.predicted.append((mu, index))
         self.contexts.append(self._context(here))
         return [*decoded, here]
@@ -245,29 +314,30 @@ class Estimate:
         values: Tensor = _Permute.apply(flat, self.inverse, self.order)
         return values.reshape(b, c, 2 * rows, 2 * columns)[:, :, :h, :w]
 
-    def bits(self, parts: list[Tensor], noise: bool) -> Tensor:
+    def bits(self, noise: bool) -> Tensor:
         """Bits of the symbols of every channel, ``[b, c]``; with uniform noise for rounding in training."""
         b, c, _, _ = self.phases.shape
         total = torch.zeros(c, b, device=self.device)
-        for channels, bits in zip(self.channels, self._bits(parts, noise), strict=False):
+        for channels, bits in zip(self.channels, self._bits(noise), strict=False):
             bits = bits.reshape(4, b, -1, bits.shape[2])
             if self.phases.inside is not None:
                 bits = bits * self.phases.inside.to(bits)[:, None, :, None]
             total = total.index_add(0, channels.reshape(-1), bits.sum(2).mT.reshape(-1, b))
         return total.T
 
-    def bit_maps(self, parts: list[Tensor]) -> Tensor:
+    def bit_maps(self) -> Tensor:
         """Bits of every symbol, ``[b, c, h, w]``."""
-        return self.whole(self._bits(parts, False))
+        return self.whole(self._bits(False))
 
-    def _bits(self, parts: list[Tensor], noise: bool) -> list[Tensor]:
+    def _bits(self, noise: bool) -> list[Tensor]:
         found = []
-        for y, part, (mu, index) in zip(self.y, parts, self.predicted, strict=False):
+        for y, q, (mu, index) in zip(self.y, self.symbols, self.predicted, strict=False):
             if noise:
                 found.append(_Bits.apply(y - mu + torch.rand_like(mu) - 0.5, index))
                 continue
             table = _table(index)
-            found.append(_Bits.apply(part - mu, table).masked_fill(table < self.plan.skip, 0))
+            straight = q + (y - mu - (y - mu).detach())
+            found.append(_Bits.apply(straight, table).masked_fill(table < self.plan.skip, 0))
         return found
 
     def _padded(self, y: Tensor) -> Tensor:

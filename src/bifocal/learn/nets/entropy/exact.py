@@ -6,10 +6,10 @@ integer networks for this purpose is Ballé et al., ICLR 2019; power-of-two scal
 which lets ordinary float32 products carry them exactly, are ours).
 
 An activation with ``f`` fraction bits is a real number ``X·2^-f``, X an integer in a saturating range. A
-weight row is ``W·2^-e`` with ``|W| <= 127`` and the largest ``e`` that keeps every partial sum
-below 2^24.
-In exact mode :class:`ExactConv` computes with those very numbers, in real units (a power of two changes no
-bit), and passes gradients straight through the roundings. :func:`integer_layer` reads the integers off.
+weight row is ``W·2^-e`` with ``|W| <= 127`` (or 63: :class:`Wire`) and the largest ``e`` that keeps every
+partial sum below 2^24. In exact mode :class:`ExactConv` computes with those very numbers, in real units (a
+power of two changes no bit), and passes gradients straight through the roundings. :func:`integer_layer` reads
+the integers off.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bifocal.stream.exact import EXACT_LIMIT, ExactNet
-
-WEIGHT_MAX = 127
 
 
 def round_ste(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -48,6 +46,26 @@ class Range:
     def clip(self, x: Tensor) -> Tensor:
         scale = 2.0**-self.fraction
         return x.clamp(self.lo * scale, self.hi * scale)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What a wire id lets the exact networks hold, and whether it has reconstruction points (SPEC.md).
+
+    ``activation`` are hidden activations and hyper features, ``weight_max`` the largest weight.
+    """
+
+    number: int
+    activation: Range
+    weight_max: int
+    reconstruction: bool
+
+
+#: 9-bit activations and 8-bit weights: for engines that work in float32.
+WIRE_1 = Wire(1, Range(0, 511, 4), 127, reconstruction=False)
+#: 8-bit unsigned activations and 7-bit weights: two products of them never leave 16 bits, so that 8-bit
+#: engines are exact on every processor.
+WIRE_2 = Wire(2, Range(0, 255, 4), 63, reconstruction=True)
 
 
 class ExactConv(nn.Module):
@@ -74,6 +92,7 @@ class ExactConv(nn.Module):
         qualities: int = 0,
         gain: float = 1.0,
         seen: Tensor | None = None,
+        weight_max: int = WIRE_1.weight_max,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
@@ -82,6 +101,7 @@ class ExactConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.quality_bias = nn.Parameter(torch.zeros(qualities, outputs)) if qualities else None
         self.source, self.out, self.relu, self.shuffle = source, out, relu, shuffle
+        self.weight_max = weight_max
         self.uniform = row_fraction is None
         fraction = torch.full((outputs,), out.fraction) if row_fraction is None else row_fraction
         largest = torch.full((inputs,), source.largest) if source_max is None else source_max
@@ -115,13 +135,13 @@ class ExactConv(nn.Module):
                 bias = (self.bias + self.quality_bias).double().abs().amax(0)
             reach = self.source_max.double().repeat_interleave(self.weight[0, 0].numel())
             source = 2.0**self.source.fraction
-            e = torch.floor(torch.log2(WEIGHT_MAX / w.abs().amax(1).clamp_min(1e-9)))
+            e = torch.floor(torch.log2(self.weight_max / w.abs().amax(1).clamp_min(1e-9)))
             e = e.clamp(max=20)
             for _ in range(40):  # lower the exponent of rows whose worst case is too large
                 integers = torch.round(w * 2.0 ** e[:, None])
                 total = (integers.abs() * reach).sum(1) + bias * 2.0**e * source
                 half = 2.0 ** (e + self.source.fraction - self.row_fraction.double() - 1).clamp(min=0)
-                wide = (integers.abs().amax(1) > WEIGHT_MAX) | (total + half + 2 > EXACT_LIMIT)
+                wide = (integers.abs().amax(1) > self.weight_max) | (total + half + 2 > EXACT_LIMIT)
                 if not bool(wide.any()):
                     break
                 e = e - wide.double()
