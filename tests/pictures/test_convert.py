@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from bifocal.errors import PictureError
+from bifocal.errors import PictureError, PictureWarning
 from bifocal.pictures.convert import as_picture, to_pillow
 from bifocal.pictures.files import read_picture
 from bifocal.types import Picture
@@ -105,6 +107,76 @@ def test_transparent_palette_entries_are_alpha(clear: int | bytes) -> None:
     assert np.array_equal(picture.pixels, np.asarray(image.convert("RGBA"))[:, :, :3])
 
 
+@pytest.mark.parametrize(
+    ("kind", "clear"),
+    [
+        *((kind, None) for kind in ("RGB", "RGBX", "BGRX", "RGBA", "BGRA", "LA")),
+        *((kind, clear) for kind in ("RGB", "RGBA", "BGRA", "LA") for clear in (3, bytes([255, 0, 100]))),
+    ],
+)
+def test_a_palette_keeps_its_alpha(kind: str, clear: int | bytes | None) -> None:
+    image = Image.new("P", (16, 16))
+    image.putdata(list(range(256)))
+    table = np.random.default_rng(1).integers(0, 256, (256, len(kind)), np.uint8)
+    image.putpalette(table.tobytes(), kind)
+    alpha = table[:, -1].copy() if kind.endswith("A") else np.full(256, 255, np.uint8)
+    if clear is not None:
+        image.info["transparency"] = clear
+        alpha[range(3) if isinstance(clear, bytes) else clear] = (
+            list(clear) if isinstance(clear, bytes) else 0
+        )
+    picture = as_picture(image)
+    found = np.full((16, 16), 255) if picture.alpha is None else picture.alpha
+    assert np.array_equal(found.ravel(), alpha)
+    assert np.array_equal(picture.pixels, np.asarray(image.convert("RGBA"))[:, :, :3])
+
+
+def test_a_quantised_picture_keeps_its_alpha(tmp_path: Path) -> None:
+    rgba = np.dstack([made_picture(20, 30), np.zeros((20, 30), np.uint8)])
+    rgba[:, 10:, 3] = 255
+    rgba[:5, :5, 3] = 100
+    image = Image.fromarray(rgba).quantize(32)
+    wanted = np.asarray(image.convert("RGBA"))
+    image.save(tmp_path / "a.png")
+    for picture in (as_picture(image), read_picture(tmp_path / "a.png")):
+        assert np.array_equal(picture.alpha, wanted[:, :, 3])
+        seen = wanted[:, :, 3] > 0
+        assert np.array_equal(picture.pixels[seen], wanted[:, :, :3][seen])
+
+
+def test_a_palette_of_inks_is_refused_or_converted_by_pillow() -> None:
+    image = Image.new("P", (4, 4))
+    image.putpalette(bytes(4 * 256), "CMYK")
+    image.load()
+    if image.im.getpalettemode() == "CMYK":
+        with pytest.raises(PictureError, match="palette is of mode CMYK"):
+            as_picture(image)
+    else:
+        assert as_picture(image).pixels.min() == 255
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "YCbCr"])
+@pytest.mark.parametrize(
+    "clear", [b"\0\1", 5, 999, -1, (1, 2, 3), (1, 2), (1, 2, "3"), "5", 1.5, [1, 2, 3], object()], ids=repr
+)
+def test_a_transparency_that_means_nothing_is_no_accident(mode: str, clear: object) -> None:
+    """Conversions leave values behind in ``info``: a warning, and never an error of Pillow's."""
+    image = Image.new(mode, (4, 3))
+    plain = np.asarray(image)
+    image.info["transparency"] = clear
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        picture = as_picture(image)
+    assert (picture.width, picture.height) == (4, 3)
+    assert "transparency" in image.info and np.array_equal(
+        np.asarray(image), plain
+    )  # the image is left alone
+    meant = mode in ("LA", "PA", "RGBA", "YCbCr") or (clear in (5, 999, -1) and mode not in ("RGB", "P"))
+    meant |= (clear == (1, 2, 3) and mode == "RGB") or (mode == "P" and clear in (b"\0\1", 5))
+    told = any("means nothing in mode" in str(warning.message) for warning in seen)
+    assert told is not meant
+
+
 @pytest.mark.parametrize(("mode", "clear"), [("RGB", (9, 8, 7)), ("L", 9), ("1", 255), ("1", 0)])
 def test_one_transparent_colour_is_alpha(mode: str, clear: object) -> None:
     image = Image.new(mode, (4, 3), 255 if mode == "1" else "white")
@@ -134,6 +206,41 @@ def gray_png(rows: list[list[int]], depth: int, *, transparent: int) -> bytes:
     packed = b"".join(b"\0" + int(row, 2).to_bytes(len(row) // 8) for row in bits)
     chunks = [(b"IHDR", size), (b"tRNS", struct.pack(">H", transparent)), (b"IDAT", zlib.compress(packed))]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("channels", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_arrays_of_16_bits_are_rounded_like_their_images(channels: int, order: str) -> None:
+    values = np.random.default_rng(2).integers(0, 65536, (6, 9, 4)).astype(order)[:, :, : channels or 1]
+    values = values[:, :, 0] if channels == 0 else values
+    with pytest.warns(PictureWarning, match="this picture has 16 bits a channel; it is coded at 8, rounded"):
+        picture = as_picture(values)
+    assert picture == as_picture(np.rint(values / 257).astype(np.uint8))
+    with pytest.raises(PictureError, match="strict=True"):
+        as_picture(values, strict=True)
+    if channels == 0:
+        with pytest.warns(PictureWarning):
+            assert as_picture(Image.fromarray(values.astype("<u2"))) == picture
+
+
+def test_boolean_arrays_are_black_and_white() -> None:
+    values = np.random.default_rng(3).random((6, 9)) > 0.5
+    assert as_picture(values) == as_picture(Image.fromarray(values)) == Picture(values * np.uint8(255))
+    assert as_picture(values.T, strict=True).width == 6
+
+
+def test_ycbcr_is_converted() -> None:
+    image = Image.fromarray(made_picture(6, 9)).convert("YCbCr")
+    assert np.array_equal(as_picture(image).pixels, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["LAB", "HSV"])
+def test_the_advice_for_a_colour_space_works(mode: str) -> None:
+    image = Image.new(mode, (4, 4), (120, 130, 140))
+    with pytest.raises(PictureError, match=f"mode {mode}.*: convert it with ") as refused:
+        as_picture(image)
+    advice = str(refused.value).partition("convert it with ")[2].rstrip(".")
+    assert as_picture(eval(advice, {"image": image, "ImageCms": ImageCms})).width == 4
 
 
 def test_arrays_may_have_alpha() -> None:
@@ -168,7 +275,46 @@ def test_exif_orientation_is_applied_once(orientation: int) -> None:
     assert np.array_equal(as_picture(to_pillow(picture)).pixels, upright)
 
 
-@pytest.mark.parametrize("wrong", ["photo.jpg", b"bytes", None, [[1, 2]]])
+@pytest.mark.parametrize("path", ["it's a photo.jpg", Path("photo.jpg")])
+def test_a_path_is_refused_with_the_call_to_use(path: str | Path) -> None:
+    with pytest.raises(
+        PictureError, match=r"is a path.*bifocal\.encode_file\(.*bifocal\.read_picture\("
+    ) as said:
+        as_picture(path)  # type: ignore[arg-type]
+    assert f"read_picture({str(path)!r})" in str(said.value)
+
+
+def test_an_image_that_cannot_be_loaded_is_our_error(tmp_path: Path) -> None:
+    Image.fromarray(made_picture(90, 90)).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    with Image.open(tmp_path / "a.jpg") as image, pytest.raises(PictureError, match="truncated"):
+        as_picture(image)
+    with pytest.raises(PictureError, match="cannot load this image"):
+        as_picture(image)  # closed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a command for a shell of POSIX")
+@pytest.mark.parametrize(
+    "name", ["it's.jpg", "$(touch RUN).jpg", "-a b.jpg", 'say "hi".jpg', "two\nlines.jpg", "`touch RUN`.jpg"]
+)
+@pytest.mark.parametrize("profile", [False, True])
+def test_the_command_for_cmyk_is_safe_to_paste(
+    name: str, profile: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    icc = {"icc_profile": profile_for("RGB")} if profile else {}  # not for inks: of no use
+    Image.new("CMYK", (8, 8)).save(name, "JPEG", **icc)
+    with pytest.raises(PictureError) as refused:
+        read_picture(name)
+    command = str(refused.value).split("Convert it: ")[1]
+    search = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    subprocess.run(["sh", "-c", command], check=True, env={**os.environ, "PATH": search})
+    assert sorted(os.listdir()) == sorted([name, name.removesuffix(".jpg") + "-rgb.png"])
+    assert read_picture(name.removesuffix(".jpg") + "-rgb.png").width == 8
+
+
+@pytest.mark.parametrize("wrong", [b"bytes", None, [[1, 2]]])
 def test_what_is_no_picture_is_refused(wrong: object) -> None:
     with pytest.raises(PictureError, match=r"read_picture"):
         as_picture(wrong)  # type: ignore[arg-type]

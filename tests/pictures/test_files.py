@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
+import warnings
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -19,6 +22,19 @@ from bifocal.storage.whole_files import write_atomically
 from bifocal.types import Picture
 from tests.conftest import made_picture
 
+
+def closed_file() -> io.BytesIO:
+    file = io.BytesIO(b"data")
+    file.close()
+    return file
+
+
+def pipe() -> IO[bytes]:
+    reading, writing = os.pipe()
+    os.close(writing)
+    return os.fdopen(reading, "rb")
+
+
 LOSSLESS = sorted(set(WRITE_FORMATS) - LOSSY_SUFFIXES)
 
 
@@ -29,7 +45,7 @@ def test_lossless_formats_give_the_pixels_back(suffix: str, gray: bool, tmp_path
     picture = Picture(pixels[:, :, 1].copy() if gray else pixels)
     write_picture(picture, tmp_path / f"a{suffix}")
     back = read_picture(tmp_path / f"a{suffix}")
-    if suffix == ".webp" and gray:  # WebP knows no gray
+    if suffix == ".webp" and gray:  # WebP has no gray
         assert np.array_equal(back.pixels[:, :, 0], picture.pixels)
     else:
         assert np.array_equal(back.pixels, picture.pixels)
@@ -71,7 +87,32 @@ def test_animations_are_refused(tmp_path: Path) -> None:
         read_picture(tmp_path / "a.gif")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", sorted(LOSSY_SUFFIXES))
+@pytest.mark.parametrize("gray", [False, True])
+def test_lossy_formats_come_near(suffix: str, gray: bool, tmp_path: Path) -> None:
+    pixels = made_picture(40, 50)
+    picture = Picture(pixels[:, :, 1].copy() if gray else pixels)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        write_picture(picture, tmp_path / f"a{suffix}")
+    assert [str(each.message).endswith("nearest of them.") for each in said] == [True] * (
+        suffix == ".gif" and not gray
+    )
+    back = read_picture(tmp_path / f"a{suffix}").pixels.reshape(40, 50, -1).astype(int)
+    error = np.abs(back - picture.pixels.reshape(40, 50, -1)).mean()
+    assert error < (0.1 if gray else 12) if suffix == ".gif" else error < 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".avif", ".jp2", ".j2k", ".tga"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
+def test_pictures_of_one_row_are_written_too(suffix: str, size: tuple[int, int], tmp_path: Path) -> None:
+    alpha = np.full(size, 9, np.uint8)
+    write_picture(Picture(made_picture(*size), alpha=alpha), tmp_path / f"a{suffix}")
+    back = read_picture(tmp_path / f"a{suffix}")
+    assert back.pixels.shape[:2] == size and back.alpha is not None and np.abs(back.alpha - 9.0).max() <= 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jp2", ".j2c", ".tga"])
 @pytest.mark.parametrize("gray", [False, True])
 def test_transparency_is_written_and_read(suffix: str, gray: bool, tmp_path: Path) -> None:
     pixels = made_picture(9, 12)
@@ -80,12 +121,12 @@ def test_transparency_is_written_and_read(suffix: str, gray: bool, tmp_path: Pat
     write_picture(picture, tmp_path / f"a{suffix}")
     back = read_picture(tmp_path / f"a{suffix}")
     assert np.array_equal(back.alpha, alpha)
-    if suffix == ".webp" and gray:  # WebP knows no gray
+    if suffix == ".webp" and gray:  # WebP has no gray
         back = Picture(back.pixels[:, :, 0].copy(), alpha=back.alpha)
     assert back == picture  # colours under alpha 0, too
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".ppm", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".ppm", ".bmp", ".gif"])
 def test_transparency_is_never_dropped_silently(suffix: str, tmp_path: Path) -> None:
     picture = Picture(made_picture(4, 4), alpha=np.zeros((4, 4), np.uint8))
     with pytest.raises(OutputError, match=r"transparent.*\.png"):
@@ -111,6 +152,36 @@ def test_what_is_no_picture_says_what_would_be(data: bytes, tmp_path: Path) -> N
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(PictureError, match=r"a\.jpg is no picture that can be read: JPEG, PNG"):
         read_picture(tmp_path / "a.jpg")
+
+
+def test_what_encode_takes_is_written(tmp_path: Path) -> None:
+    pixels = made_picture(5, 6)
+    write_picture(pixels, tmp_path / "a.png")
+    write_picture(Image.fromarray(pixels), tmp_path / "b.png")
+    assert read_picture(tmp_path / "a.png") == read_picture(tmp_path / "b.png") == Picture(pixels)
+    with pytest.raises(PictureError, match="not a picture"):
+        write_picture(b"pixels", tmp_path / "c.png")  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="not a path"):
+        write_picture(pixels, 7)  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="exists"):
+        write_picture(pixels, tmp_path / "a.png", overwrite=False)
+
+
+def test_a_side_too_long_for_a_format_is_an_output_error(tmp_path: Path) -> None:
+    for name in ("a.webp", "a.jpg"):
+        with pytest.raises(OutputError, match="Pillow cannot write it as"):
+            write_picture(np.zeros((1, 70_000), np.uint8), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [7, None, b"\x89PNG", io.StringIO("text"), closed_file(), pipe()],
+    ids=lambda s: type(s).__name__,
+)
+def test_what_is_no_path_and_no_binary_file_is_refused(source: object) -> None:
+    with pytest.raises(PictureError, match=r"not a path and not an open binary file.*BytesIO"):
+        read_picture(source)  # type: ignore[arg-type]
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:

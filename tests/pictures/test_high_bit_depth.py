@@ -1,4 +1,4 @@
-"""Sixteen bits become eight by rounding, with a word to the user; never by cutting, and never silently."""
+"""16 bits a channel are rounded to 8, with a warning; never cut, and never silently."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ VALUES[0, :3] = [[0] * 4, [65535] * 4, [128, 129, 65406, 65407]]
 ROUNDED = np.rint(VALUES / 257).astype(np.uint8)
 
 
+def png_chunk(name: bytes, value: bytes) -> bytes:
+    return struct.pack(">I", len(value)) + name + value + struct.pack(">I", zlib.crc32(name + value))
+
+
 def png(values: np.ndarray, *, clear: bytes = b"") -> bytes:
     """A 16-bit PNG of ``[h, w, c]``, with 1 to 4 channels."""
-
-    def chunk(name: bytes, value: bytes) -> bytes:
-        return struct.pack(">I", len(value)) + name + value + struct.pack(">I", zlib.crc32(name + value))
-
     h, w, c = values.shape
     size = struct.pack(">IIBBBBB", w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)
     rows = np.hstack([np.zeros((h, 1), np.uint8), values.astype(">u2").view(np.uint8).reshape(h, -1)])
     chunks = [(b"IHDR", size), (b"tRNS", clear), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks if each[1] or each[0] != b"tRNS")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        png_chunk(*each) for each in chunks if each[1] or each[0] != b"tRNS"
+    )
 
 
 def tiff(

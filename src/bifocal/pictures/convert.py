@@ -49,6 +49,7 @@ _ADVICE = {
     "LAB": "convert it with ImageCms.profileToProfile(image, ImageCms.createProfile('LAB'), "
     "ImageCms.createProfile('sRGB'), outputMode='RGB')",
 }
+_GRAY_OF_16_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 #: Pillow mode to the one with the same pixels that is taken.
 _SAME = {"1": "L", "P": "RGB", "PA": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "RGBa": "RGBA", "La": "LA"}
 #: Pillow spreads gray values of PNGs with fewer than 8 bits to 0 to 255, but not their transparent value.
@@ -191,7 +192,7 @@ def _cmyk_command(image: Image.Image, source: str) -> str:
 
 def _is_gray_of_16_bits(image: Image.Image) -> bool:
     """Pillow opens 16-bit gray of PGM, and that of PNG in older releases, as 32-bit integers, 0 to 65535."""
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
+    return image.mode in _GRAY_OF_16_BITS or (image.mode == "I" and image.format in ("PPM", "PNG"))
 
 
 def _colour_planes(image: Image.Image, file: IO[bytes] | None) -> NDArray[np.uint8] | None:
@@ -236,7 +237,7 @@ def _with_valid_transparency(image: Image.Image, name: str) -> Image.Image:
     elif mode == "RGB":
         valid = isinstance(clear, tuple) and len(clear) == 3 and all(isinstance(v, Integral) for v in clear)
     else:
-        valid = isinstance(clear, Integral)
+        valid = isinstance(clear, Integral) or mode not in ("1", "L", "I", *_GRAY_OF_16_BITS)
     if clear is None or valid:
         return image
     image = image.copy()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from dataclasses import replace
 from pathlib import PurePath
 from typing import IO, Any
 
@@ -125,9 +126,9 @@ def _read_by_pillow(file: IO[bytes], name: str, max_pixels: int, strict: bool) -
 def write_picture(picture: PictureLike, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
     """Write a picture in the format that the suffix names, whole or not at all.
 
-    PNG, PPM, BMP, TIFF, WebP, TGA and JPEG 2000 are written without loss, JPEG at quality 95 and AVIF at 90
-    (both 4:4:4), GIF with 256 colours and a :class:`~bifocal.errors.PictureWarning`. Metadata that the format
-    has no place for is left out with such a warning; transparency is not.
+    PNG, PPM, BMP, TIFF, WebP, TGA and JPEG 2000 are written without loss, JPEG and AVIF at quality 95
+    (4:4:4), GIF with 256 colours and a :class:`~bifocal.errors.PictureWarning`. Metadata that the format has
+    no place for is left out with such a warning; transparency is not.
 
     :param picture: a :class:`Picture`, or whatever :func:`bifocal.encode` takes.
     :param overwrite: whether an existing file is replaced.
@@ -155,13 +156,14 @@ def _encoded(picture: Picture, kind: str, settings: Any, name: str) -> bytes:
         )
     gray = picture.gray and kind not in RGB_FORMATS
     kept, left_out = save_settings(matching_profile(picture.metadata, gray=gray, name=name), kind)
-    if kind == "GIF":
+    if kind == "GIF" and not picture.gray:
         left_out.append("GIF holds 256 colours: others become the nearest of them")
     for reason in left_out:
         warnings.warn(f"{name}: {reason}.", PictureWarning, stacklevel=3)
     buffer = io.BytesIO()
     try:
-        to_pillow(picture).save(buffer, kind, **{**settings, **kept})
+        image = to_pillow(replace(picture, metadata={}))  # some formats write what they find in image.info
+        image.save(buffer, kind, **{**settings, **kept})
     except KeyError as error:
         raise OutputError(f"{name}: this Pillow was built without {kind}. Choose another format.") from error
     except MemoryError:

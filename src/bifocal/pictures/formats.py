@@ -43,7 +43,7 @@ WRITE_FORMATS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ".jpeg": _JPEG,
     ".jpe": _JPEG,
     ".jfif": _JPEG,
-    ".avif": ("AVIF", {"quality": 90, "subsampling": "4:4:4"}),
+    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4"}),
     ".gif": ("GIF", {}),
 }
 
