@@ -31,7 +31,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class InputFiles:
-    """The files that one input stands for: ``names`` with slashes under ``root``. Their results stand under
+    """The files that one input stands for: ``names`` with slashes under ``root``. Their results go under
     ``output_root``."""
 
     root: str
@@ -44,8 +44,8 @@ class InputFiles:
 class Pairs:
     """All pairs of a run, made one by one while it goes.
 
-    ``output`` is the folder of the results, or None where they stand beside their sources or the only one has
-    a name of its own, ``target``. ``left_out`` says what folders hold that is not of the kind asked for.
+    ``output`` is the folder of the results, or None where they go beside their sources or the only one has
+    a name of its own, ``target``. ``left_out`` is what folders hold that is not of the kind asked for.
     """
 
     inputs: tuple[InputFiles, ...]
@@ -119,10 +119,10 @@ def pair_paths(
 ) -> Pairs:
     """Pair every input with its output.
 
-    A folder stands for the files of ``kind`` under it. Without ``output`` a result stands beside its source
+    A folder means the files of ``kind`` under it. Without ``output`` a result goes beside its source
     with ``suffix``. ``output`` is the file to write where one file is given and ``output`` has a suffix, or
     exists and is no folder; else it is a folder, made if need be, where subfolders are kept. With
-    ``keep_suffix`` a.jpg becomes a.jpg.bfc, so that an a.png may stand beside it. No result replaces an
+    ``keep_suffix`` a.jpg becomes a.jpg.bfc, so that an a.png may be there, too. No result replaces an
     existing file unless ``replace``; none ever replaces an input. Inputs and ``output`` may be URLs
     (``s3://bucket/photos``, with the ``remote`` extra). ``shard`` (i, n) keeps the i-th of n parts, and is
     applied last.
@@ -175,12 +175,12 @@ def find_files(
 
 def nothing_found(inputs: Sequence[str], kind: FileKind, left_out: LeftOut) -> str:
     """Why there is nothing to do."""
-    said = [f"no {kind.plural} found in {', '.join(inputs)}."]
+    parts = [f"no {kind.plural} found in {', '.join(inputs)}."]
     if left_out.skipped.count:
-        said.append(f"Skipped, since they are none: {left_out.skipped}.")
+        parts.append(f"Skipped, since they are none: {left_out.skipped}.")
     if left_out.unreadable.count:
-        said.append(f"Not readable: {left_out.unreadable}.")
-    return " ".join(said)
+        parts.append(f"Not readable: {left_out.unreadable}.")
+    return " ".join(parts)
 
 
 def _existing(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -206,7 +206,7 @@ def _check_output_folder(output: str, suffix: str) -> None:
     if os.path.splitext(output)[1].lower() == suffix:
         raise OptionError(
             f"{output} is named like a file, and there are several results. Name a folder after --out, or "
-            f"say {output}/ for a folder of that name."
+            f"give {output}/ for a folder of that name."
         )
 
 
@@ -248,7 +248,7 @@ def _refuse_same_target(pairs: Pairs, pair: Pair) -> None:
         if other.source != pair.source:
             raise OptionError(
                 f"{other.source} and {pair.source} would both become {pair.target}. Rename one, or "
-                "say --keep-suffix: results are then called as in a.jpg.bfc."
+                "use --keep-suffix: results are then called as in a.jpg.bfc."
             )
     if len(same) > 1:
         raise OptionError(f"{pair.source} is named twice, by itself and in a folder. Leave one out.")
@@ -259,7 +259,7 @@ def _check_existing(target: str, replace: bool) -> None:
         raise OptionError(f"{target} is a folder. Name another output with --out.")
     if not replace and holds_data(target):
         raise OptionError(
-            f"{target} exists already. Say --force to replace it, --resume to go on with a run that "
+            f"{target} exists already. Use --force to replace it, --resume to go on with a run that "
             "was stopped, or name another output with --out."
         )
 

@@ -107,7 +107,7 @@ def known(folder: str) -> Callable[[str], bool] | None:
 
 
 def make_folder(path: str) -> None:
-    """Make the folder that a file stands in, where there are folders."""
+    """Make the folder of a file, where there are folders."""
     folder, _ = split(path)
     if is_url(path):
         store, inside = _open(folder)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from bifocal.errors import OutputError
 from bifocal.storage import remote
 
-#: Names of unfinished files; the first group says what they are to become.
+#: Names of unfinished files; the first group depends on what they are to become.
 PART_NAME = re.compile(r"(\..{0,40}\.[0-9a-f]{8}\.)[^.]*\.part", re.DOTALL)
 
 #: What a full disk or an exhausted quota answers.
@@ -76,13 +76,13 @@ def holds_data(path: str) -> bool:
         return remote.exists(path)
     try:
         state = None if _descriptor(path) is not None else _state(path)
-    except OSError:  # links in a circle: writing says so
+    except OSError:  # links in a circle: writing fails with a better message
         return False
     return state is not None and (_holds_data(state) or stat.S_ISDIR(state.st_mode))
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or the one that caused it, says that no room is left to write to."""
+    """Whether an error, or the one that caused it, is that no room is left to write to."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _FULL:
@@ -182,7 +182,7 @@ def _descriptor(path: str) -> int | None:
 
 def _exists(path: str) -> OutputError:
     return OutputError(
-        f"{path} exists already. Say --force (in Python overwrite=True) to replace it, or name another "
+        f"{path} exists already. Use --force (in Python overwrite=True) to replace it, or name another "
         "output."
     )
 

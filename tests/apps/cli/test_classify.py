@@ -14,8 +14,8 @@ from PIL import Image
 import bifocal
 from bifocal.apps import batch
 from bifocal.errors import OptionError
+from bifocal.runtime.cards import read_card
 from bifocal.runtime.heads import file as head_file
-from bifocal.runtime.registry import read_card
 from tests.apps.cli.test_commands import Command, command
 from tests.conftest import made_picture
 from tests.tiny_head import CLASSES, dense_head, selecting_head, telling_head
@@ -43,10 +43,10 @@ def test_a_folder_is_labelled(command: Command, streams: list[str]) -> None:
     made = command("classify", "in", "photo.bfc", "--json", "out.json", "--top", "2")
     assert made.status == 0, made.err
     assert "3 of 3 files classified in" in made.err and "a second" in made.err
-    told = json.loads(Path("out.json").read_text("utf-8"))
-    assert (told["head"], told["labelled"], told["failed"]) == ("imagenette", 3, 0)
-    assert [row["file"] for row in told["files"]] == streams
-    for row in told["files"]:
+    result = json.loads(Path("out.json").read_text("utf-8"))
+    assert (result["head"], result["labelled"], result["failed"]) == ("imagenette", 3, 0)
+    assert [row["file"] for row in result["files"]] == streams
+    for row in result["files"]:
         expected = bifocal.analyse(Path(row["file"]).read_bytes())
         assert [label["name"] for label in row["labels"]] == list(expected.names[:2])
         chances = [label["probability"] for label in row["labels"]]
@@ -66,9 +66,9 @@ def test_unreadable_streams_are_named_and_the_rest_goes_on(command: Command, str
     assert "2 of 5 files classified" in made.err and "3 of 5 files failed" in made.err
     for name in ("cut", "empty", "text"):
         assert f"in/{name}.bfc" in made.err
-    told = json.loads(Path("out.json").read_text("utf-8"))
-    assert (told["labelled"], told["failed"]) == (2, 3)
-    errors = {row["file"]: row["error"] for row in told["files"] if "error" in row}
+    result = json.loads(Path("out.json").read_text("utf-8"))
+    assert (result["labelled"], result["failed"]) == (2, 3)
+    errors = {row["file"]: row["error"] for row in result["files"] if "error" in row}
     assert set(errors) == {"in/cut.bfc", "in/empty.bfc", "in/text.bfc"}
     assert "incomplete" in errors["in/cut.bfc"] or "again" in errors["in/cut.bfc"]
 
@@ -143,8 +143,8 @@ def test_explain_draws_what_speaks_for_two_classes(command: Command, streams: li
 
 
 def test_models_lists_heads(command: Command, streams: list[str]) -> None:
-    told = command("models").out
-    assert "imagenette" in told and "made by code" not in told
+    result = command("models").out
+    assert "imagenette" in result and "made by code" not in result
 
 
 def test_a_worker_labels_columns(command: Command, streams: list[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import bifocal
 from bifocal.apps.cli.main import run
-from bifocal.runtime import registry
+from bifocal.runtime import model as runtime_model
 from tests.conftest import made_picture
 
 
@@ -33,7 +33,7 @@ def command(
 ) -> Command:
     """Runs a command line in a folder with pictures, where the tiny model is the default one."""
     shutil.copytree(tiny_folder, tmp_path / "models" / "lowfirst")
-    monkeypatch.setattr(registry, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(runtime_model, "MODELS", tmp_path / "models")
     (tmp_path / "work" / "in" / "sub").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")
     for seed, name in enumerate(("photo.jpg", "in/a.png", "in/sub/b.png")):
@@ -55,10 +55,10 @@ def test_encode_info_decode(command: Command) -> None:
     made = command("encode", "photo.jpg", "-q", "60", "-o", "photo.bfc")
     size = Path("photo.bfc").stat().st_size
     assert made.status == 0 and f"photo.bfc  {size:,} bytes" in made.out and made.err == ""
-    told = command("info", "photo.bfc")
-    assert "60×40 RGB, quality 60, 1 tile" in told.out and "tiny" in told.out
-    told = command("info", "--json", "photo.bfc")
-    assert json.loads(told.out)["bytes"] == size
+    result = command("info", "photo.bfc")
+    assert "60×40 RGB, quality 60, 1 tile" in result.out and "tiny" in result.out
+    result = command("info", "--json", "photo.bfc")
+    assert json.loads(result.out)["bytes"] == size
     assert command("decode", "photo.bfc", "-o", "photo.png").status == 0
     assert bifocal.read_picture("photo.png").width == 60
 
@@ -147,8 +147,8 @@ def test_decoding_a_part_or_a_smaller_picture(command: Command) -> None:
         (("--scale", "1/3"), "1/16"),
         (("--scale", "half"), "1/16"),
     ):
-        told = command("decode", "photo.bfc", "-o", "no.png", *option)
-        assert told.status != 0 and said in told.err and not Path("no.png").exists()
+        result = command("decode", "photo.bfc", "-o", "no.png", *option)
+        assert result.status != 0 and said in result.err and not Path("no.png").exists()
 
 
 def test_decode_takes_a_backend_and_refuses_an_unknown_one_once(command: Command) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of unusual kinds on the command line: a word on standard error, or a refusal that helps."""
+"""Pictures of unusual kinds on the command line: a warning on standard error, or a refusal that helps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import made_picture
 __all__ = ["command"]  # the fixture
 
 
-def test_sixteen_bits_are_rounded_with_a_word_or_strictly_refused(command: Command) -> None:
+def test_sixteen_bits_are_rounded_with_a_warning_or_strictly_refused(command: Command) -> None:
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save("deep.png")
     made = command("encode", "deep.png", "-o", "deep.bfc")
     assert made.status == 0
@@ -23,7 +23,7 @@ def test_sixteen_bits_are_rounded_with_a_word_or_strictly_refused(command: Comma
     assert refused.status == 1 and "refuses to round" in refused.err
 
 
-def test_transparency_is_told_kept_and_never_dropped(command: Command) -> None:
+def test_transparency_is_shown_kept_and_never_dropped(command: Command) -> None:
     alpha = np.arange(48, dtype=np.uint8).reshape(6, 8)
     bifocal.write_picture(bifocal.Picture(made_picture(6, 8), alpha=alpha), "a.png")
     assert command("encode", "a.png").status == 0
@@ -34,7 +34,7 @@ def test_transparency_is_told_kept_and_never_dropped(command: Command) -> None:
     assert refused.status == 1 and "Choose .png, .webp or .tif" in refused.err
 
 
-def test_metadata_without_a_place_is_told(command: Command) -> None:
+def test_metadata_that_a_format_does_not_hold_is_named(command: Command) -> None:
     bifocal.write_picture(bifocal.Picture(made_picture(6, 8), {"exif": b"II*\0\x08\0\0\0\0\0"}), "a.png")
     assert command("encode", "a.png").status == 0
     made = command("decode", "a.bfc", "-o", "a.ppm")

@@ -9,7 +9,7 @@ import typer
 
 from bifocal.apps.cli import options
 from bifocal.apps.cli.display import Display
-from bifocal.apps.cli.outputs import STANDARD, check_document, files_for_dashes, write_document
+from bifocal.apps.cli.outputs import check_document, files_for_dashes, write_document
 
 if TYPE_CHECKING:
     from bifocal.apps.batch import FileResult
@@ -44,25 +44,25 @@ def classify(
 
     def line(result: FileResult) -> str:
         named = likely(result.labels, top, at_least) if result.labels else []
-        said = ", ".join(f"{name} {100 * value:.1f} %" for name, value in named)
-        return f"{result.pair.source}  {said or 'unknown'}"
+        text = ", ".join(f"{name} {100 * value:.1f} %" for name, value in named)
+        return f"{result.pair.source}  {text or 'unknown'}"
 
     display = Display("classifying", "classified", "streams", line)
-    if str(json) == STANDARD:
+    if str(json) == options.STANDARD:
         display.out = sys.stderr
-    with display, files_for_dashes(inputs) as (names, _, rename):
+    with display, files_for_dashes(inputs) as files:
         for path in (json, explain):
             check_document(path, force)
         if explain is not None:
             from bifocal.measure.explain import explain_file
 
-            explain_file(batch.find_streams(names), explain, head=head, model=model)
+            explain_file(batch.find_streams(files.inputs), explain, head=head, model=model)
         results = batch.read(
             worker,
-            names,
+            files.inputs,
             jobs=jobs,
             on_start=display.start,
-            on_result=lambda result: display.show(rename(result)),
+            on_result=lambda result: display.show(files.rename(result)),
         )
-        document = labels_json([rename(r) for r in results], worker.head().name, top, at_least)
-        write_document(json, document, force=force)
+        renamed = [files.rename(result) for result in results]
+        write_document(json, labels_json(renamed, worker.head().name, top, at_least), force=force)

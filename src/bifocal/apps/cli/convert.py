@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bifocal.apps.cli.display import Display
-from bifocal.apps.cli.outputs import STANDARD, check_document, files_for_dashes, write_document
+from bifocal.apps.cli.display import Display, Files
+from bifocal.apps.cli.options import STANDARD
 from bifocal.errors import OptionError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def convert_files(
 
     :raises typer.Exit: unless all is well.
     """
-    from bifocal.apps import batch
+    from bifocal.apps.batch import run
 
     verb = worker.verb
     to_output = output == STANDARD or (STANDARD in inputs and output is None)
@@ -44,28 +45,28 @@ def convert_files(
         resumable=output is not None,
         out=sys.stderr if to_output else sys.stdout,
     )
-    may_replace = force or (resume and _is_errors_file(errors))
-    with display, files_for_dashes(inputs, output, suffix=suffix, writes=True) as (names, out, rename):
-        check_document(errors, may_replace)
-        try:
-            batch.run(
-                worker,
-                names,
-                out,
-                suffix=suffix,
-                keep_suffix=keep_suffix,
-                jobs=jobs,
-                shard=read_shard(shard),
-                resume=resume,
-                replace=force,
-                on_start=display.start,
-                on_result=lambda result: display.show(rename(result)),
-            )
-        finally:
-            if errors is not None and display.total:
-                from bifocal.apps.batch.documents import errors_json
+    with display, _errors_file(errors, display, force, resume), _files(inputs, output, suffix) as files:
+        run(
+            worker,
+            files.inputs,
+            files.output,
+            suffix=suffix,
+            keep_suffix=keep_suffix,
+            jobs=jobs,
+            shard=read_shard(shard),
+            resume=resume,
+            replace=force,
+            on_start=display.start,
+            on_result=lambda result: display.show(files.rename(result)),
+        )
 
-                write_document(errors, errors_json(display.failed), force=may_replace)
+
+def _files(inputs: Sequence[str], output: str | None, suffix: str) -> AbstractContextManager[Files]:
+    if STANDARD not in inputs and output != STANDARD:
+        return nullcontext(Files(list(inputs), output))
+    from bifocal.apps.cli.outputs import files_for_dashes
+
+    return files_for_dashes(inputs, output, suffix=suffix, writes=True)
 
 
 def read_shard(text: str) -> tuple[int, int]:
@@ -77,17 +78,27 @@ def read_shard(text: str) -> tuple[int, int]:
     """
     part, _, parts = text.partition("/")
     if not (part.isdecimal() and parts.isdecimal()):
-        raise OptionError(f"--shard is '{text}'; say 1/4 for the first of four parts.")
+        raise OptionError(f"--shard is '{text}'; give 1/4 for the first of four parts.")
     return int(part), int(parts)
 
 
-def _is_errors_file(path: Path | None) -> bool:
-    """Whether an earlier run wrote this file, so that resuming that run may write it anew."""
-    if path is None or not path.is_file():
-        return False
-    from bifocal.apps.batch.documents import is_errors_json
+@contextmanager
+def _errors_file(path: Path | None, display: Display, force: bool, resume: bool) -> Iterator[None]:
+    """Write the files that failed, however a run ends. What an earlier run wrote may be written anew by
+    resuming it."""
+    if path is None:
+        yield
+        return
+    from bifocal.apps.batch.documents import errors_json, is_errors_json
+    from bifocal.apps.cli.outputs import check_document, write_document
 
-    return is_errors_json(path.read_bytes())
+    force = force or (resume and path.is_file() and is_errors_json(path.read_bytes()))
+    check_document(path, force)
+    try:
+        yield
+    finally:
+        if display.total:
+            write_document(path, errors_json(display.failed), force=force)
 
 
 def _line(result: FileResult, verb: str) -> str:

@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 ROWS = 50
 
 
+@dataclass(frozen=True)
+class Files:
+    """Inputs and output of a run: files, also where the user named standard input or output.
+
+    ``rename`` changes the paths in a result to what the user called them.
+    """
+
+    inputs: list[str]
+    output: str | None = None
+    rename: Callable[[FileResult], FileResult] = lambda result: result
+
+
 @dataclass
 class Display:
     """Shows a run; use it as a context around the run, which it ends with the run's exit status.

@@ -19,12 +19,12 @@ def info(inputs: options.Streams, as_json: options.AsJson = False) -> None:
     from bifocal.apps import batch
 
     display = Display("reading", "read", "streams", _as_json if as_json else _as_text, summary=False)
-    with display, files_for_dashes(inputs) as (names, _, rename):
+    with display, files_for_dashes(inputs) as files:
         batch.read(
             batch.Worker("info"),
-            names,
+            files.inputs,
             on_start=display.start,
-            on_result=lambda result: display.show(rename(result)),
+            on_result=lambda result: display.show(files.rename(result)),
         )
 
 

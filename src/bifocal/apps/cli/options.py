@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+#: The name of standard input and output.
+STANDARD = "-"
+
 _STREAMS = typer.Argument(
     help="Streams, or folders of them; URLs too; - is standard input.", show_default=False
 )

@@ -6,38 +6,35 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bifocal.apps.cli.display import Files
+from bifocal.apps.cli.options import STANDARD
 from bifocal.errors import OptionError, OutputError
 from bifocal.storage.whole_files import refuse_existing, write_atomically
 
 if TYPE_CHECKING:
     from bifocal.apps.batch import FileResult
 
-STANDARD = "-"
-
 #: More than this is not read from standard input.
 MAX_INPUT = 1 << 32
-
-#: Changes the paths in a result to what the user called them.
-Rename = Callable[["FileResult"], "FileResult"]
 
 
 @contextmanager
 def files_for_dashes(
     inputs: Sequence[str], output: str | None = None, *, suffix: str = "", writes: bool = False
-) -> Iterator[tuple[list[str], str | None, Rename]]:
+) -> Iterator[Files]:
     """Files in place of ``-``: one with what standard input holds, and one whose content goes to standard
     output when the block ends. A command that ``writes`` sends what it makes of standard input there, too.
 
-    :raises OptionError: if ``-`` stands beside other inputs, or standard output is a terminal.
+    :raises OptionError: if ``-`` is one of several inputs, or standard output is a terminal.
     """
     if STANDARD not in inputs and output != STANDARD:
-        yield list(inputs), output, lambda result: result
+        yield Files(list(inputs), output)
         return
     if STANDARD in inputs and len(inputs) > 1:
         raise OptionError("- is standard input, which is one file: name no other input beside it.")
@@ -54,7 +51,11 @@ def files_for_dashes(
         if STANDARD in inputs:
             _take_input(source)
         renamed = [os.fspath(source) if name == STANDARD else name for name in inputs]
-        yield renamed, os.fspath(target) if to_output else output, lambda r: _without_folder(r, folder)
+        yield Files(
+            renamed,
+            os.fspath(target) if to_output else output,
+            lambda result: _without_folder(result, folder),
+        )
         if target.exists():
             with target.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
