@@ -33,11 +33,12 @@ from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import psnr
 from bifocal.measure.tables import markdown
-from bifocal.runtime.encoding import Encoder
-from bifocal.runtime.engines.float_engines import REFERENCE, Half, int8_file, open_half
-from bifocal.runtime.engines.float_openvino import OpenVinoHalf, native_bf16, openvino_installed
-from bifocal.runtime.model import FloatLatents, Model, Transformed
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.encoding import Encoder, FloatLatents, Transformed, at_quality
+from bifocal.runtime.engines.float_engines import int8_file, open_network
+from bifocal.runtime.engines.float_openvino import OpenVinoNetwork, native_bf16, openvino_installed
+from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork
+from bifocal.runtime.model import DEFAULT_MODEL, Model
+from bifocal.runtime.rendering import synthesise
 from bifocal.runtime.windows import cut_padded, padded_size
 from bifocal.stream.latents import unpack
 from bifocal.stream.limits import TILE_UNIT
@@ -88,7 +89,7 @@ def measure_quality(model: Model, paths: list[Path], names: list[str]) -> list[Q
             latents = unpack(data, model.entropy, model.backend)
             bpp[quality].append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
             for name in names:
-                seen[name, quality].append(psnr(pixels, model.on(name).synthesise(latents)))
+                seen[name, quality].append(psnr(pixels, synthesise(model.on(name), latents)))
     curves = {
         name: curve_of(name, [(float(np.mean(bpp[q])), float(np.mean(seen[name, q]))) for q in QUALITIES])
         for name in names
@@ -102,10 +103,12 @@ def measure_analysis(model: Model, path: Path, quality: int, rounds: int) -> lis
     with safe_open(model.folder / "weights.safetensors", framework="np") as file:
         names = [name for name in file.keys() if name.startswith("analysis.")]
         weights = {name: file.get_tensor(name).astype(np.float32) for name in names}
-    halves: dict[str, Half] = {"onnxruntime f32": open_half("analysis", graph, weights, threads=CORES)}
+    networks: dict[str, FloatNetwork] = {
+        "onnxruntime f32": open_network("analysis", graph, weights, threads=CORES)
+    }
     precisions: tuple[Literal["f32", "bf16"], ...] = ("f32", "bf16") if native_bf16() else ("f32",)
     for precision in precisions:
-        halves[f"openvino {precision}"] = OpenVinoHalf(
+        networks[f"openvino {precision}"] = OpenVinoNetwork(
             graph.read_bytes(), weights, threads=CORES, precision=precision
         )
     pixels = load_rgb(path)
@@ -113,13 +116,13 @@ def measure_analysis(model: Model, path: Path, quality: int, rounds: int) -> lis
     padded = cut_padded(pixels, slice(0, height), slice(0, width))
     feeds = {"pixels": np.ascontiguousarray(padded.transpose(2, 0, 1)[None], np.float32)}
     results: dict[str, FloatLatents] = {}
-    took: dict[str, list[float]] = {name: [] for name in halves}
+    took: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(rounds + 1):
-        for name, half in halves.items():
+        for name, half in networks.items():
             start = time.perf_counter()
             y = half.run(["y"], feeds)[0][0]
             took[name].append(time.perf_counter() - start)
-            results[name] = model.at_quality(Transformed(y, (0, 0, width, height)), quality)
+            results[name] = at_quality(model, Transformed(y, (0, 0, width, height)), quality)
     first = next(iter(results.values()))
     return [
         Analysis(

@@ -35,7 +35,7 @@ from bifocal.measure import MeasureError
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 from bifocal.stream.latents import unpack
 
 WORKER = "benchmarks.exactness_worker"

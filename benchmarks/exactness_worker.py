@@ -20,7 +20,7 @@ import numpy as np
 
 import bifocal
 from bifocal.measure import MeasureError
-from bifocal.runtime.engines.exact_onnxruntime import OrtBackend
+from bifocal.runtime.engines.onnxruntime import OrtBackend
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend, NumpyBackend
 from bifocal.stream.latents import pack, unpack

@@ -12,7 +12,7 @@ from pathlib import Path
 import bifocal
 from benchmarks import reporting
 from bifocal.measure.bench import find_pictures, load_rgb
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 
 
 def main() -> int:

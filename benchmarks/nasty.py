@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+import bifocal
 from benchmarks import reporting
-from bifocal import api
 from bifocal.errors import BifocalError, PictureWarning
 from bifocal.measure.metrics import psnr
 from bifocal.measure.tables import markdown
@@ -130,7 +130,7 @@ def _work(path: Path, options: argparse.Namespace, pipe: Any) -> None:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            about = api.encode_file(path, target, options.quality, model=options.model)
+            about = bifocal.encode_file(path, target, options.quality, model=options.model)
         words = [str(word.message) for word in caught if word.category is PictureWarning]
         row = {"result": "accepted", "warnings": [word.replace(f"{path.parent}/", "") for word in words]}
         row |= {"width": about.width, "height": about.height, "bytes": about.bytes, "alpha": about.alpha}
@@ -170,7 +170,9 @@ def _compare(path: Path, stream: Path, model: str) -> dict[str, Any]:
     """How the decoded picture and the picture as we read it differ from what Pillow alone reads."""
     warnings.simplefilter("ignore")
     wanted, raw = _pillow(path)
-    read, decoded = (_rgba(picture) for picture in (read_picture(path), api.decode_file(stream, model=model)))
+    read, decoded = (
+        _rgba(picture) for picture in (read_picture(path), bifocal.decode_file(stream, model=model))
+    )
     if not wanted.shape == read.shape == decoded.shape:
         return {"same_size": False}
     seen = read[:, :, 3] > 0

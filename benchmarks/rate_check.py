@@ -18,7 +18,7 @@ from benchmarks import reporting
 from benchmarks.decoding import Recorder, symbols_of
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 from bifocal.stream import container
 from bifocal.stream.latents import unpack
 

@@ -31,9 +31,10 @@ from bifocal.measure import MeasureError
 from bifocal.measure.answers import AnswerTimes, answer_table, time_answers
 from bifocal.measure.bench import load_rgb
 from bifocal.measure.tables import markdown
-from bifocal.runtime.engines.sessions import available_threads
-from bifocal.runtime.heads.classify import read_latents
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.engines.onnxruntime import available_threads
+from bifocal.runtime.heads.classify import answer
+from bifocal.runtime.heads.windows import read_latents
+from bifocal.runtime.model import DEFAULT_MODEL
 from bifocal.runtime.windows import spans
 
 QUALITIES = (10, 30, 60, 90)
@@ -57,11 +58,11 @@ def pooled(y: NDArray[np.float32], head: bifocal.Head, window: int) -> tuple[NDA
         for down in spans(y.shape[1], **cut)
         for across in spans(y.shape[2], **cut)
     ]
-    logits = np.array([head.run(np.ascontiguousarray(part)).logits for part in parts], np.float64)
+    logits = np.array([answer(head, np.ascontiguousarray(part)).logits for part in parts], np.float64)
     chances = np.exp(logits - logits.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)
     surest = chances[chances.max(axis=1).argmax()]
-    return logits.mean(0), chances.mean(0), surest, head.run(y).logits.astype(np.float64)
+    return logits.mean(0), chances.mean(0), surest, answer(head, y).logits.astype(np.float64)
 
 
 def pooling(

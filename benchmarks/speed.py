@@ -27,7 +27,7 @@ from bifocal.measure import MeasureError
 from bifocal.measure.bench import Measurement, load_rgb, measure
 from bifocal.measure.peers import available_peers, encode_near
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 
 WORKER = Path(__file__).parent / "speed_worker.py"
 PEERS = ("bmshj2018-hyperprior", "mbt2018-mean")

@@ -16,7 +16,7 @@ from onnx import TensorProto, external_data_helper, helper
 
 from bifocal.learn.packing.adjoint import adjoint_graph
 from bifocal.learn.packing.lowfirst_graphs import exact_graph
-from bifocal.runtime.engines.exact_onnxruntime import graph_file
+from bifocal.runtime.engines.onnxruntime import graph_file
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet
 from bifocal.stream.plan import Group, Plan

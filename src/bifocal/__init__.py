@@ -16,19 +16,26 @@ from typing import TYPE_CHECKING, Any
 from bifocal._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from bifocal.api import (
-        StreamInfo,
-        analyse,
-        decode,
-        decode_and_analyse,
-        decode_file,
-        encode,
-        encode_file,
-        info,
-    )
+    from bifocal.api.decoding import decode
+    from bifocal.api.encoding import encode
+    from bifocal.api.files import decode_file, encode_file
+    from bifocal.api.info import StreamInfo, info
+    from bifocal.api.labels import analyse, decode_and_analyse
     from bifocal.apps import batch
     from bifocal.apps.plugins.register import register_imageio, register_pillow
-    from bifocal.errors import BifocalError
+    from bifocal.errors import (
+        BifocalError,
+        HeadError,
+        LimitExceeded,
+        ModelError,
+        ModelMissing,
+        OptionError,
+        OutputError,
+        PictureError,
+        PictureWarning,
+        RemoteError,
+        StreamError,
+    )
     from bifocal.pictures.convert import to_pillow
     from bifocal.pictures.files import read_picture, write_picture
     from bifocal.runtime.heads.run import Head
@@ -39,10 +46,20 @@ if TYPE_CHECKING:
 __all__ = [
     "BifocalError",
     "Head",
+    "HeadError",
     "Labels",
+    "LimitExceeded",
     "Limits",
     "Model",
+    "ModelError",
+    "ModelMissing",
+    "OptionError",
+    "OutputError",
     "Picture",
+    "PictureError",
+    "PictureWarning",
+    "RemoteError",
+    "StreamError",
     "StreamInfo",
     "analyse",
     "batch",
@@ -59,22 +76,22 @@ __all__ = [
     "write_picture",
 ]
 
+#: Where each public name is; the others are errors.
 _HOMES = {
-    "BifocalError": "bifocal.errors",
     "Head": "bifocal.runtime.heads.run",
     "Labels": "bifocal.types",
     "Limits": "bifocal.stream.limits",
     "Model": "bifocal.runtime.model",
     "Picture": "bifocal.types",
-    "StreamInfo": "bifocal.api",
-    "analyse": "bifocal.api",
+    "StreamInfo": "bifocal.api.info",
+    "analyse": "bifocal.api.labels",
     "batch": "bifocal.apps.batch",
-    "decode": "bifocal.api",
-    "decode_and_analyse": "bifocal.api",
-    "decode_file": "bifocal.api",
-    "encode": "bifocal.api",
-    "encode_file": "bifocal.api",
-    "info": "bifocal.api",
+    "decode": "bifocal.api.decoding",
+    "decode_and_analyse": "bifocal.api.labels",
+    "decode_file": "bifocal.api.files",
+    "encode": "bifocal.api.encoding",
+    "encode_file": "bifocal.api.files",
+    "info": "bifocal.api.info",
     "read_picture": "bifocal.pictures.files",
     "register_imageio": "bifocal.apps.plugins.register",
     "register_pillow": "bifocal.apps.plugins.register",
@@ -84,12 +101,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'bifocal' has no attribute '{name}'")
     from importlib import import_module
 
-    home = _HOMES[name]
-    value = import_module(home) if home.endswith(f".{name}") else getattr(import_module(home), name)
+    home = _HOMES.get(name, "bifocal.errors")
+    value = import_module(home) if name == "batch" else getattr(import_module(home), name)
     globals()[name] = value  # the next look-up finds it at once
     return value
 

@@ -10,7 +10,7 @@ squared error at the quality asked for, what the search minimises; ``worse`` cou
 that of the next lower effort measured on them.
 
 With ``--steps`` nothing is coded: it measures what a squared step of each latent channel is worth in bits,
-which bifocal/stream/rdo.py takes to be 6/ln 2 = 8.66 for all.
+which bifocal/stream/drivers.py takes to be 6/ln 2 = 8.66 for all.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import psnr
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL
-from bifocal.runtime.search import LEVELS
+from bifocal.runtime.encoding import ROUNDS, float_latents
+from bifocal.runtime.model import DEFAULT_MODEL
+from bifocal.runtime.search import adjoint
 
 Array = NDArray[Any]
 QUALITIES = (15, 50, 85)
@@ -124,7 +125,7 @@ def summary(rows: Sequence[Made]) -> list[list[str]]:
         lines.append(
             [
                 str(effort),
-                str(LEVELS[effort].rounds),
+                str(ROUNDS[effort]),
                 str(len(names)),
                 f"{bd_rate(*curves):+.2f} %" if effort != efforts[0] else "0",
                 f"{100 * (_mean(r.cost for r in flat) / _mean(r.cost for r in base) - 1):+.2f} %",
@@ -156,15 +157,15 @@ def steps(pixels: Array, quality: int, model: bifocal.Model) -> Array:
     """
     pixels, plan = pixels[:256, :256], model.entropy.plan
     rng, size = np.random.default_rng(0), pixels.shape[:2]
-    y = np.rint(model.analyse(pixels, quality).y).astype(np.int32) << plan.fraction
+    y = np.rint(float_latents(model, pixels, quality).y).astype(np.int32) << plan.fraction
     target = np.zeros((3, *(16 * side for side in y.shape[1:])), np.float32)
     weight = np.zeros(target.shape[1:], np.float32)
-    before = model.adjoint(y, target, weight, quality)[0]
+    before = adjoint(model, y, target, weight, quality)[0]
     worth = []
     for channel in range(plan.y_channels):
         moved = y.copy()
         moved[channel] += rng.choice([-1, 1], y.shape[1:]).astype(np.int32) << (plan.fraction - 1)
-        after = model.adjoint(moved, target, weight, quality)[0]
+        after = adjoint(model, moved, target, weight, quality)[0]
         energy = np.square(after - before)[:, : size[0], : size[1]].sum() / (0.25 * y[0].size)
         worth.append(float(energy) / 3 * model.price(quality))
     return np.array(worth)

@@ -16,6 +16,7 @@ from benchmarks import reporting
 from bifocal.learn.data.crops import load_corpus
 from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.measure.tables import markdown
+from bifocal.runtime.encoding import float_latents
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.tables import gaussian_tables, logistic_tables, scale_ladder
 
@@ -29,7 +30,7 @@ def measure(pictures: Any, model: bifocal.Model) -> dict[str, list[float]]:
         bits = [0.0, 0.0, 0.0]
         for picture in pictures:
             h, w = (side // 64 * 64 for side in picture.shape[:2])
-            y, z = model.analyse(picture[:h, :w], quality)
+            y, z = float_latents(model, picture[:h, :w], quality)
             coded = coded_symbols(y, z, quality=quality, model=model.entropy, backend=model.backend)
             for i, tables in enumerate(families):
                 bits[i] += tables.bits(*coded)

@@ -24,7 +24,7 @@ from benchmarks.exactness import SEED, cores, describe, make_set, run_worker
 from benchmarks.exactness_worker import Setup
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 
 WORKER = "studies.float_counterpart.worker"
 

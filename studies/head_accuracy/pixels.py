@@ -37,9 +37,12 @@ from bifocal.learn.nets.cost import count
 from bifocal.learn.nets.heads.latent_stem import LatentResNet, LatentResNetConfig
 from bifocal.learn.packing.graphs import module_graph
 from bifocal.learn.training.head_loop import WATCHED, Feed, HeadRecipe, make_run, train_steps
-from bifocal.measure.answers import label_pixels, rgb
+from bifocal.measure.answers import label_pixels
+from bifocal.measure.metrics import rgb
+from bifocal.runtime.encoding import transform
 from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
+from bifocal.runtime.rendering import render
 from bifocal.storage.whole_files import write_atomically
 
 #: Pixels a side of a view and of one position, and positions a side of a window.
@@ -89,10 +92,10 @@ def decoded_view(shown: NDArray[np.uint8], model: Model, quality: int) -> NDArra
     """What is left of pixels ``[h, w, 3]`` after coding at ``quality``; nothing is entropy coded."""
     h, w = shown.shape[:2]
     plan = model.entropy.plan
-    steps = np.rint(model.transform(shown, (0, 0, w, h)).y * model.gains["gain"][quality - 1][:, None, None])
+    steps = np.rint(transform(model, shown, (0, 0, w, h)).y * model.gains["gain"][quality - 1][:, None, None])
     y = (steps * 2**plan.fraction).astype(np.int32)
-    return model.render(
-        lambda rows, columns: y[:, rows, columns], width=w, height=h, quality=quality, gray=False
+    return render(
+        model, lambda rows, columns: y[:, rows, columns], width=w, height=h, quality=quality, gray=False
     )
 
 

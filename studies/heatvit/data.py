@@ -27,7 +27,8 @@ from bifocal.learn.nets.codec import Codec, quality_anchors
 from bifocal.learn.nets.entropy.coding import Estimate
 from bifocal.learn.nets.entropy.exact import round_ste
 from bifocal.learn.training.tasks.prune import Batch
-from bifocal.runtime.heads.classify import read_latents
+from bifocal.runtime.encoding import transform
+from bifocal.runtime.heads.windows import read_latents
 from bifocal.runtime.model import Model
 from bifocal.stream.plan import code_groups
 
@@ -99,7 +100,7 @@ def make_view(path: Path, found: list[Member], number: int, model: Model) -> NDA
         for i, (archive, name) in enumerate(found):
             picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
             pixels = view(picture, np.random.default_rng([number, i])) if number else np.asarray(picture)
-            made[i] = model.transform(pixels, (0, 0, SIDE, SIDE)).y
+            made[i] = transform(model, pixels, (0, 0, SIDE, SIDE)).y
         made.flush()
         os.replace(partial, path)
     return np.load(path, mmap_mode="r", allow_pickle=False)

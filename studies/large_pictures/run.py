@@ -30,7 +30,7 @@ from bifocal.measure import MeasureError
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL, model_folder
+from bifocal.runtime.model import DEFAULT_MODEL, model_folder
 from studies.large_pictures.mosaic import made, mosaic
 
 WORKER = Path(__file__).parent / "worker.py"

@@ -21,7 +21,7 @@ import bifocal
 from benchmarks import reporting
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 from studies.effort.run import spread
 
 Array = NDArray[Any]

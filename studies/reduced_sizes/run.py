@@ -22,7 +22,7 @@ from benchmarks import reporting
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels, psnr
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 
 REDUCTIONS = (1, 2, 4, 8, 16)
 

@@ -26,7 +26,7 @@ from bifocal.measure import MeasureError
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels, psnr
 from bifocal.measure.tables import markdown
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 from bifocal.stream.limits import MAX_TILE_PIXELS
 from studies.large_pictures.mosaic import mosaic
 

@@ -20,8 +20,8 @@ from safetensors.numpy import load_file
 
 from benchmarks import reporting
 from bifocal.measure.tables import markdown
-from bifocal.runtime.engines.sessions import open_session
-from bifocal.runtime.registry import DEFAULT_MODEL, model_folder
+from bifocal.runtime.engines.onnxruntime import open_session
+from bifocal.runtime.model import DEFAULT_MODEL, model_folder
 
 #: Networks with the channels and the stride of their input.
 NETWORKS = (("analysis", 3, 1), ("synthesis", 256, 16))

@@ -21,7 +21,7 @@ from bifocal.errors import (
     PictureError,
     StreamError,
 )
-from bifocal.runtime import registry
+from bifocal.runtime import model as runtime_model
 from tests.conftest import made_picture
 
 
@@ -113,7 +113,7 @@ def test_bad_bytes_are_stream_errors(tiny_model: bifocal.Model) -> None:
 def test_a_stream_finds_its_model_by_fingerprint(
     tiny_model: bifocal.Model, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "MODELS", tmp_path)
+    monkeypatch.setattr(runtime_model, "MODELS", tmp_path)
     data = bifocal.encode(made_picture(30, 30), model=tiny_model)
     with pytest.raises(ModelMissing, match=r"Bifocal 0\.1\.0 has it"):
         bifocal.decode(data)

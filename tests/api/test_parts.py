@@ -162,7 +162,9 @@ def test_boxes_outside_the_picture_are_refused(tiny_model: bifocal.Model, box: o
         bifocal.decode(stream, model=tiny_model, box=box)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("scale", [0, 2, -1, 0.3, 1 / 3, 1 / 32, "1/2", None])
+@pytest.mark.parametrize(
+    "scale", [0, 2, -1, 0.3, 1 / 3, 1 / 32, True, "1/3", "half", "1e-999999999", "", None]
+)
 def test_scales_that_do_not_exist_are_refused(tiny_model: bifocal.Model, scale: object) -> None:
     stream = bifocal.encode(made_picture(40, 50), model=tiny_model)
     with pytest.raises(OptionError, match="scale"):

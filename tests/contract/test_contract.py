@@ -20,8 +20,9 @@ from bifocal.learn.nets.codec import quality_anchors
 from bifocal.learn.recipe import Recipe
 from bifocal.learn.systems.registry import SYSTEMS
 from bifocal.learn.training.loop import rate_distortion
-from bifocal.runtime.model import HALO, REDUCTIONS, Model, available_reductions
-from bifocal.runtime.search import LEVELS
+from bifocal.runtime.encoding import ROUNDS, float_latents
+from bifocal.runtime.model import HALO, Model
+from bifocal.runtime.rendering import REDUCTIONS, available_reductions, synthesise
 from bifocal.runtime.windows import padded_size
 from bifocal.stream import container
 from bifocal.stream.exact import NumpyBackend
@@ -79,7 +80,8 @@ def test_windows_leave_no_trace(packed: Packed, upright: bool) -> None:
     whole = packed.model
     small, side = in_small_windows(whole)
     pixels = made_picture(*((side, 90) if upright else (90, side)))
-    for found, expected in zip(small.analyse(pixels, 60), whole.analyse(pixels, 60), strict=True):
+    parts = (float_latents(model, pixels, 60) for model in (small, whole))
+    for found, expected in zip(*parts, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-3 * max(1.0, float(np.abs(expected).max())))
     data = bifocal.encode(pixels, 60, model=whole)
     decoded = bifocal.decode(data, model=small).pixels
@@ -106,7 +108,7 @@ def test_the_tables_promise_the_bytes(packed: Packed, quality: int) -> None:
     """Escapes included, which the estimate of training does not know."""
     model, pixels = packed.model, made_picture(192, 256)
     data = bifocal.encode(pixels, quality, model=model, effort=0)
-    y, z = model.analyse(pixels, quality)
+    y, z = float_latents(model, pixels, quality)
     symbols = coded_symbols(y, z, quality=quality, model=model.entropy, backend=model.backend)
     promised = float(model.entropy.tables.bits(*symbols)) / 8
     assert abs(len(data) - promised) <= 0.01 * promised + CONTAINER_BYTES
@@ -139,19 +141,19 @@ def test_packed_networks_are_the_trained_ones(packed: Packed, height: int, width
         expected = (y, codec.hyper_latent(y))
         decoded = torch.from_numpy(latents.y)[None].float() / 2**codec.plan.fraction * inverse
         picture = codec.synthesise(decoded)[0].clamp(0, 255).permute(1, 2, 0).numpy()
-    for found, of in zip(model.analyse(pixels, quality), expected, strict=True):
+    for found, of in zip(float_latents(model, pixels, quality), expected, strict=True):
         assert found.shape == of[0].shape
         np.testing.assert_allclose(found, of[0].numpy(), atol=0.01 * max(1.0, float(of.abs().max())))
-    assert np.abs(model.synthesise(latents) - picture).max() < 1
+    assert np.abs(synthesise(model, latents) - picture).max() < 1
 
 
 def test_every_effort_that_the_model_has(packed: Packed) -> None:
     model, pixels = packed.model, made_picture(90, 70)
     searches = (model.folder / "adjoint.onnx").exists()
-    for effort in (0, 1, 2, len(LEVELS) - 1) if searches else (0, 1):
+    for effort in (0, 1, 2, len(ROUNDS) - 1) if searches else (0, 1):
         data = bifocal.encode(pixels, 50, model=model, effort=effort)
         latents = unpack(data, model.entropy, model.backend)
-        assert np.array_equal(model.synthesise(latents), bifocal.decode(data, model=model).pixels)
+        assert np.array_equal(synthesise(model, latents), bifocal.decode(data, model=model).pixels)
     if not searches:
         with pytest.raises(ModelError, match="effort 1"):
             bifocal.encode(pixels, 50, model=model, effort=2)

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 import bifocal
 from bifocal.measure.demo import bundled_photograph
 from bifocal.measure.metrics import psnr
-from bifocal.runtime.registry import DEFAULT_MODEL, MODELS
+from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.model import DEFAULT_MODEL, MODELS
 from bifocal.stream import container
 from bifocal.stream.exact import EXACT_LIMIT, NumpyBackend, check_bound
 from bifocal.stream.latents import coded_symbols, pack, unpack
@@ -72,7 +73,7 @@ def test_quality_rises_with_bytes(model: bifocal.Model, photograph: Pixels) -> N
 @pytest.mark.parametrize("quality", [10, 50, 90])
 def test_estimated_bits_are_the_payloads(model: bifocal.Model, photograph: Pixels, quality: int) -> None:
     """Within 1 % of the payload, the ideal length of the symbols under the tables."""
-    y, z = model.analyse(photograph, quality)
+    y, z = float_latents(model, photograph, quality)
     symbols = coded_symbols(y, z, quality=quality, model=model.entropy, backend=model.backend)
     data = bifocal.encode(photograph, quality, model=model, effort=0)
     box = container.read(data)

@@ -7,7 +7,7 @@ import pytest
 
 import bifocal
 from bifocal.runtime.heads.file import DEFAULT_HEAD, HEADS, head_path, read_card, shipped_heads
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.model import DEFAULT_MODEL
 
 
 @pytest.mark.parametrize("path", shipped_heads(), ids=lambda path: path.stem)

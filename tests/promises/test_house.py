@@ -17,7 +17,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted(path for folder in ("benchmarks", "studies") for path in (ROOT / folder).rglob("*.py"))
 TRACKED = SOURCES + SCRIPTS + sorted((ROOT / "tests").rglob("*.py"))
 
-LOWER = {"runtime", "stream", "pictures", "storage", "types", "errors"}
+LOWER = {"runtime", "stream", "pictures", "storage", "types", "errors", "_version"}
 LEARN = {
     "learn.recipe",
     "learn.checkpoint",

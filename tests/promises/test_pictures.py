@@ -83,7 +83,7 @@ def test_boxes_and_smaller_pictures_keep_their_transparency(tiny_model: bifocal.
 
 def test_alpha_follows_every_scale(tiny_model: bifocal.Model) -> None:
     from bifocal.runtime.decoding import decode_transparency
-    from bifocal.runtime.model import reduce_box
+    from bifocal.runtime.rendering import reduce_box
 
     alpha = made_alpha(150, 201)
     data = bifocal.encode(bifocal.Picture(made_picture(150, 201), alpha=alpha), model=tiny_model, tile=64)

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from bifocal.errors import BifocalError, ModelError
 from bifocal.runtime.doctor import (
     SMALL,
-    Outcome,
-    Trial,
+    CheckResult,
+    EngineCheck,
     agree,
     examine,
     made_latents,
     named_backend,
-    plan_trials,
-    run_trial,
+    plan_checks,
+    run_check,
 )
 from bifocal.runtime.model import Model
 from bifocal.stream.exact import ExactNet, NumpyBackend
@@ -28,13 +28,13 @@ from bifocal.stream.exact import ExactNet, NumpyBackend
 def test_all_engines_give_the_same_hashes(tiny_model: Model) -> None:
     outcomes = {}
     for name in ("numpy-int64", "numpy-float64", "numpy-float32", "onnxruntime"):
-        trial = Trial(name, 1, large=name != "numpy-int64")
+        trial = EngineCheck(name, 1, large=name != "numpy-int64")
         outcomes[trial] = examine(trial, tiny_model.entropy, named_backend(name, tiny_model.folder, 1))
     assert agree(outcomes)
     first = next(iter(outcomes.values()))
-    assert agree(outcomes, Outcome(first.small, ""))
-    assert not agree(outcomes, Outcome("0" * 64, ""))
-    assert not agree({**outcomes, Trial("torch-cpu", 1): Outcome(error="no torch")})
+    assert agree(outcomes, CheckResult(first.small, ""))
+    assert not agree(outcomes, CheckResult("0" * 64, ""))
+    assert not agree({**outcomes, EngineCheck("torch-cpu", 1): CheckResult(error="no torch")})
 
 
 def test_a_wrong_engine_and_an_idle_one_are_found(tiny_model: Model) -> None:
@@ -48,7 +48,7 @@ def test_a_wrong_engine_and_an_idle_one_are_found(tiny_model: Model) -> None:
             self.layers_run = Counter()
             return out
 
-    trial = Trial("numpy-float32", 1, large=False)
+    trial = EngineCheck("numpy-float32", 1, large=False)
     good = examine(trial, tiny_model.entropy, NumpyBackend())
     assert examine(trial, tiny_model.entropy, Wrong()).small != good.small
     with pytest.raises(ModelError, match="times, not"):
@@ -63,16 +63,16 @@ def test_made_latents_are_the_same_everywhere(tiny_model: Model) -> None:
 
 
 def test_the_plan_has_every_engine_with_one_and_two_threads() -> None:
-    planned = {(trial.backend, trial.threads) for trial in plan_trials(["torch-cpu"])}
+    planned = {(trial.backend, trial.threads) for trial in plan_checks(["torch-cpu"])}
     for engine in ("numpy-float32", "onnxruntime", "torch-cpu"):
         assert {(engine, 1), (engine, 2)} <= planned
     assert ("numpy-int64", 1) in planned
 
 
 def test_a_trial_runs_in_a_process_of_its_own(tiny_folder: Path) -> None:
-    outcome = run_trial(Trial("onnxruntime", 2, large=False), tiny_folder)
+    outcome = run_check(EngineCheck("onnxruntime", 2, large=False), tiny_folder)
     assert outcome.error == "" and outcome.layers > 0 and len(outcome.small) == 64
-    assert "no exact backend 'abacus'" in run_trial(Trial("abacus", 1), tiny_folder).error
+    assert "no exact backend 'abacus'" in run_check(EngineCheck("abacus", 1), tiny_folder).error
 
 
 def test_an_unknown_engine_is_refused(tiny_folder: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 import bifocal
 from bifocal.errors import ModelError, OptionError
-from bifocal.runtime import search
+from bifocal.runtime import encoding, search
+from bifocal.runtime import model as runtime_model
 from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.model import Model
 from tests.conftest import made_picture
@@ -37,7 +38,7 @@ def test_more_effort_never_costs_more(tiny_model: Model, quality: int) -> None:
     assert costs[-1] < costs[0]
 
 
-def test_the_gradient_search_improves_on_thrift_alone(tiny_model: Model) -> None:
+def test_the_gradient_search_improves_on_weighing_alone(tiny_model: Model) -> None:
     pixels = made_picture(128, 128)
     costs = [
         cost_of(pixels, bifocal.encode(pixels, 60, model=tiny_model, effort=e), 60, tiny_model)
@@ -58,22 +59,25 @@ def test_any_size_decodes_exactly_and_again(tiny_model: Model, shape: tuple[int,
 
 def test_windows_of_the_adjoint_leave_no_trace(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = made_picture(256, 320)
-    aim = search._aim_at(pixels, (0, 0, 320, 256), 16, None)
+    weight = np.ones((256, 320), np.float32)
     y = np.random.default_rng(0).integers(-40, 40, (16, 16, 20)).astype(np.int32)
-    error, gradient = search._squared_error(y, aim, 60, tiny_model)
+    error, gradient = search._squared_error(tiny_model, y, pixels, weight, 60)
     monkeypatch.setattr(search, "CORE", 64)
-    monkeypatch.setitem(search.HALO, "synthesis", 16)
-    parts, of_parts = search._squared_error(y, aim, 60, tiny_model)
+    monkeypatch.setitem(runtime_model.HALO, "synthesis", 16)
+    parts, of_parts = search._squared_error(tiny_model, y, pixels, weight, 60)
     assert parts == pytest.approx(error, rel=1e-5)
     np.testing.assert_allclose(of_parts, gradient, rtol=1e-3, atol=1e-2 * np.abs(gradient).max())
 
 
 def test_padding_and_borders_between_tiles_do_not_count() -> None:
-    aim = search._aim_at(made_picture(130, 200), (128, 0, 256, 128), 16, None)
-    assert not aim.weight[:, 72:].any() and not aim.weight[:, : search.BLIND].any()
-    assert not aim.weight[-search.BLIND :].any() and aim.weight[0, 40] == 1
-    assert aim.kept[:, :4].all() and aim.kept[-4:].all() and not aim.kept[:4, 4:].any()
-    assert aim.share[0, 0] == 1 and aim.share[0, 5] == np.float32(search.LEAST_SHARE)
+    weight = encoding._weight_of((128, 0, 256, 128), (130, 200), None)
+    share = encoding._shares(weight, 16)
+    assert share[0, 0] == 1 and share[0, 5] == np.float32(encoding.LEAST_SHARE)
+    aim = search.Aim(made_picture(128, 128), weight, share, (True, False, False, True))
+    counted, kept = search._blinded(aim, 16)
+    assert not counted[:, 72:].any() and not counted[:, : search.BLIND].any()
+    assert not counted[-search.BLIND :].any() and counted[0, 40] == 1
+    assert kept[:, :4].all() and kept[-4:].all() and not kept[:4, 4:].any()
 
 
 def test_a_quality_map_moves_bits(tiny_model: Model) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bifocal.runtime.engines import exact_onnxruntime as exact_ort
-from bifocal.runtime.engines.exact_onnxruntime import OrtBackend
+from bifocal.runtime.engines import onnxruntime as exact_ort
+from bifocal.runtime.engines.onnxruntime import OrtBackend
 from bifocal.runtime.model import Model
 from bifocal.stream.exact import ExactNet, NumpyBackend, bands
 from tests.conformance.make_golden import tiny_model

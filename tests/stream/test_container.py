@@ -19,8 +19,8 @@ from bifocal.errors import (
     UnsupportedStream,
 )
 from bifocal.stream import container
-from bifocal.stream.container import Header, tile_grid
-from bifocal.stream.limits import MAX_SIDE, Limits, Reader, varint
+from bifocal.stream.container import Header, tile_grid, varint
+from bifocal.stream.limits import MAX_SIDE, Limits, Reader
 
 HEADER = Header(1, b"model-id", (0, 1, 0), 768, 512, False, 60, 2048)
 

@@ -21,9 +21,10 @@ import pytest
 
 from bifocal.errors import BifocalError
 from bifocal.stream import container
+from bifocal.stream.container import varint
 from bifocal.stream.exact import NumpyBackend
 from bifocal.stream.latents import EntropyModel, unpack
-from bifocal.stream.limits import Limits, varint
+from bifocal.stream.limits import Limits
 from bifocal.types import Latents
 
 GOLDEN = Path(__file__).parents[1] / "conformance" / "golden" / "tiny-1"

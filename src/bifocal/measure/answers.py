@@ -20,16 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bifocal import api
+import bifocal
 from bifocal.errors import HeadError
 from bifocal.measure import MeasureError
 from bifocal.measure.bench import find_pictures, load_rgb
-from bifocal.measure.metrics import Pixels
-from bifocal.runtime.engines.float_engines import REFERENCE
-from bifocal.runtime.heads.classify import LabelReader, check_head
+from bifocal.measure.metrics import Pixels, rgb
+from bifocal.runtime.encoding import BLOCK, transform
+from bifocal.runtime.engines.onnxruntime import REFERENCE
+from bifocal.runtime.heads.classify import LabelReader, answer
 from bifocal.runtime.heads.run import Head
-from bifocal.runtime.model import BLOCK, Model
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.heads.windows import check_head
+from bifocal.runtime.model import DEFAULT_MODEL, Model
 from bifocal.runtime.windows import boxes, cut_padded, padded_size, spans
 from bifocal.storage.paths import is_stream_name
 from bifocal.stream.limits import TILE_UNIT
@@ -76,7 +77,7 @@ def time_answers(
     """
     loaded = Model.load(DEFAULT_MODEL if model is None else model, float_backend=backend)
     reader = Head.load(head)
-    check_head(reader, loaded)
+    check_head(reader.spec, loaded)
     classifier = _classifier(loaded, reader, against)
     samples = _samples(paths, loaded, qualities)
     return [_time(name, data, loaded, reader, classifier, repeats, clock) for name, data in samples]
@@ -92,18 +93,18 @@ def _time(
     clock: Callable[[], float],
 ) -> AnswerTimes:
     seen: dict[str, Labels] = {}
-    info = api.info(data)
+    info = bifocal.info(data)
 
     def from_pixels() -> None:
-        seen["pixels"] = classifier(rgb(api.decode(data, model=model).pixels), info.quality)
+        seen["pixels"] = classifier(rgb(bifocal.decode(data, model=model).pixels), info.quality)
 
     def from_latents() -> None:
-        seen["latents"] = api.analyse(data, head=head, model=model)
+        seen["latents"] = bifocal.analyse(data, head=head, model=model)
 
     ways: list[Callable[[], object]] = [
-        lambda: api.decode(data, model=model),
+        lambda: bifocal.decode(data, model=model),
         from_latents,
-        lambda: api.decode_and_analyse(data, head=head, model=model),
+        lambda: bifocal.decode_and_analyse(data, head=head, model=model),
         from_pixels,
     ]
     for way in ways:  # sessions are made, and caches filled
@@ -178,7 +179,7 @@ def _samples(paths: Iterable[Path], model: Model, qualities: Sequence[int]) -> I
     for path in pictures:
         pixels = load_rgb(path)
         for quality in qualities:
-            yield path.name, api.encode(pixels, quality, model=model)
+            yield path.name, bifocal.encode(pixels, quality, model=model)
 
 
 def _classifier(
@@ -208,7 +209,7 @@ def _by_analysis(pixels: Pixels, quality: int, model: Model, head: Head) -> Labe
     stride, channels = model.entropy.plan.y_stride, head.spec.channels
     scale = (model.gains["gain"] * model.gains["inverse_gain"])[quality - 1, :channels, None, None]
     for box in boxes(padded_size(width, TILE_UNIT), padded_size(height, TILE_UNIT), BLOCK):
-        part = model.transform(pixels, box)
+        part = transform(model, pixels, box)
         left, top, right, bottom = (side // stride for side in box)
         x, y = (side // stride for side in part.box[:2])
         h, w = min(bottom, reader.size[0]) - top, min(right, reader.size[1]) - left
@@ -229,14 +230,9 @@ def label_pixels(pixels: Pixels, head: Head) -> Labels:
         for across in spans(w, **cut):
             window = cut_padded(pixels, down.core(1), across.core(1))
             values = np.ascontiguousarray(window.transpose(2, 0, 1), np.float32)
-            total += values[0].size * head.run(values).logits.astype(np.float64)
+            total += values[0].size * answer(head, values).logits.astype(np.float64)
             weight += values[0].size
     chances = np.exp(total / weight - (total / weight).max())
     order = np.argsort(-chances, kind="stable")
     chances = (chances / chances.sum())[order].astype(np.float32)
     return Labels(tuple(spec.classes[k] for k in order), chances, spec.name)
-
-
-def rgb(pixels: Pixels) -> Pixels:
-    """Gray pixels ``[h, w]`` as RGB; others as they are."""
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)

@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import Curve
-from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, ms_ssim_db, psnr
+from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, ms_ssim_db, psnr, rgb
 from bifocal.measure.peers import FileCodec, available_peers, bifocal_codec
-from bifocal.runtime.engines.float_engines import REFERENCE
+from bifocal.pictures.files import read_picture
+from bifocal.pictures.sniff import is_picture_file
+from bifocal.runtime.engines.onnxruntime import REFERENCE
 from bifocal.storage.whole_files import write_atomically
 
 #: The speed of AVIF in :func:`bench`, so that a picture of 512×512 takes less than a minute in all.
 QUICK_AVIF = 6
-SUFFIXES = frozenset({".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".avif"})
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,22 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            found += sorted(p for p in path.iterdir() if p.is_file() and is_picture_file(p))
         elif path.is_file():
             found.append(path)
         else:
             raise MeasureError(f"There is no {path}. Name picture files, or folders that hold some.")
     if not found:
-        raise MeasureError(f"No pictures found: the folders hold no {', '.join(sorted(SUFFIXES))} files.")
+        raise MeasureError("No pictures found: the folders hold no files that are pictures. Name others.")
     return found
 
 
 def load_rgb(path: Path) -> Pixels:
-    """A picture file as uint8 ``[h, w, 3]``: what every codec is given and compared with."""
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
-        raise MeasureError(
-            f"{path} cannot be read as a picture ({fault}). Leave it out, or repair it."
-        ) from fault
+    """A picture file as uint8 ``[h, w, 3]``, upright: what every codec is given and compared with.
+
+    Raises PictureError when the file is no picture, or one that Bifocal does not code.
+    """
+    return rgb(read_picture(path).pixels)
 
 
 def fingerprint(pixels: Pixels) -> str:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bifocal.api import analyse
+from bifocal.api.labels import analyse
 from bifocal.errors import BifocalError
 from bifocal.measure import MeasureError
 from bifocal.measure.bench import Measurement, load_rgb, measure, summarise

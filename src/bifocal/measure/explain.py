@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from bifocal import api
+import bifocal
 from bifocal.errors import HeadError, OptionError
+from bifocal.measure.metrics import rgb
 from bifocal.pictures.files import write_picture
+from bifocal.runtime.heads.run import loaded_head
 from bifocal.storage import remote
 from bifocal.types import Labels, Picture
 
@@ -45,14 +47,14 @@ def explain_file(
     """
     if len(streams) != 1:
         raise OptionError(f"one stream is drawn, and {len(streams)} were named. Name one of them.")
-    loaded = api.load_head(head)
-    if not (loaded.spec.stages or loaded.tells):
+    loaded = loaded_head(head)
+    if not (loaded.spec.stages or loaded.gives_evidence):
         raise HeadError(
             f"head {loaded.name} has no selectors and gives no evidence of single tokens, so nothing can be "
             "drawn. Train one with bifocal-train head, or export this one again (docs/reading.md)."
         )
     with remote.opened(streams[0]) as file:
-        picture, labels = api.decode_and_analyse(file, head=loaded, model=model, evidence=True)
+        picture, labels = bifocal.decode_and_analyse(file, head=loaded, model=model, evidence=True)
     write_picture(Picture(np.asarray(explain(picture, labels))), Path(target))
 
 
@@ -68,7 +70,7 @@ def explain(picture: Picture, labels: Labels) -> Image.Image:
     >>> explain(Picture(np.full((16, 30, 3), 200, np.uint8)), labels).size
     (1050, 336)
     """
-    pixels = picture.pixels if not picture.gray else np.repeat(picture.pixels[:, :, None], 3, axis=2)
+    pixels = rgb(picture.pixels)
     h, w = pixels.shape[:2]
     factor = _SIDE / max(h, w)
     factor = max(int(factor), 1) if factor >= 1 else factor

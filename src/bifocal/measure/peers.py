@@ -20,8 +20,8 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from bifocal.measure import MeasureError
-from bifocal.runtime.engines.float_engines import REFERENCE
-from bifocal.runtime.registry import DEFAULT_MODEL
+from bifocal.runtime.engines.onnxruntime import REFERENCE
+from bifocal.runtime.model import DEFAULT_MODEL
 
 Pixels = NDArray[np.uint8]
 

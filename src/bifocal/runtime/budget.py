@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from operator import index
 from typing import SupportsIndex
 
 import numpy as np
@@ -19,12 +18,11 @@ from numpy.typing import NDArray
 
 from bifocal.errors import OptionError
 from bifocal.runtime.decoding import decode_pixels
+from bifocal.runtime.encoding import QUALITY, check_quality
 from bifocal.runtime.model import Model
 from bifocal.stream import container
 
 LOWEST, HIGHEST = 1, 100
-#: The quality of an encoder that is told nothing.
-QUALITY = 60
 #: The highest effort that costs about as much as none.
 QUICK = 1
 #: How far beyond the end of a bisection to look for a quality that meets the budget all the same.
@@ -89,18 +87,13 @@ def check_budget(quality: SupportsIndex | None, size: int | str | None, psnr: fl
         return Budget(size=parse_size(size))
     if psnr is not None:
         try:
-            wanted = float(psnr)
+            wanted = math.nan if isinstance(psnr, bool) else float(psnr)
         except (TypeError, ValueError):
             wanted = math.nan
         if not 0 < wanted < math.inf:
             raise OptionError(f"psnr is {psnr!r}; give decibels above 0, such as 38.")
         return Budget(psnr=wanted)
-    try:
-        return Budget(quality=QUALITY if quality is None else index(quality))
-    except TypeError as error:
-        raise OptionError(
-            f"quality is {quality!r}; choose a whole number from 1 (smallest file) to 100 (best picture)."
-        ) from error
+    return Budget(quality=check_quality(QUALITY if quality is None else quality))
 
 
 def encode_within(
@@ -108,7 +101,7 @@ def encode_within(
 ) -> bytes:
     """The stream of ``encode(quality, effort)`` that meets a ``budget`` of bytes or PSNR.
 
-    A costly effort tries few qualities: a cheap one is searched first, and tells where to begin.
+    A costly effort tries few qualities: a cheap one is searched first, to find out where to begin.
 
     :raises OptionError: if no quality meets it; the message says what can be met.
     """
@@ -160,7 +153,7 @@ def fit_psnr(
     50
     """
     # counted from above, what fails is a budget like that of bytes
-    below = _last(lambda place: psnr_of(HIGHEST + 1 - place) >= psnr, start and HIGHEST + 1 - start)
+    below = _last(lambda rank: psnr_of(HIGHEST + 1 - rank) >= psnr, start and HIGHEST + 1 - start)
     if below is None:
         raise OptionError(
             f"this picture does not reach {psnr:g} dB: quality {HIGHEST} decodes to "
@@ -176,18 +169,18 @@ def _last(fits: Callable[[int], bool], start: int | None) -> int | None:
     From ``start`` it gallops, so that a good guess costs two or three calls.
     """
     low, high = LOWEST - 1, HIGHEST + 1  # low fits or is none, high does not
-    place = (LOWEST + HIGHEST) // 2 if start is None else start
+    quality = (LOWEST + HIGHEST) // 2 if start is None else start
     stride = 1
     while high - low > 1:
-        if fits(place):
-            low = place
+        if fits(quality):
+            low = quality
         else:
-            high = place
+            high = quality
         if start is not None and (low < LOWEST or high > HIGHEST):  # not yet between two known ones
-            place = low + stride if high > HIGHEST else high - stride
-            place, stride = min(max(place, LOWEST), HIGHEST), 2 * stride
+            quality = low + stride if high > HIGHEST else high - stride
+            quality, stride = min(max(quality, LOWEST), HIGHEST), 2 * stride
         else:
-            place = (low + high) // 2
+            quality = (low + high) // 2
     for further in range(high + 1, min(high + BEYOND, HIGHEST) + 1):
         if fits(further):
             low = further
@@ -199,7 +192,7 @@ def decoded_psnr(
 ) -> float:
     """PSNR in dB of the picture that ``data`` decodes to, 8 bits a channel, over all channels of ``pixels``.
 
-    ``pixels`` uint8 ``[h, w, 3]`` or ``[h, w]``; only places that are ``seen`` ``[h, w]`` count, if given.
+    ``pixels`` uint8 ``[h, w, 3]`` or ``[h, w]``; only pixels that are ``seen`` ``[h, w]`` count, if given.
     """
     decoded = decode_pixels(container.read(data), model)
     total, count = 0, 0

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
+from numbers import Real
 from operator import index
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import OptionError
-from bifocal.runtime.model import REDUCTIONS, Model, reduce_box
+from bifocal.runtime.model import Model
+from bifocal.runtime.rendering import REDUCTIONS, reduce_box, render
 from bifocal.runtime.windows import Box
 from bifocal.stream.chunks.alpha import decode_alpha
 from bifocal.stream.container import ALPHA, Container
 from bifocal.stream.plan import low_groups
 from bifocal.stream.tiles import TileReader, Watch
+
+#: How a scale is written: short, since a Fraction of "1e999999999" would fill the memory.
+_NUMBER = re.compile(r"[1-9]\d?/[1-9]\d?|[01]?\.\d{1,9}|1")
 
 
 def decode_pixels(
@@ -29,16 +36,18 @@ def decode_pixels(
 ) -> NDArray[np.uint8]:
     """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a stream; see :func:`bifocal.decode`.
 
-    ``watch`` is shown every tile that is decoded, once, as :class:`~bifocal.stream.tiles.TileReader` tells,
-    with what its places cost if ``count``.
+    ``watch`` is called with every tile that is decoded, once (see
+    :class:`~bifocal.stream.tiles.TileReader`), and with what its positions cost if ``count``.
     """
     header, plan = stream.header, model.entropy.plan
     low = low_groups(plan) if reduction == REDUCTIONS[-1] else None
     channels = None if low is None else plan.groups[0].stop
-    return model.render(
-        TileReader(
-            stream, model.entropy, model.backend, groups=low, channels=channels, watch=watch, count=count
-        ),
+    tiles = TileReader(
+        stream, model.entropy, model.backend, groups=low, channels=channels, watch=watch, count=count
+    )
+    return render(
+        model,
+        tiles,
         width=header.width,
         height=header.height,
         quality=header.quality,
@@ -78,7 +87,7 @@ def check_box(box: Sequence[int] | None, width: int, height: int) -> Box | None:
     if box is None:
         return None
     try:
-        left, top, right, bottom = (index(side) for side in box)
+        left, top, right, bottom = (index(side) for side in box if not isinstance(side, bool))
     except (TypeError, ValueError) as error:
         raise OptionError(
             f"box is {box!r}; give left, top, right and bottom as whole numbers of pixels."
@@ -91,23 +100,21 @@ def check_box(box: Sequence[int] | None, width: int, height: int) -> Box | None:
     return left, top, right, bottom
 
 
-def check_scale(scale: float | Fraction) -> int:
-    """By how much a ``scale`` divides both sides of the picture.
+def check_scale(scale: float | Fraction | str) -> int:
+    """By how much a ``scale``, a number or text such as ``1/2`` or ``0.5``, divides both sides of a picture.
 
     :raises OptionError: if there is no such scale.
 
-    >>> check_scale(1), check_scale(0.5), check_scale(Fraction(1, 16))
+    >>> check_scale(1), check_scale(0.5), check_scale("1/16")
     (1, 2, 16)
     """
-    for reduction in REDUCTIONS:
-        if scale == Fraction(1, reduction):
-            return reduction
-    raise OptionError(_unknown_scale(str(scale)))
-
-
-def _unknown_scale(said: str) -> str:
+    wanted: Any = Fraction(scale) if isinstance(scale, str) and _NUMBER.fullmatch(scale.strip()) else scale
+    if not isinstance(wanted, bool) and isinstance(wanted, Real):
+        for reduction in REDUCTIONS:
+            if wanted == Fraction(1, reduction):
+                return reduction
     known = ", ".join(f"1/{reduction}" for reduction in REDUCTIONS[1:])
-    return f"scale is {said}; choose 1 or one of {known}. Resize the result for other sizes."
+    raise OptionError(f"scale is {scale}; choose 1 or one of {known}. Resize the result for other sizes.")
 
 
 def read_box(text: str) -> list[int]:
@@ -126,18 +133,3 @@ def read_box(text: str) -> list[int]:
             "0,0,640,480."
         ) from error
     return [left, top, right, bottom]
-
-
-def read_scale(text: str) -> Fraction:
-    """A scale written as a fraction or a decimal number.
-
-    :raises OptionError: if there is no such scale.
-
-    >>> read_scale("1/2"), read_scale("0.125")
-    (Fraction(1, 2), Fraction(1, 8))
-    """
-    try:
-        scale = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise OptionError(_unknown_scale(text)) from None
-    return Fraction(1, check_scale(scale))

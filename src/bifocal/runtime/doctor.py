@@ -1,10 +1,9 @@
 """The exactness check of `bifocal doctor`: every backend must code made-up latents to the same bytes.
 
 The latents are made from integers, so they, and the bytes that any machine codes them to, are the same
-everywhere. A
-:class:`Trial` is one backend in a process of its own, since BLAS libraries choose their threads and kernels
-when they are loaded. A trial counts the exact layers that its backend executed, so that a check of nothing
-cannot pass.
+everywhere. An :class:`EngineCheck` is one engine in a process of its own, since BLAS libraries choose their
+threads and kernels when they are loaded. A check counts the exact layers that its engine executed, so that a
+check of nothing cannot pass.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal import __version__
+from bifocal._version import __version__
 from bifocal.errors import BifocalError, ModelError, OptionError
-from bifocal.runtime.engines.exact_onnxruntime import OrtBackend
-from bifocal.runtime.engines.float_engines import BACKENDS, REFERENCE
+from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.engines.float_engines import BACKENDS
 from bifocal.runtime.engines.float_openvino import native_bf16
-from bifocal.runtime.engines.sessions import available_threads
-from bifocal.runtime.model import Model
-from bifocal.runtime.registry import read_spec
+from bifocal.runtime.engines.onnxruntime import REFERENCE, OrtBackend, available_threads
+from bifocal.runtime.model import Model, read_spec
+from bifocal.runtime.rendering import synthesise
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import Backend, Kind, NumpyBackend
 from bifocal.stream.latents import encode_latents, pack, unpack
@@ -46,7 +45,7 @@ TIMEOUT_SECONDS = 300
 
 
 @dataclass(frozen=True)
-class Trial:
+class EngineCheck:
     """One backend in one surrounding. ``core`` is an OpenBLAS core type, empty for the machine's own."""
 
     backend: str
@@ -56,8 +55,8 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a trial gave: SHA-256 over the streams of each size, and how many exact layers ran.
+class CheckResult:
+    """What a check gave: SHA-256 over the streams of each size, and how many exact layers ran.
 
     ``error`` says why it gave nothing, and is empty otherwise.
     """
@@ -69,7 +68,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class FloatReport:
+class BackendReport:
     """How far a float backend's pixels lie from the reference's, in levels of 255: ``mean`` and ``largest``.
 
     ``precision`` says what it computes in. ``error`` says why it cannot be used, and is empty otherwise.
@@ -82,23 +81,23 @@ class FloatReport:
     error: str = ""
 
 
-def plan_trials(others: Sequence[str] = ()) -> list[Trial]:
-    """The trials for this machine: the referee first, then every fast backend with one and two threads.
+def plan_checks(others: Sequence[str] = ()) -> list[EngineCheck]:
+    """The checks for this machine: the int64 reference, then every fast engine with one and two threads.
 
-    ``others`` are backends beside NumPy's and ONNX Runtime's: ``torch-cpu``, ``torch-cuda``.
+    ``others`` are engines beside NumPy's and ONNX Runtime's: ``torch-cpu``, ``torch-cuda``.
     """
     fast = ["numpy-float32", "onnxruntime", *others]
-    trials = [Trial("numpy-int64", 1, large=False), Trial("numpy-float64", 1)]
-    trials += [Trial(backend, threads) for backend in fast for threads in (1, 2)]
+    checks = [EngineCheck("numpy-int64", 1, large=False), EngineCheck("numpy-float64", 1)]
+    checks += [EngineCheck(backend, threads) for backend in fast for threads in (1, 2)]
     if platform.machine().lower() in ("x86_64", "amd64"):
-        trials += [Trial("numpy-float32", 2, core) for core in CORE_TYPES]
-    return trials
+        checks += [EngineCheck("numpy-float32", 2, core) for core in CORE_TYPES]
+    return checks
 
 
-def run_trial(trial: Trial, folder: Path) -> Outcome:
-    """Run a trial in a process of its own; what goes wrong there is the outcome's ``error``."""
-    threads = {f"{library}_NUM_THREADS": str(trial.threads) for library in ("OMP", "OPENBLAS", "MKL")}
-    core = {"OPENBLAS_CORETYPE": trial.core} if trial.core else {}
+def run_check(check: EngineCheck, folder: Path) -> CheckResult:
+    """Run a check in a process of its own; what goes wrong there is the result's ``error``."""
+    threads = {f"{library}_NUM_THREADS": str(check.threads) for library in ("OMP", "OPENBLAS", "MKL")}
+    core = {"OPENBLAS_CORETYPE": check.core} if check.core else {}
     command = [
         sys.executable,
         "-m",
@@ -106,8 +105,8 @@ def run_trial(trial: Trial, folder: Path) -> Outcome:
         "doctor",
         "--model",
         str(folder),
-        "--trial",
-        json.dumps(asdict(trial)),
+        "--check",
+        json.dumps(asdict(check)),
     ]
     try:
         done = subprocess.run(
@@ -118,23 +117,23 @@ def run_trial(trial: Trial, folder: Path) -> Outcome:
             timeout=TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        return Outcome(error=f"no answer within {TIMEOUT_SECONDS} s")
+        return CheckResult(error=f"no answer within {TIMEOUT_SECONDS} s")
     try:
-        return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+        return CheckResult(**json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, TypeError, ValueError):
-        return Outcome(error=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+        return CheckResult(error=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
 
 
-def examine(trial: Trial, model: EntropyModel, backend: Backend) -> Outcome:
-    """Code and decode made latents at several qualities with ``backend``; the work of a trial's process.
+def examine(check: EngineCheck, model: EntropyModel, backend: Backend) -> CheckResult:
+    """Code and decode made latents at several qualities with ``backend``; the work of a check's process.
 
     :raises ModelError: if the backend did not execute every exact layer as often as it should.
     """
     before = Counter(backend.layers_run)
     small = _hash_streams(model, backend, SMALL)
-    large = _hash_streams(model, backend, LARGE) if trial.large else ""
+    large = _hash_streams(model, backend, LARGE) if check.large else ""
     ran = backend.layers_run - before
-    passes = 3 * len(QUALITIES) * (1 + trial.large)  # encode, unpack and pack again
+    passes = 3 * len(QUALITIES) * (1 + check.large)  # encode, unpack and pack again
     for net in (model.hyper, *model.predictors):
         for number in range(len(net.layers)):
             if ran[f"{net.name}.{number}"] != passes:
@@ -142,30 +141,30 @@ def examine(trial: Trial, model: EntropyModel, backend: Backend) -> Outcome:
                     f"{backend.name} ran {net.name}.{number} {ran[f'{net.name}.{number}']} times, not "
                     f"{passes}: something else computed for it. Report this."
                 )
-    return Outcome(small, large, sum(ran.values()))
+    return CheckResult(small, large, sum(ran.values()))
 
 
-def expected(folder: Path) -> Outcome | None:
+def expected(folder: Path) -> CheckResult | None:
     """The hashes that the card of a packed model says, made where it was packed; None if it says none."""
     card = read_spec(folder).get("card", {})
     said = card.get("doctor") if isinstance(card, dict) else None
-    return Outcome(str(said.get("small")), str(said.get("large"))) if isinstance(said, dict) else None
+    return CheckResult(str(said.get("small")), str(said.get("large"))) if isinstance(said, dict) else None
 
 
-def agree(trials: Mapping[Trial, Outcome], expected: Outcome | None = None) -> bool:
-    """Whether every trial gave an answer, all the same, and the ``expected`` one if there is one."""
-    outcomes = [*trials.values(), *([expected] if expected else [])]
-    small = {outcome.small for outcome in outcomes}
-    large = {outcome.large for outcome in outcomes if outcome.large}
-    return not any(o.error for o in outcomes) and len(small) == 1 and len(large) <= 1
+def agree(checks: Mapping[EngineCheck, CheckResult], expected: CheckResult | None = None) -> bool:
+    """Whether every check gave an answer, all the same, and the ``expected`` one if there is one."""
+    results = [*checks.values(), *([expected] if expected else [])]
+    small = {result.small for result in results}
+    large = {result.large for result in results if result.large}
+    return not any(o.error for o in results) and len(small) == 1 and len(large) <= 1
 
 
-def float_backends(model: Model) -> list[FloatReport]:
+def float_backends(model: Model) -> list[BackendReport]:
     """Every backend that decoding may be asked to take, on one small picture."""
     rows, columns = np.mgrid[:128, :160]
     waves = [128 + 100 * np.sin(rows / a) * np.cos(columns / b) for a, b in ((9, 14), (30, 11), (6, 25))]
     pixels = np.stack(waves, axis=2).astype(np.uint8)
-    y, z = model.analyse(pixels, QUALITIES[1])
+    y, z = float_latents(model, pixels, QUALITIES[1])
     _, latents = encode_latents(
         y,
         z,
@@ -177,11 +176,11 @@ def float_backends(model: Model) -> list[FloatReport]:
         model=model.entropy,
         backend=model.backend,
     )
-    reference = model.on(REFERENCE).synthesise(latents).astype(int)
+    reference = synthesise(model.on(REFERENCE), latents).astype(int)
     reports = []
     for name, precision in BACKENDS.items():
         try:
-            off = np.abs(model.on(name).synthesise(latents) - reference)
+            off = np.abs(synthesise(model.on(name), latents) - reference)
             if name == "openvino":
                 precision = (
                     "bf16, which this processor has"
@@ -189,9 +188,9 @@ def float_backends(model: Model) -> list[FloatReport]:
                     else "float32: this processor has no bf16"
                 )
         except BifocalError as error:
-            reports.append(FloatReport(name, precision, error=str(error)))
+            reports.append(BackendReport(name, precision, error=str(error)))
         else:
-            reports.append(FloatReport(name, precision, float(off.mean()), int(off.max())))
+            reports.append(BackendReport(name, precision, float(off.mean()), int(off.max())))
     return reports
 
 
@@ -215,7 +214,7 @@ def _version(distribution: str) -> str:
 
 
 def named_backend(name: str, folder: Path, threads: int) -> Backend:
-    """The backend that a :class:`Trial` names, except torch's, which lives above this room.
+    """The backend that a :class:`EngineCheck` names, except torch's, which lives above this room.
 
     :raises OptionError: if there is none.
     """

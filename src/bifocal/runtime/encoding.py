@@ -1,62 +1,209 @@
-"""Encoding a picture block by block: its latents are never in memory as a whole, unless kept on purpose."""
+"""Pixels to float latents to a stream, block by block: nothing of a large picture is in memory as a whole.
+
+Analysis has two steps: :func:`transform`, which is costly and into which no quality enters, and
+:func:`at_quality`, so that an encoder that searches for a quality pays for the first once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import index
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.runtime.model import BLOCK, FloatLatents, Model, Transformed
-from bifocal.runtime.search import LEVELS, Level, check_effort, search_tile
-from bifocal.runtime.windows import Box, boxes, padded_size
+from bifocal.errors import OptionError
+from bifocal.runtime.model import Model
+from bifocal.runtime.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.stream import container
 from bifocal.stream.container import Header
-from bifocal.stream.latents import CodedTile
+from bifocal.stream.drivers import BITS_PER_SQUARE, RateDistortion, nearest
+from bifocal.stream.latents import CodedTile, encode_tile
 from bifocal.stream.limits import TILE_UNIT
+
+#: Side of the blocks in which a picture is analysed, in pixels.
+BLOCK = 2048
+#: Pixels of y beyond a box that the hyper-latent of the box depends on.
+MARGIN = 64
+
+#: By effort 0 to 9, how many rounds of :mod:`bifocal.runtime.search` follow the first coding. Effort 0 rounds
+#: every latent; the others weigh each symbol's error against its bits. An effort with more rounds begins with
+#: those of the one below, so that it never finds anything worse.
+ROUNDS = (0, 0, 1, 2, 3, 5, 8, 12, 18, 30)
+#: What an encoder takes unless others are asked for: quality, effort, and the side of a tile in pixels, such
+#: that pictures of up to four megapixels are one tile.
+QUALITY, EFFORT, TILE = 60, 1, 2048
+
+#: What an error is worth in the first coding, times what it is worth by itself: choosing one symbol after the
+#: other overlooks that a cheap symbol misleads the prediction of later ones.
+FIRST_WORTH = 4.0
+#: No block of latents counts less than this beside one of full weight, so that nothing is divided by zero.
+LEAST_SHARE = 0.05
+
+
+class FloatLatents(NamedTuple):
+    """Analysis of a picture: ``y`` in steps ``[c, H/16, W/16]`` and ``z`` ``[c, H/64, W/64]``, float32."""
+
+    y: NDArray[np.float32]
+    z: NDArray[np.float32]
+
+
+class Transformed(NamedTuple):
+    """A box of a picture after the costly step of analysis.
+
+    ``y`` float32 ``[c, h, w]``, before gains, with a margin around the box; ``box`` (left, top, right,
+    bottom) is the box inside it, in pixels of the picture counted from the corner of ``y``.
+    """
+
+    y: NDArray[np.float32]
+    box: Box
+
+
+def check_quality(quality: SupportsIndex) -> int:
+    """``quality`` as a whole number.
+
+    :raises OptionError: if there is no such quality.
+
+    >>> check_quality(60)
+    60
+    """
+    if (known := _whole(quality)) is None or not 1 <= known <= 100:
+        raise OptionError(
+            f"quality is {quality!r}; choose a whole number from 1 (smallest file) to 100 (best picture)."
+        )
+    return known
+
+
+def check_effort(effort: SupportsIndex) -> int:
+    """``effort`` as a whole number.
+
+    :raises OptionError: if there is no such effort.
+    """
+    if (known := _whole(effort)) is None or not 0 <= known < len(ROUNDS):
+        raise OptionError(
+            f"effort is {effort!r}; choose a whole number from 0 (fastest) to {len(ROUNDS) - 1} (smallest)."
+        )
+    return known
+
+
+def check_tile(tile: SupportsIndex) -> int:
+    """``tile`` as a whole number; whether a picture can be written in such tiles, :class:`Encoder` says.
+
+    :raises OptionError: if it is none.
+    """
+    if (known := _whole(tile)) is None:
+        raise OptionError(
+            f"tile is {tile!r}; give the side of a tile as a whole number of pixels, such as 2048."
+        )
+    return known
+
+
+def _whole(value: SupportsIndex) -> int | None:
+    """A whole number, of whatever kind; None for anything else, True and False among it."""
+    try:
+        return None if isinstance(value, bool) else index(value)
+    except TypeError:
+        return None
+
+
+def float_latents(model: Model, pixels: NDArray[np.uint8], quality: int) -> FloatLatents:
+    """Latents of a whole picture ``[h, w, 3]`` or ``[h, w]``, padded right and below, with a quality's gain.
+
+    :raises OptionError: if ``quality`` is not 1 to 100.
+    """
+    plan = model.entropy.plan
+    h, w = (padded_size(side, TILE_UNIT) for side in pixels.shape[:2])
+    y = np.empty((plan.y_channels, h // plan.y_stride, w // plan.y_stride), np.float32)
+    z = np.empty((plan.z_channels, h // plan.z_stride, w // plan.z_stride), np.float32)
+    for box in boxes(w, h, BLOCK):
+        parts = at_quality(model, transform(model, pixels, box), quality)
+        for whole, part, stride in zip((y, z), parts, (plan.y_stride, plan.z_stride), strict=True):
+            whole[:, box[1] // stride : box[3] // stride, box[0] // stride : box[2] // stride] = part
+    return FloatLatents(y, z)
+
+
+def transform(model: Model, pixels: NDArray[np.uint8], box: Box) -> Transformed:
+    """The step of analysis that no quality enters, for a ``box`` of the padded picture.
+
+    :param pixels: uint8 ``[h, w, 3]`` or ``[h, w]``, the whole picture, not padded.
+    :param box: left, top, right, bottom in pixels, multiples of 64 inside the padded picture.
+    """
+    plan = model.entropy.plan
+    h, w = (padded_size(side, TILE_UNIT) for side in pixels.shape[:2])
+    left, top, right, bottom = box
+    outer = max(left - MARGIN, 0), max(top - MARGIN, 0), min(right + MARGIN, w), min(bottom + MARGIN, h)
+    shape = ((outer[3] - outer[1]) // plan.y_stride, (outer[2] - outer[0]) // plan.y_stride)
+    y = np.empty((plan.y_channels, *shape), np.float32)
+    core, halo = model.window("analysis")
+    for rows, columns in windows(h, w, core=core, halo=halo, multiple=TILE_UNIT, box=outer):
+        window = _in_colour(cut_padded(pixels, rows.outer(1), columns.outer(1)))
+        feeds = {"pixels": np.ascontiguousarray(window.transpose(2, 0, 1)[None], np.float32)}
+        part = model.run("analysis", ["y"], feeds)[0][0]
+        into = (
+            slice((span.start - start) // plan.y_stride, (span.stop - start) // plan.y_stride)
+            for span, start in ((rows, outer[1]), (columns, outer[0]))
+        )
+        y[:, *into] = part[:, rows.inner(plan.y_stride), columns.inner(plan.y_stride)]
+    return Transformed(y, (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1]))
+
+
+def at_quality(model: Model, transformed: Transformed, quality: int) -> FloatLatents:
+    """The latents of the box of ``transformed`` at a quality: cheap beside :func:`transform`.
+
+    :raises OptionError: if ``quality`` is not 1 to 100.
+    """
+    plan = model.entropy.plan
+    y = transformed.y * model.gain("gain", quality)
+    z = model.run("hyper_analysis", ["z"], {"y": y[None]})[0][0]
+    left, top, right, bottom = transformed.box
+    y, z = (
+        whole[:, top // stride : bottom // stride, left // stride : right // stride]
+        for whole, stride in ((y, plan.y_stride), (z, plan.z_stride))
+    )
+    return FloatLatents(y, z)
 
 
 class Encoder:
     """A picture that can be encoded at any quality, again and again.
 
-    ``pixels`` uint8 ``[h, w, 3]`` or ``[h, w]``; ``tile`` is the side of a tile in pixels. With ``keep``,
-    what the analysis network makes of the pixels (about 4.5 bytes a pixel) stays in memory, so that every
-    quality after the first costs half the time.
+    ``pixels`` uint8 ``[h, w, 3]`` or ``[h, w]``; ``tile`` is the side of a tile in pixels; ``weights``
+    float32 ``[h, w]`` in 0..1 say what an error counts at each pixel. With ``keep``, what the analysis
+    network makes of the pixels (about 4.5 bytes a pixel) stays in memory, so that every quality after the
+    first costs half the time.
 
     :raises OptionError: if a picture of this size cannot be written, or not in such tiles.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], model: Model, *, tile: int, keep: bool = False) -> None:
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        model: Model,
+        *,
+        tile: int,
+        weights: NDArray[np.float32] | None = None,
+        keep: bool = False,
+    ) -> None:
         self._height, self._width = pixels.shape[:2]
         container.check_options(self._width, self._height, 1, tile)
-        self._pixels, self._model, self._tile, self._keep = pixels, model, tile, keep
+        self._pixels, self._model, self._tile = pixels, model, tile
+        self._weights, self._keep = weights, keep
         self._kept: dict[Box, Transformed] = {}
 
-    def encode(
-        self,
-        quality: int,
-        *,
-        metadata: Mapping[str, bytes] | None = None,
-        effort: int = 0,
-        weights: NDArray[np.float32] | None = None,
-    ) -> bytes:
-        """The stream at ``quality`` (1 to 100), searched for with ``effort`` 0 to 9.
-
-        ``weights`` float32 ``[h, w]`` in 0..1 say what an error counts at each pixel; with them, effort is at
-        least 1.
+    def encode(self, quality: int, *, metadata: Mapping[str, bytes] | None = None, effort: int = 0) -> bytes:
+        """The stream at ``quality`` (1 to 100), with ``effort`` 0 to 9; with weights, at least 1.
 
         :raises OptionError: if ``quality`` or ``effort`` does not exist or the metadata cannot be written.
         :raises ModelError: if the effort needs a graph that the model lacks.
         """
-        effort = check_effort(effort)
-        if weights is not None:  # plain rounding has no use for them
+        quality, effort = check_quality(quality), check_effort(effort)
+        if self._weights is not None:  # plain rounding has no use for them
             effort = max(effort, 1)
         width, height, tile, entropy = self._width, self._height, self._tile, self._model.entropy
-        container.check_options(width, height, quality, tile)
         in_row = -(-width // tile)
         coded = {
             top // tile * in_row + left // tile: (made.payload, made.latent_crc)
-            for (left, top), made in self._tiles(quality, LEVELS[effort], weights)
+            for (left, top), made in self._tiles(quality, effort)
         }
         header = Header(
             entropy.wire_id,
@@ -70,29 +217,67 @@ class Encoder:
         )
         return container.write(header, metadata or {}, [coded[number] for number in range(len(coded))])
 
-    def _tiles(
-        self, quality: int, level: Level, weights: NDArray[np.float32] | None
-    ) -> Iterator[tuple[tuple[int, int], CodedTile]]:
+    def _tiles(self, quality: int, effort: int) -> Iterator[tuple[tuple[int, int], CodedTile]]:
         """The left and top of every tile, and the tile, coded: block by block, not in stream order."""
         w, h = padded_size(self._width, TILE_UNIT), padded_size(self._height, TILE_UNIT)
-        model, plan = self._model, self._model.entropy.plan
+        plan = self._model.entropy.plan
         for block in boxes(w, h, self._tile * max(1, BLOCK // self._tile)):
-            latents = model.at_quality(self._transformed(block), quality)
+            latents = at_quality(self._model, self._transformed(block), quality)
             for left, top, right, bottom in boxes(block[2] - block[0], block[3] - block[1], self._tile):
                 y, z = (
                     part[:, top // stride : bottom // stride, left // stride : right // stride]
                     for part, stride in zip(latents, (plan.y_stride, plan.z_stride), strict=True)
                 )
                 box = block[0] + left, block[1] + top, block[0] + right, block[1] + bottom
-                yield (
-                    box[:2],
-                    search_tile(
-                        FloatLatents(y, z), self._pixels, box, level, weights, quality=quality, model=model
-                    ),
-                )
+                yield box[:2], self._code(FloatLatents(y, z), box, quality, effort)
 
     def _transformed(self, block: Box) -> Transformed:
-        made = self._kept.get(block) or self._model.transform(self._pixels, block)
+        made = self._kept.get(block) or transform(self._model, self._pixels, block)
         if self._keep:
             self._kept[block] = made
         return made
+
+    def _code(self, latents: FloatLatents, box: Box, quality: int, effort: int) -> CodedTile:
+        """The tile at ``box`` of the padded picture, with the symbols that the effort finds."""
+        model, entropy = self._model, self._model.entropy
+        weight = _weight_of(box, self._pixels.shape[:2], self._weights)
+        share = _shares(weight, entropy.plan.y_stride)
+        weighed = RateDistortion(entropy.tables, share * np.float32(FIRST_WORTH * BITS_PER_SQUARE))
+        made = encode_tile(
+            *latents,
+            quality=quality,
+            model=entropy,
+            backend=model.backend,
+            quantise=weighed if effort else nearest,
+        )
+        if not ROUNDS[effort]:
+            return made
+        from bifocal.runtime.search import Aim, search
+
+        left, top, right, bottom = box
+        pixels = _in_colour(cut_padded(self._pixels, slice(top, bottom), slice(left, right)))
+        inside = left > 0, top > 0, right < self._width, bottom < self._height
+        aim = Aim(pixels, weight, share, inside)
+        return search(model, made, latents.y, aim, rounds=ROUNDS[effort], quality=quality)
+
+
+def _weight_of(box: Box, size: tuple[int, ...], weights: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """What an error counts at each pixel of a box of a padded picture of ``size``; padding counts nothing."""
+    left, top, right, bottom = box
+    height, width = size
+    weight = np.zeros((bottom - top, right - left), np.float32)
+    inside = 1.0 if weights is None else weights[top:bottom, left:right]
+    weight[: height - top, : width - left] = inside
+    return weight
+
+
+def _shares(weight: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """For each position of y ``[h/16, w/16]`` the mean weight of its pixels, but at least ``LEAST_SHARE``."""
+    h, w = len(weight) // stride, weight.shape[1] // stride
+    means: NDArray[np.float32] = weight.reshape(h, stride, w, stride).mean(axis=(1, 3))
+    return np.maximum(means, LEAST_SHARE)
+
+
+def _in_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``[h, w, 3]`` of ``[h, w, 3]`` or ``[h, w]``: gray is coded as a picture without colour."""
+    return pixels if pixels.ndim == 3 else np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))

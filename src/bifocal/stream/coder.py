@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import DamagedStream, LatentsError
-from bifocal.stream.limits import MAX_SYMBOL, Reader, varint
+from bifocal.stream.container import varint
+from bifocal.stream.limits import MAX_SYMBOL, Reader
 from bifocal.stream.tables import Tables
 
 _ESCAPE_ZEROS = MAX_SYMBOL.bit_length() - 1

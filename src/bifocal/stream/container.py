@@ -33,7 +33,6 @@ from bifocal.stream.limits import (
     Limits,
     Reader,
     largest_alpha_chunk,
-    varint,
 )
 from bifocal.stream.source import Source
 
@@ -182,6 +181,20 @@ def _write_chunks(metadata: Mapping[str, bytes]) -> bytes:
             )
         chunk = key.encode().ljust(4) + varint(len(metadata[key])) + metadata[key]
         out += chunk + _crc(chunk)
+    return bytes(out)
+
+
+def varint(value: int) -> bytes:
+    """LEB128 in its shortest form, the inverse of :meth:`~bifocal.stream.limits.Reader.varint`.
+
+    >>> varint(300).hex()
+    'ac02'
+    """
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
     return bytes(out)
 
 

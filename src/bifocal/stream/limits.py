@@ -103,17 +103,3 @@ class Reader:
                     )
                 return value
         raise DamagedStream(f"the {what} is an integer of more than 5 bytes: the stream is damaged.")
-
-
-def varint(value: int) -> bytes:
-    """LEB128 in its shortest form, the inverse of :meth:`Reader.varint`.
-
-    >>> varint(300).hex()
-    'ac02'
-    """
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

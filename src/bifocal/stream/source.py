@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from bifocal.errors import TruncatedStream
+from bifocal.errors import OptionError, TruncatedStream
+
+if TYPE_CHECKING:
+    from bifocal.stream.limits import Limits
 
 
 class Source(Protocol):
@@ -16,12 +22,49 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class SeekableFile(Protocol):
-    """What is asked of a file: open for reading in binary, seekable. Remote files of fsspec are such."""
+class ReadableFile(Protocol):
+    """What is asked of a file: open for reading in binary. Pipes are such, and remote files of fsspec."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+@runtime_checkable
+class SeekableFile(Protocol):
+    """A file of which ranges can be read."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> Any: ...
+
+    def tell(self) -> int: ...
+
+
+#: A stream: its bytes, or a file open for reading in binary.
+StreamLike = bytes | bytearray | memoryview | ReadableFile
+
+
+def as_source(data: StreamLike, limits: Limits) -> Source:
+    """Where to read a stream from. What cannot seek is read to its end, but not beyond ``limits``.
+
+    :raises OptionError: if it is neither bytes nor a file that can be read in binary.
+
+    >>> from bifocal.stream.limits import DEFAULT_LIMITS
+    >>> len(as_source(b"89BFC rest", DEFAULT_LIMITS))
+    10
+    """
+    if isinstance(data, ReadableFile):
+        with _readable(data):
+            if isinstance(data, SeekableFile) and getattr(data, "seekable", lambda: True)():
+                return FileBytes(data)
+            return memoryview(_read(data, limits.stream_bytes + 1))
+    try:
+        view = memoryview(data)
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"a stream is given as bytes or as a binary file, not as a {type(data).__name__}. For a path: "
+            "decode_file(path)."
+        ) from None
+    return view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
 
 
 class FileBytes:
@@ -34,7 +77,8 @@ class FileBytes:
     """
 
     def __init__(self, file: SeekableFile) -> None:
-        self._file, self._size = file, file.seek(0, 2)
+        file.seek(0, 2)  # mmap's gives nothing before Python 3.13
+        self._file, self._size = file, file.tell()
 
     def __len__(self) -> int:
         return self._size
@@ -42,13 +86,39 @@ class FileBytes:
     def __getitem__(self, part: slice, /) -> bytes:
         """The bytes of a slice of step 1. Raises :class:`TruncatedStream` if the file got shorter."""
         start, stop, _ = part.indices(self._size)
-        self._file.seek(start)
-        parts, left = [], max(stop - start, 0)
-        while left:
-            parts.append(self._file.read(left))
-            left -= len(parts[-1])
-            if not parts[-1]:
-                raise TruncatedStream(
-                    "the file was cut short while it was read. Try again, or fetch it again."
-                )
-        return b"".join(parts)
+        with _readable(self._file):
+            self._file.seek(start)
+            data = _read(self._file, max(stop - start, 0))
+        if len(data) < stop - start:
+            raise TruncatedStream("the file was cut short while it was read. Try again, or fetch it again.")
+        return data
+
+
+def _read(file: ReadableFile, most: int) -> bytes:
+    """The next bytes of a file: as many as are asked for, or all that are left."""
+    parts: list[bytes] = []
+    while most > 0:
+        part = file.read(most)
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise OptionError(
+                f"a stream is read from a binary file, and this one gives {type(part).__name__}. Open it "
+                "with open(path, 'rb')."
+            )
+        if not part:
+            break
+        parts.append(bytes(part))
+        most -= len(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def _readable(file: object) -> Iterator[None]:
+    """A file that is closed, or open for writing only, is a wrong argument; what a disk fails at is not."""
+    try:
+        yield
+    except (io.UnsupportedOperation, UnicodeDecodeError) as error:
+        raise OptionError(f"this file cannot be read ({error}). Open it with open(path, 'rb').") from error
+    except ValueError as error:
+        if getattr(file, "closed", False) is not True:
+            raise
+        raise OptionError(f"this file is closed ({error}). Keep it open while it is decoded.") from error

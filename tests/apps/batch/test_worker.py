@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import bifocal
-from bifocal import api
 from bifocal.apps import batch
 from bifocal.apps.batch.worker import reason
 from bifocal.errors import PictureWarning
@@ -49,13 +48,13 @@ def test_columns_in_and_columns_out(picture: Path, tiny_folder: Path) -> None:
 def test_words_to_the_user_come_along(
     picture: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = api.encode_file
+    real = bifocal.encode_file
 
     def talkative(*arguments: object, **options: object) -> object:
         warnings.warn("a.png has 16 bits, coded at 8", PictureWarning, stacklevel=1)
         return real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(api, "encode_file", talkative)
+    monkeypatch.setattr(bifocal, "encode_file", talkative)
     worker = batch.Worker("encode", model=str(tiny_folder))
     for _ in range(2):  # every file is told of, not only the first
         outcome = worker.do(batch.FileTask(Pair("a.png", str(picture), str(picture.with_suffix(".bfc")))))
@@ -66,7 +65,7 @@ def test_whatever_goes_wrong_is_an_outcome(picture: Path, monkeypatch: pytest.Mo
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(api, "encode_file", broken)
+    monkeypatch.setattr(bifocal, "encode_file", broken)
     outcome = batch.Worker("encode").do(batch.FileTask(Pair("a.png", str(picture), "x.bfc")))
     assert outcome.state == "failed" and "ZeroDivisionError" in outcome.error and "report" in outcome.error
     missing = batch.Worker("decode").do(batch.FileTask(Pair("n.bfc", "n.bfc", "n.png")))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bifocal.runtime import registry
+from bifocal.runtime import model as runtime_model
 
 
 @pytest.fixture
@@ -14,5 +14,5 @@ def tiny_installed(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     models = tmp_path_factory.mktemp("installed")
     shutil.copytree(tiny_folder, models / "tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "MODELS", models)
+        patch.setattr(runtime_model, "MODELS", models)
         yield

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 import bifocal
-from bifocal.runtime import registry
+from bifocal.runtime import model as runtime_model
 from bifocal.stream.tiles import TileReader
 from tests.conftest import made_picture
 from tests.promises.test_pictures import XMP, icc, made_exif, stored, upright_exif
@@ -331,8 +331,8 @@ def test_a_missing_model_is_said_when_pixels_are_needed(
 ) -> None:
     image = Image.open(io.BytesIO(stream(PIXELS)))
     given = Image.open(io.BytesIO(stream(PIXELS)))
-    given.model = registry.MODELS / "tiny"  # type: ignore[attr-defined]
-    monkeypatch.setattr(registry, "MODELS", tmp_path)
+    given.model = runtime_model.MODELS / "tiny"  # type: ignore[attr-defined]
+    monkeypatch.setattr(runtime_model, "MODELS", tmp_path)
     assert image.size == (90, 70)
     with pytest.raises(OSError, match="not installed here"):
         image.load()

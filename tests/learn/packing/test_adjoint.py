@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 from bifocal.errors import ModelError
 from bifocal.learn.packing.adjoint import adjoint_graph
-from bifocal.runtime.engines.sessions import open_session
+from bifocal.runtime.engines.onnxruntime import open_session
 from bifocal.runtime.model import Model
+from bifocal.runtime.rendering import render
+from bifocal.runtime.search import adjoint
 
 
 def small_graph() -> tuple[bytes, dict[str, np.ndarray]]:
@@ -89,9 +91,9 @@ def test_a_packed_model_has_the_pixels_of_its_synthesis(tiny_model: Model) -> No
     rng = np.random.default_rng(2)
     y = rng.integers(-60, 60, (16, 8, 12)).astype(np.int32)
     target, weight = np.zeros((3, 128, 192), np.float32), np.ones((128, 192), np.float32)
-    pixels, gradient = tiny_model.adjoint(y, target, weight, 60)
-    plain = tiny_model.render(
-        lambda rows, columns: y[:, rows, columns], width=192, height=128, quality=60, gray=False
+    pixels, gradient = adjoint(tiny_model, y, target, weight, 60)
+    plain = render(
+        tiny_model, lambda rows, columns: y[:, rows, columns], width=192, height=128, quality=60, gray=False
     )
     assert np.abs(pixels.transpose(1, 2, 0) - plain).max() <= 0.501
     assert gradient.shape == y.shape

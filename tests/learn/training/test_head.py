@@ -25,6 +25,7 @@ from bifocal.learn.packing.heads import pack_dense_head
 from bifocal.learn.training import head_loop
 from bifocal.learn.training.head import TrainedHead, train_head
 from bifocal.learn.training.head_loop import HeadRecipe
+from bifocal.runtime.heads.classify import answer
 from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
 
@@ -111,11 +112,11 @@ def test_the_packed_head_computes_what_torch_does(
         y = torch.randn(1, 64, *shape)
         with torch.no_grad():
             expected = network(y)[0].numpy()
-        answer = head.run(y[0].numpy())
-        np.testing.assert_allclose(answer.logits, expected, atol=2e-3)  # float16 weights
-        assert (answer.evidence is not None) == (config is TINY) == head.tells
-        if answer.evidence is not None:
-            np.testing.assert_allclose(answer.evidence.mean((1, 2)), answer.logits, atol=1e-5)
+        said = answer(head, y[0].numpy())
+        np.testing.assert_allclose(said.logits, expected, atol=2e-3)  # float16 weights
+        assert (said.evidence is not None) == (config is TINY) == head.gives_evidence
+        if said.evidence is not None:
+            np.testing.assert_allclose(said.evidence.mean((1, 2)), said.logits, atol=1e-5)
 
 
 def test_a_head_with_selectors_is_trained_and_keeps_what_was_asked_for(tmp_path: Path, model: Model) -> None:
@@ -124,7 +125,7 @@ def test_a_head_with_selectors_is_trained_and_keeps_what_was_asked_for(tmp_path:
     data = _fill(tmp_path / "data", model)
     made = train_head(data, tmp_path / "tokens.bfh", minutes=5, steps=20, recipe=recipe, say=said.append)
     head = Head.load(made.path)
-    assert head.spec.stages == (True,) and not head.tells
+    assert head.spec.stages == (True,) and not head.gives_evidence
     kept = head.spec.card["tokens kept"]
     assert len(kept) == 1 and 0 <= kept[0] <= 1
     assert any(line.startswith("tokens kept: ") for line in said)

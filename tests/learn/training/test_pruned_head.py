@@ -11,6 +11,7 @@ import bifocal
 from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
 from bifocal.learn.nets.heads.latent_stem import LatentClassifierConfig, latent_classifier
 from bifocal.learn.packing.heads import pack_pruned_head
+from bifocal.runtime.heads.classify import answer
 
 CHANNELS, CLASSES = 4, ("a", "b", "c")
 
@@ -38,9 +39,9 @@ def test_the_runtime_prunes_as_torch_does(tmp_path: Path, tiny_model: bifocal.Mo
         y, cost = torch.randn(1, CHANNELS, h, w), 60 * torch.rand(1, 1, h, w)
         with torch.no_grad():
             said = model.run(y, cost, masked=False)
-        answer = head.run(y[0].numpy(), cost[0, 0].numpy())
-        np.testing.assert_allclose(answer.logits, said.logits[0].numpy(), atol=1e-4)
-        for kept, keep in zip(answer.kept, said.keep, strict=True):
+        said = answer(head, y[0].numpy(), cost[0, 0].numpy())
+        np.testing.assert_allclose(said.logits, said.logits[0].numpy(), atol=1e-4)
+        for kept, keep in zip(said.kept, said.keep, strict=True):
             assert np.array_equal(kept.ravel(), keep[0].numpy() > 0.5)
-        some += int(sum(kept.any() and not kept.all() for kept in answer.kept))
+        some += int(sum(kept.any() and not kept.all() for kept in said.kept))
     assert some  # a decision was made that is neither all nor nothing

@@ -18,6 +18,8 @@ from bifocal.learn.packing.codec import exact_nets, pack, table_pictures
 from bifocal.learn.recipe import load_recipe
 from bifocal.learn.training.loop import train
 from bifocal.learn.training.optimiser import make_optimisers, orthogonalise
+from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.rendering import synthesise
 from bifocal.stream.latents import unpack
 
 RECIPE = """
@@ -156,10 +158,10 @@ def test_exported_graphs_compute_what_the_network_computes(tmp_path: Path, folde
         gain, inverse = model.gains(anchors)
         y = model.analyse(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()) * gain
         z = model.hyper_latent(y)
-        found = packed.analyse(pixels, 70)
+        found = float_latents(packed, pixels, 70)
         assert np.allclose(found.y, y[0].numpy(), atol=0.02)  # float halves are stored in float16
         assert np.allclose(found.z, z[0].numpy(), atol=0.02)
         latents = unpack(bifocal.encode(pixels, 70, model=packed), packed.entropy, packed.backend)
         decoded = torch.from_numpy(latents.y)[None].float() / 2**model.plan.fraction
         expected = model.synthesise(decoded * inverse)[0].clamp(0, 255).permute(1, 2, 0).numpy()
-    assert np.abs(packed.synthesise(latents) - expected).max() < 1
+    assert np.abs(synthesise(packed, latents) - expected).max() < 1

@@ -24,20 +24,18 @@ from bifocal.learn.packing.int8 import calibration, int8_graph
 from bifocal.learn.packing.lowfirst_graphs import synthesis_graph
 from bifocal.learn.systems.lowfirst import LowFirst, LowFirstConfig
 from bifocal.runtime.doctor import float_backends
-from bifocal.runtime.engines import float_engines as halves
-from bifocal.runtime.engines import float_openvino
-from bifocal.runtime.engines.exact_onnxruntime import OrtBackend
+from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.engines import float_engines, float_openvino
 from bifocal.runtime.engines.float_engines import (
     BACKENDS,
     INT8_LARGEST,
-    REFERENCE,
     check_backend,
-    open_half,
+    open_network,
     quantised,
 )
-from bifocal.runtime.engines.float_openvino import OpenVinoHalf, native_bf16, openvino_installed
+from bifocal.runtime.engines.float_openvino import OpenVinoNetwork, native_bf16, openvino_installed
 from bifocal.runtime.engines.onnx_wiring import missing_weights, with_weights
-from bifocal.runtime.engines.sessions import open_session
+from bifocal.runtime.engines.onnxruntime import REFERENCE, OrtBackend, open_session
 from bifocal.runtime.model import Model
 from bifocal.stream.latents import pack, unpack
 from tests.conftest import made_picture
@@ -49,9 +47,7 @@ HERE = [
     or (openvino_installed() and (name != "openvino-bf16" or native_bf16()))
 ]
 FLOAT = [name for name in HERE if not name.endswith("int8")]  # the tiny model has no int8 graph
-needs_openvino = pytest.mark.skipif(
-    not openvino_installed(), reason="OpenVINO is not installed"
-)
+needs_openvino = pytest.mark.skipif(not openvino_installed(), reason="OpenVINO is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +119,8 @@ def test_the_exact_networks_and_the_analysis_never_leave_their_engine(
     other = tiny_model.on("openvino")
     assert other is tiny_model.on("openvino") and other.on(REFERENCE) is tiny_model
     assert other.backend is tiny_model.backend and isinstance(other.backend, OrtBackend)
-    monkeypatch.setattr(halves, "OpenVinoHalf", None)  # would fail if it were asked for
-    other.analyse(made_picture(64, 64), 50)
+    monkeypatch.setattr(float_engines, "OpenVinoNetwork", None)  # would fail if it were asked for
+    float_latents(other, made_picture(64, 64), 50)
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=needs_openvino)])
@@ -134,7 +130,7 @@ def test_an_int8_network_is_near_the_float_one(
     folder, weights = network
     y = np.random.default_rng(0).normal(0, 1, (1, 256, 6, 5)).astype(np.float32)
     outputs = {
-        backend: open_half("synthesis", folder / "synthesis.onnx", weights, backend=backend).run(
+        backend: open_network("synthesis", folder / "synthesis.onnx", weights, backend=backend).run(
             ["pixels"], {"y": y}
         )[0]
         for backend in (engine if engine == "onnxruntime" else "openvino-f32", f"{engine}-int8")
@@ -215,13 +211,13 @@ def test_without_bf16_openvino_takes_float32(
     network: tuple[Path, dict[str, NDArray[np.float32]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, weights = network
-    for module in (float_openvino, halves):
+    for module in (float_openvino, float_engines):
         monkeypatch.setattr(module, "native_bf16", lambda: False)
-    half = open_half("synthesis", folder / "synthesis.onnx", weights, backend="openvino")
-    assert isinstance(half, OpenVinoHalf)
+    half = open_network("synthesis", folder / "synthesis.onnx", weights, backend="openvino")
+    assert isinstance(half, OpenVinoNetwork)
     assert half._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
     with pytest.raises(OptionError, match="no bf16"):
-        open_half("synthesis", folder / "synthesis.onnx", weights, backend="openvino-bf16")
+        open_network("synthesis", folder / "synthesis.onnx", weights, backend="openvino-bf16")
 
 
 @needs_openvino

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 import bifocal
 from bifocal.errors import DamagedStream, HeadError, LatentsError, ModelMissing
 from bifocal.runtime.heads import classify as reading
-from bifocal.runtime.heads.classify import label_latents, read_latents
+from bifocal.runtime.heads.classify import answer, label_latents
+from bifocal.runtime.heads.windows import read_latents
 from bifocal.stream import container
 from bifocal.stream.coder import TileDecoder
 from bifocal.stream.latents import unpack
@@ -219,19 +220,19 @@ def test_selectors_prune_and_package_as_written_down(
     head = bifocal.Head.load(selecting_head(tmp_path / "s.bfh", fingerprint, package=package), threads=1)
     rng = np.random.default_rng(seed)
     y = rng.normal(size=(CHANNELS, *rng.integers(1, 8, 2))).astype(np.float32)
-    answer = head.run(y)
+    said = answer(head, y)
     logits, maps = reference(y.astype(np.float64), package)
-    np.testing.assert_allclose(answer.logits, logits, rtol=1e-4, atol=1e-5)
-    assert len(answer.kept) == 2 and all(map(np.array_equal, answer.kept, maps))
+    np.testing.assert_allclose(said.logits, logits, rtol=1e-4, atol=1e-5)
+    assert len(said.kept) == 2 and all(map(np.array_equal, said.kept, maps))
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_all_or_nothing_may_be_kept(fingerprint: bytes, tmp_path: Path, sign: int) -> None:
     head = bifocal.Head.load(selecting_head(tmp_path / "s.bfh", fingerprint), threads=1)
     y = np.full((CHANNELS, 3, 2), 200.0 * sign, np.float32)  # scores 0 and 1: a package without any weight
-    answer = head.run(y)
-    assert all((kept == (sign > 0)).all() for kept in answer.kept)
-    np.testing.assert_allclose(answer.logits, y[:, 0, 0] @ matrix().astype(np.float32), rtol=1e-4)
+    said = answer(head, y)
+    assert all((kept == (sign > 0)).all() for kept in said.kept)
+    np.testing.assert_allclose(said.logits, y[:, 0, 0] @ matrix().astype(np.float32), rtol=1e-4)
 
 
 def test_kept_maps_cover_a_picture_of_many_windows(

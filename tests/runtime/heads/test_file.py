@@ -17,6 +17,7 @@ from safetensors.numpy import save
 import bifocal
 from bifocal.errors import BifocalError, HeadError
 from bifocal.runtime.heads import file as head_file
+from bifocal.runtime.heads.classify import answer
 from bifocal.runtime.heads.file import read_card, shipped_heads
 from tests.tiny_head import (
     CHANNELS,
@@ -142,7 +143,7 @@ def test_more_graphs_than_stages_are_refused(tmp_path: Path) -> None:
         load(write_head(tmp_path / "a.bfh", spec_of(FINGERPRINT), graphs, {"weight": matrix()}))
 
 
-def answer(*nodes: onnx.NodeProto, output: list[Any] | None = None) -> onnx.ModelProto:
+def answering(*nodes: onnx.NodeProto, output: list[Any] | None = None) -> onnx.ModelProto:
     """A head's graph that ends in logits made by ``nodes``."""
     logits = output or [1, len(CLASSES)]
     return graph_of(list(nodes), {"y": [1, CHANNELS, "h", "w"]}, {"logits": logits})
@@ -158,17 +159,17 @@ def branch() -> onnx.ModelProto:
         [helper.make_node("Constant", [], ["made"], value_floats=[1.0])], "inner", [], [value]
     )
     true = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", TensorProto.BOOL, [], [1]))
-    return answer(true, helper.make_node("If", ["c"], ["logits"], then_branch=inner, else_branch=inner))
+    return answering(true, helper.make_node("If", ["c"], ["logits"], then_branch=inner, else_branch=inner))
 
 
 def foreign() -> onnx.ModelProto:
-    graph = answer(helper.make_node("Gelu", ["y"], ["logits"], domain="com.microsoft"))
+    graph = answering(helper.make_node("Gelu", ["y"], ["logits"], domain="com.microsoft"))
     graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return graph
 
 
 def function() -> onnx.ModelProto:
-    graph = answer(helper.make_node("Mine", ["y"], ["logits"]))
+    graph = answering(helper.make_node("Mine", ["y"], ["logits"]))
     body = [helper.make_node("Relu", ["x"], ["z"])]
     graph.functions.append(
         helper.make_function("", "Mine", ["x"], ["z"], body, [helper.make_opsetid("", 17)])
@@ -182,7 +183,7 @@ def elsewhere() -> onnx.ModelProto:
     tensor.data_location = TensorProto.EXTERNAL
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", "/etc/passwd"
-    return answer(helper.make_node("Constant", [], ["logits"], value=tensor))
+    return answering(helper.make_node("Constant", [], ["logits"], value=tensor))
 
 
 @pytest.mark.parametrize(
@@ -192,8 +193,11 @@ def elsewhere() -> onnx.ModelProto:
         (foreign, "not ONNX's own"),
         (function, "functions of its own"),
         (elsewhere, "values in other files"),
-        (lambda: answer(*[helper.make_node("Relu", ["y"], [f"r{k}"]) for k in range(20_001)]), "20001 nodes"),
-        (lambda: answer(helper.make_node("Nonsense", ["y"], ["logits"])), "ONNX Runtime refuses"),
+        (
+            lambda: answering(*[helper.make_node("Relu", ["y"], [f"r{k}"]) for k in range(20_001)]),
+            "20001 nodes",
+        ),
+        (lambda: answering(helper.make_node("Nonsense", ["y"], ["logits"])), "ONNX Runtime refuses"),
         (lambda: graph_of([], {"x": [1, 4, "h", "w"]}, {"x": [1, 4, "h", "w"]}), "takes"),
         (lambda: mean_graph(CHANNELS + 1), r"takes y .* not float32 \[1, 4, h, w\]"),
         (lambda: mean_graph(CHANNELS, "x"), r"takes \['x'\] and not \['y'\]"),
@@ -224,7 +228,7 @@ def test_memory_is_bounded(tmp_path: Path, folded: bool) -> None:
     scale = helper.make_node("Identity", ["long"], ["size"])
     if not folded:
         scale = helper.make_node("Mul", ["long", "one"], ["size"])
-    graph = answer(
+    graph = answering(
         constant("long", LONG),
         constant("zero", [0]),
         helper.make_node("Shape", ["y"], ["shape"]),
@@ -236,20 +240,22 @@ def test_memory_is_bounded(tmp_path: Path, folded: bool) -> None:
     )
     head = load(write_head(tmp_path / "a.bfh", spec_of(FINGERPRINT), [graph], {}))
     with pytest.raises(HeadError, match="graph.0 of head tiny fails on y"):
-        head.run(Y)
+        answer(head, Y)
 
 
 def test_an_answer_must_be_one(tmp_path: Path) -> None:
     mean = helper.make_node("ReduceMean", ["y"], ["mean"], axes=[2, 3], keepdims=0)
     logarithm = [mean, helper.make_node("Log", ["mean"], ["logits"])]
-    four = write_head(tmp_path / "a.bfh", spec_of(FINGERPRINT), [answer(*logarithm, output=["b", "n"])], {})
+    four = write_head(
+        tmp_path / "a.bfh", spec_of(FINGERPRINT), [answering(*logarithm, output=["b", "n"])], {}
+    )
     with pytest.raises(HeadError, match="not with one for each of 3 classes"):
-        load(four).run(Y)
+        answer(load(four), Y)
     classes = [str(k) for k in range(CHANNELS)]
     spec = spec_of(FINGERPRINT, classes=classes)
-    infinite = write_head(tmp_path / "b.bfh", spec, [answer(*logarithm, output=["b", "n"])], {})
+    infinite = write_head(tmp_path / "b.bfh", spec, [answering(*logarithm, output=["b", "n"])], {})
     with pytest.raises(HeadError, match="not\n?.*finite"):
-        load(infinite).run(Y)
+        answer(load(infinite), Y)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +281,7 @@ def test_evidence_must_be_of_the_window_and_its_classes(tmp_path: Path, made: on
     graph.graph.output[1].type.tensor_type.ClearField("shape")
     head = load(write_head(tmp_path / "a.bfh", spec_of(FINGERPRINT), [graph], {}))
     with pytest.raises(HeadError, match="gives evidence .* for 2×3 tokens and 3 classes"):
-        head.run(Y)
+        answer(head, Y)
 
 
 def test_segments_must_fit_each_other(tmp_path: Path) -> None:
@@ -298,7 +304,7 @@ def test_segments_must_fit_each_other(tmp_path: Path) -> None:
     )
     path = write_head(tmp_path / "b.bfh", spec_of(FINGERPRINT, stages=stages), [odd, last], {})
     with pytest.raises(HeadError, match="gives scores .* where 7 tokens went in"):
-        load(path).run(Y)
+        answer(load(path), Y)
 
 
 def test_damage_anywhere_is_refused_or_harmless(tmp_path: Path) -> None:
@@ -314,7 +320,7 @@ def test_damage_anywhere_is_refused_or_harmless(tmp_path: Path) -> None:
             del data[rng.randrange(len(data)) :]
         path.write_bytes(data)
         try:
-            load(path).run(Y)
+            answer(load(path), Y)
         except BifocalError as error:
             assert str(error).endswith((".", "!")) and len(str(error)) < 2000
 

@@ -15,8 +15,8 @@ from PIL import Image
 from bifocal.errors import DamagedStream, LimitExceeded, OptionError, StreamError
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import decode_alpha, encode_alpha
-from bifocal.stream.container import Header, tile_grid
-from bifocal.stream.limits import Limits, Reader, largest_alpha_chunk, varint
+from bifocal.stream.container import Header, tile_grid, varint
+from bifocal.stream.limits import Limits, Reader, largest_alpha_chunk
 from tests.conformance.spec_alpha import read_alpha
 
 

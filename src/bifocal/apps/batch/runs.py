@@ -21,9 +21,9 @@ from bifocal.storage.whole_files import holds_data
 if TYPE_CHECKING:
     from bifocal.apps.batch.manifest import Manifest
 
-#: Hears how many files there are, and what was left out of folders, before the first is worked on.
+#: Gets how many files there are, and what was left out of folders, before the first is worked on.
 OnStart = Callable[[int, LeftOut], None]
-#: Hears what became of each file, as it is finished.
+#: Gets what became of each file, as it is finished.
 OnResult = Callable[[FileResult], None]
 
 
@@ -63,7 +63,7 @@ def run(
     :func:`bifocal.storage.paths.pair_paths` says which file becomes which. Several results in a folder come
     with a manifest there. With ``resume``, files that it proves finished are kept; ``replace`` lets results
     take the place of files that no run made. ``shard`` (i, n) works on the i-th of n parts. ``on_start``
-    hears the number of files and what is left out, ``on_result`` what became of each, as it is finished. A
+    gets the number of files and what is left out, ``on_result`` what became of each, as it is finished. A
     file that fails stops no other, unless the disk is full. A KeyboardInterrupt stops the run cleanly and
     comes out of it.
 
@@ -142,7 +142,7 @@ def read(
 
 
 def find_streams(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """The streams that ``inputs`` stand for, folders searched to the bottom.
+    """The streams among ``inputs``, folders searched to the bottom.
 
     :raises OptionError: if an input does not exist, or there are no streams.
     """
@@ -157,7 +157,7 @@ def _ready(worker: Worker, jobs: int) -> Worker:
         )
     worker.check()
     if worker.threads is None:
-        from bifocal.runtime.engines.sessions import available_threads
+        from bifocal.runtime.engines.onnxruntime import available_threads
 
         worker = with_changes(worker, threads=max(1, available_threads() // jobs))
     folders = worker.model_folders()

@@ -21,11 +21,11 @@ from bifocal import __version__
 from bifocal.errors import BifocalError, OptionError, PictureWarning
 from bifocal.storage import remote
 from bifocal.storage.paths import Pair
-from bifocal.storage.whole_files import holds_data, is_disk_full, refuse_existing
+from bifocal.storage.whole_files import holds_data, is_disk_full
 from bifocal.types import Labels
 
 if TYPE_CHECKING:
-    from bifocal.api import StreamInfo
+    from bifocal.api.info import StreamInfo
     from bifocal.apps.batch.manifest import Record
     from bifocal.runtime.heads.run import Head
     from bifocal.runtime.model import Model
@@ -35,7 +35,7 @@ Verb = Literal["encode", "decode", "analyse", "info"]
 
 @dataclass(frozen=True, slots=True)
 class FileTask:
-    """One file to work on. ``replace`` says whether a file that exists at its target may be replaced.
+    """One file to work on. ``replace``: whether a file that exists at its target may be replaced.
 
     With a ``key`` (of :meth:`Worker.about`) the result carries a record for the manifest; a file whose
     ``last`` record, of an earlier run, still holds is kept as it is.
@@ -53,7 +53,7 @@ class FileResult:
 
     ``width`` and ``height`` in pixels and ``gray`` are those of the picture that was written; ``labels`` are
     those of a head, ``info`` is what a stream says of itself; ``notes`` are warnings about this file;
-    ``error`` says what happened, why, and what to do next. ``disk_full``: the next file would fail, too.
+    ``error`` is what happened, why, and what to do next. ``disk_full``: the next file would fail, too.
     """
 
     pair: Pair
@@ -121,7 +121,7 @@ class Worker:
         if self.verb == "encode":
             from bifocal.pictures.metadata import strip_metadata
             from bifocal.runtime.budget import check_budget
-            from bifocal.runtime.search import check_effort
+            from bifocal.runtime.encoding import check_effort
             from bifocal.stream.container import check_options
 
             option = self.options.get
@@ -142,7 +142,8 @@ class Worker:
 
         :raises ModelError: if there is no such model.
         """
-        from bifocal.runtime.registry import DEFAULT_MODEL, installed, model_folder
+        from bifocal.runtime.cards import installed
+        from bifocal.runtime.model import DEFAULT_MODEL, model_folder
 
         if self.verb == "info":
             return []
@@ -190,14 +191,14 @@ class Worker:
 
     def _read(self, pair: Pair) -> FileResult:
         """What a head or the header says of a stream."""
-        from bifocal import api
+        import bifocal
 
         size = remote.size(pair.source)
         with remote.opened(pair.source) as file:
             if self.verb == "info":
-                return FileResult(pair, "done", bytes_in=size, info=api.info(file, **self.options))
+                return FileResult(pair, "done", bytes_in=size, info=bifocal.info(file, **self.options))
             options = {**self.options, "head": self.head()}
-            labels = api.analyse(file, model=self._model(pair.source), **options)
+            labels = bifocal.analyse(file, model=self._model(pair.source), **options)
             return FileResult(pair, "done", bytes_in=size, labels=labels)
 
     def _write(self, task: FileTask) -> FileResult:
@@ -211,7 +212,7 @@ class Worker:
                 return FileResult(pair, "kept")
             if not task.replace and holds_data(pair.target):
                 raise OptionError(
-                    f"{pair.target} exists already and is not of this run. Say --force to replace it, or "
+                    f"{pair.target} exists already and is not of this run. Use --force to replace it, or "
                     "name another folder."
                 )
         remote.make_folder(pair.target)
@@ -229,12 +230,10 @@ class Worker:
 
     def _convert(self, source: str, target: str, overwrite: bool) -> Any:
         """What :func:`bifocal.encode_file` or :func:`bifocal.decode_file` returns."""
-        from bifocal import api
+        import bifocal
 
-        convert: Callable[..., Any] = api.encode_file if self.verb == "encode" else api.decode_file
-        if not overwrite:
-            refuse_existing(target)
-        return convert(source, target, model=self._model(source), **self.options)
+        convert: Callable[..., Any] = bifocal.encode_file if self.verb == "encode" else bifocal.decode_file
+        return convert(source, target, model=self._model(source), overwrite=overwrite, **self.options)
 
     def head(self) -> Head:
         """What analysis reads with, with our number of threads; the same object for every file.
@@ -247,7 +246,8 @@ class Worker:
 
     def _model(self, source: str) -> Model:
         """The model for a file, with our number of threads; the same object for the next file."""
-        from bifocal.runtime.registry import DEFAULT_MODEL, find_card, model_folder
+        from bifocal.runtime.cards import find_card
+        from bifocal.runtime.model import DEFAULT_MODEL, model_folder
         from bifocal.stream import container
         from bifocal.stream.source import FileBytes
 

@@ -25,7 +25,7 @@ def bench(
 ) -> None:
     """Measure size, PSNR, MS-SSIM and time on pictures; or how long answers take from a stream's bytes."""
     from bifocal.measure.bench import csv_bytes
-    from bifocal.runtime.engines.float_engines import REFERENCE
+    from bifocal.runtime.engines.onnxruntime import REFERENCE
 
     check_document(csv, force)
     backend = backend or REFERENCE

@@ -24,11 +24,11 @@ def decode(
 ) -> None:
     """Decode .bfc streams to pictures."""
     from bifocal.apps.batch import Worker
-    from bifocal.runtime.decoding import read_box, read_scale
+    from bifocal.runtime.decoding import check_scale, read_box
 
     given = {
         "box": None if box is None else read_box(box),
-        "scale": None if scale == "1" else float(read_scale(scale)),
+        "scale": None if scale == "1" else 1 / check_scale(scale),
         "backend": backend,
         "max_pixels": max_pixels,
     }

@@ -15,42 +15,41 @@ def doctor(
     model: Annotated[
         str, typer.Option(help="An installed model, or the folder of a packed one.")
     ] = "lowfirst",
-    trial: Annotated[str, typer.Option(hidden=True)] = "",
+    check: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Check that every engine on this machine decodes to the same integers."""
     import json
     from dataclasses import asdict
 
-    from bifocal.runtime import doctor as check
-    from bifocal.runtime.engines.float_engines import REFERENCE
-    from bifocal.runtime.model import Model
-    from bifocal.runtime.registry import model_folder
+    from bifocal.runtime import doctor as checks
+    from bifocal.runtime.engines.onnxruntime import REFERENCE
+    from bifocal.runtime.model import Model, model_folder
     from bifocal.stream.entropy_model import EntropyModel
 
     folder = model_folder(model)
-    if trial:
-        task = check.Trial(**json.loads(trial))
-        outcome = check.examine(task, EntropyModel.load(folder), _backend(task.backend, folder, task.threads))
-        print(json.dumps(asdict(outcome)))
+    if check:
+        task = checks.EngineCheck(**json.loads(check))
+        found = checks.examine(task, EntropyModel.load(folder), _backend(task.backend, folder, task.threads))
+        print(json.dumps(asdict(found)))
         return
-    for line in check.versions():
+    for line in checks.versions():
         print(line)
-    outcomes = {}
+    results = {}
     print(f"\n{'engine':<15} {'threads':>7} {'kernels':<9} {'exact layers run':>16}  streams and latents")
-    for item in check.plan_trials(_torch_backends()):
-        outcome = outcomes[item] = check.run_trial(item, folder)
-        result = outcome.error or f"{outcome.small[:12]} {outcome.large[:12]}"
+    for item in checks.plan_checks(_torch_backends()):
+        found = results[item] = checks.run_check(item, folder)
+        result = found.error or f"{found.small[:12]} {found.large[:12]}"
         print(
-            f"{item.backend:<15} {item.threads:>7} {item.core or 'own':<9} {outcome.layers:>16}  {result}",
+            f"{item.backend:<15} {item.threads:>7} {item.core or 'own':<9} {found.layers:>16}  {result}",
             flush=True,
         )
     print("\npixels, where only they depend on it (--backend): levels of 255 from the reference")
-    for report in check.float_backends(Model.load(folder)):
+    for report in checks.float_backends(Model.load(folder)):
         off = report.error or f"mean {report.mean:.3f}, at most {report.largest}"
         default = " (default)" if report.backend == REFERENCE else ""
         print(f"{report.backend + default:<26} {report.precision:<64} {off}")
-    expected = check.expected(folder)
-    if not check.agree(outcomes, expected):
+    expected = checks.expected(folder)
+    if not checks.agree(results, expected):
         print(
             "\nThis machine does NOT compute exactly with every engine: do not trust its streams, and "
             "report this table."

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 def models() -> None:
     """List the installed models, and the heads that read their streams."""
+    from bifocal.runtime.cards import installed
     from bifocal.runtime.heads.file import read_card, shipped_heads
-    from bifocal.runtime.registry import installed
 
     print(f"{'name':<16} {'wire id':>7} {'fingerprint':<16} {'parameters':>10} {'size':>9}  licence")
     for card in installed():

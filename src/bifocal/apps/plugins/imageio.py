@@ -16,7 +16,7 @@ from imageio.core.request import RETURN_BYTES, InitializationError, IOMode, Requ
 from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 from numpy.typing import NDArray
 
-from bifocal import api
+import bifocal
 from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.apps.plugins.register import SUFFIX
 from bifocal.errors import OptionError, PictureError
@@ -46,8 +46,8 @@ class BifocalPlugin(PluginV3):
         """The picture as uint8 ``[h, w]``, ``[h, w, 2]`` (gray, alpha), ``[h, w, 3]`` or ``[h, w, 4]``; with
         ``index=...`` as a stack of one. ``options`` are those of :func:`bifocal.decode`."""
         _check_index(index)
-        check_options(options, known_options(api.decode))
-        picture = api.decode(self.request.get_file(), **options)
+        check_options(options, known_options(bifocal.decode))
+        picture = bifocal.decode(self.request.get_file(), **options)
         pixels = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
         return pixels[None] if index is ... else pixels
 
@@ -71,7 +71,7 @@ class BifocalPlugin(PluginV3):
         :raises OptionError: if an option is not known or out of range.
         :raises PictureError: if it is no picture, more than one, or the second that is written to this file.
         """
-        check_options(options, known_options(api.encode))
+        check_options(options, known_options(bifocal.encode))
         if isinstance(ndimage, list | tuple) or is_batch:
             if len(ndimage) != 1:
                 raise PictureError(
@@ -83,7 +83,7 @@ class BifocalPlugin(PluginV3):
                 "a stream holds one picture, and one is written. Write the next to another file."
             )
         taken = as_picture(_as_array(ndimage), strict=bool(options.get("strict", False)))
-        data = api.encode(Picture(taken.pixels, metadata or {}, taken.alpha), quality, **options)
+        data = bifocal.encode(Picture(taken.pixels, metadata or {}, taken.alpha), quality, **options)
         self._written = True
         self.request.get_file().write(data)
         return data if self.request.raw_uri == RETURN_BYTES else None

@@ -14,15 +14,16 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from bifocal import api
+import bifocal
 from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.errors import BifocalError, NotAStream, OptionError
 from bifocal.pictures.convert import from_pillow, to_pillow
 from bifocal.pictures.exif import EXIF_PREFIX
 from bifocal.pictures.metadata import pillow_info, read_metadata
+from bifocal.runtime.cards import find_card
 from bifocal.runtime.decoding import decode_transparency
-from bifocal.runtime.model import Model, available_reductions, reduce_box
-from bifocal.runtime.registry import find_card, model_folder
+from bifocal.runtime.model import Model, ModelLike, model_folder
+from bifocal.runtime.rendering import available_reductions, reduce_box
 from bifocal.stream import container
 from bifocal.stream.source import FileBytes
 from bifocal.types import Picture
@@ -46,7 +47,7 @@ class BifocalImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "Bifocal stream"
-    model: api.ModelLike | None = None
+    model: ModelLike | None = None
 
     def _open(self) -> None:
         self._loading, self._reduction = Lock(), 1
@@ -76,7 +77,7 @@ class BifocalImageFile(ImageFile.ImageFile):
         if self.fp is None:
             raise ValueError("Operation on closed image")
         try:
-            picture = api.decode(self.fp, model=self.model, scale=1 / self._reduction)
+            picture = bifocal.decode(self.fp, model=self.model, scale=1 / self._reduction)
         except BifocalError as error:
             raise OSError(str(error)) from error
         self.im = to_pillow(Picture(picture.pixels, alpha=picture.alpha)).im
@@ -131,14 +132,14 @@ def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     :raises OSError: if the image cannot be encoded.
     """
     settings = dict(image.encoderinfo)
-    known = known_options(api.encode)
+    known = known_options(bifocal.encode)
     check_options(settings, [*known, *_METADATA])
     options = {name: settings[name] for name in known if name in settings}
     try:
         picture = from_pillow(
             image, metadata=_given_metadata(image, settings), strict=bool(settings.get("strict", False))
         )
-        data = api.encode(picture, **options)
+        data = bifocal.encode(picture, **options)
     except OptionError:
         raise  # a ValueError: an option is wrong, not the file
     except BifocalError as error:

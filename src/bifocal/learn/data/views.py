@@ -22,9 +22,8 @@ from torch import Tensor
 from bifocal.errors import BifocalError, TrainingError
 from bifocal.learn.data.labelled import Labelled, read_rgb
 from bifocal.runtime.decoding import decode_pixels
-from bifocal.runtime.encoding import Encoder
+from bifocal.runtime.encoding import EFFORT, Encoder, transform
 from bifocal.runtime.model import Model
-from bifocal.runtime.search import EFFORT
 from bifocal.storage.paths import is_stream_name
 from bifocal.stream import container
 from bifocal.stream.latents import check_model
@@ -89,7 +88,7 @@ def make_views(
     side: int,
     channels: int,
     seed: int,
-    report: Callable[[int, int], None] = lambda done, of: None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Labelled, Views]:
     """Read every file once and analyse ``views`` squares of ``side`` pixels of it: its middle, then random.
 
@@ -118,8 +117,8 @@ def make_views(
             for view in range(views):
                 rng = np.random.default_rng([seed, row, view])
                 shown = random_view(picture, rng, side) if view else middle(picture, side)
-                made[row, view] = model.transform(shown, (0, 0, side, side)).y[:channels]
-        report(row + 1, count)
+                made[row, view] = transform(model, shown, (0, 0, side, side)).y[:channels]
+        progress(row + 1, count)
     kept = labelled.without({"unreadable": bad})
     rows = np.setdiff1d(np.arange(count), bad)
     if bad:  # close the gaps in place, from the front

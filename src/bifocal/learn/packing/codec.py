@@ -30,7 +30,7 @@ from bifocal.learn.packing.int8 import calibration, int8_graph
 from bifocal.learn.packing.lowfirst_graphs import exact_graph, float_graphs
 from bifocal.learn.systems.lowfirst import LowFirst
 from bifocal.learn.systems.registry import system_of
-from bifocal.runtime.doctor import Trial, examine
+from bifocal.runtime.doctor import EngineCheck, examine
 from bifocal.runtime.model import GAIN_UNIT
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound, run_int64
@@ -189,7 +189,7 @@ def pack(
         proof[net.name] = check_bound(net)
     parameters = sum(p.numel() for p in model.parameters())
     history = [{k: v for k, v in run.items() if k != "recipe"} for run in checkpoint.history]
-    seen = examine(Trial("numpy-float32", 1), entropy, NumpyBackend())
+    seen = examine(EngineCheck("numpy-float32", 1), entropy, NumpyBackend())
     card = {
         "licence": LICENCE,
         "parameters": parameters,

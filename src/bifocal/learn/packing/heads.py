@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from bifocal.errors import ModelError
+from bifocal.learn.checkpoint import Checkpoint
 from bifocal.learn.nets.heads.heatvit import HeatViT, segments
 from bifocal.learn.nets.heads.latent_stem import LatentResNet
+from bifocal.learn.nets.heads.vit import VisionTransformer
 from bifocal.learn.packing.graphs import Arrays, module_graph
-from bifocal.runtime.heads.file import FORMAT, KIND, MAX_FILE
+from bifocal.learn.systems.registry import system_of
+from bifocal.runtime.heads.file import FORMAT, MAX_FILE, MAX_WINDOW
 from bifocal.runtime.heads.run import EVIDENCE
 from bifocal.runtime.model import Model
 
@@ -54,6 +57,16 @@ class PackedHead:
         return made
 
 
+def pack_head(network: nn.Module, **options: Any) -> PackedHead:
+    """Pack a classifier of latents in evaluation mode, with token selectors or without.
+
+    Options and errors are those of :func:`pack_dense_head`.
+    """
+    if isinstance(network, HeatViT):
+        return pack_pruned_head(network, **options)
+    return pack_dense_head(network, **options)
+
+
 def pack_dense_head(
     network: nn.Module, *, name: str, base: Model, channels: int, classes: tuple[str, ...], window: int
 ) -> PackedHead:
@@ -73,6 +86,34 @@ def pack_dense_head(
     graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, outputs)
     spec = _spec(name, base, channels, classes, window)
     return PackedHead((graph,), {key: _half(key, value) for key, value in weights.items()}, spec)
+
+
+def label_head(checkpoint: Checkpoint, base: Model, name: str) -> bytes:
+    """The label reader of a codec that has one, as a ``.bfh`` head for streams of ``base``, its packed model.
+
+    Positions are interpolated for pictures of up to four times the trained side; beyond, logits of several
+    windows are averaged.
+
+    :raises ModelError: if the codec has no label reader, or the head cannot be packed.
+    """
+    model = checkpoint.model().eval()
+    if "labels" not in model.packing_extras():
+        system = system_of(checkpoint.config).name
+        raise ModelError(f"{system} is no joint codec: it has no label reader. Train a head for it instead.")
+    trunk = cast(VisionTransformer, model.trunk)
+    run = checkpoint.history[-1] if checkpoint.history else {}
+    packed = pack_dense_head(
+        trunk,
+        name=name,
+        base=base,
+        channels=model.plan.y_channels,
+        classes=tuple(run.get("classes") or (f"class {i}" for i in range(trunk.config.classes))),
+        window=min(4 * trunk.config.grid, MAX_WINDOW),
+    )
+    rows = {str(row["quality"]): row["accuracy"] for row in run.get("validation", [])}
+    return packed.data(
+        {"trained": "with its codec (arXiv 2112.09300)", "accuracy of held-out pictures": rows}
+    )
 
 
 class _Telling(nn.Module):
@@ -122,7 +163,7 @@ def _spec(name: str, base: Model, channels: int, classes: tuple[str, ...], windo
     stride = base.entropy.plan.y_stride
     return {
         "format": FORMAT,
-        "kind": KIND,
+        "kind": "classify",
         "name": name,
         "codec": base.name,
         "fingerprint": base.entropy.fingerprint.hex(),

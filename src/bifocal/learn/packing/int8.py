@@ -28,7 +28,7 @@ from onnx import TensorProto, helper
 from bifocal.errors import ModelError
 from bifocal.learn.data.crops import Pixels
 from bifocal.learn.nets.codec import Codec, quality_anchors
-from bifocal.runtime.engines.sessions import open_session
+from bifocal.runtime.engines.onnxruntime import open_session
 
 ACTIVATIONS = ("Relu", "LeakyRelu")
 

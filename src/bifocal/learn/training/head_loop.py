@@ -31,7 +31,7 @@ from bifocal.learn.nets.heads.latent_stem import (
 from bifocal.learn.training.head_start import RATE, take_over
 from bifocal.learn.training.optimiser import Muon
 from bifocal.learn.training.tasks.prune import soft_cross_entropy
-from bifocal.runtime.heads.classify import read_latents
+from bifocal.runtime.heads.windows import read_latents
 from bifocal.runtime.model import Model
 
 #: The streams that the curve is drawn from while training, and how often they are looked at.

@@ -3,25 +3,22 @@
 The networks right of the waist may run anywhere: they read latents that are there already. What decides a
 stream (analysis, hyper-analysis, the search of the encoder) always runs on the reference, so that the same
 picture gives the same bytes whatever is asked for or installed. The exact networks are not here: they never
-leave their own engines (:mod:`bifocal.runtime.engines.exact_onnxruntime`).
+leave their own engines (:mod:`bifocal.runtime.engines.onnxruntime`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import ModelError, OptionError
-from bifocal.runtime.engines.float_openvino import OpenVinoHalf, native_bf16, need_openvino
+from bifocal.runtime.engines.float_openvino import OpenVinoNetwork, native_bf16, need_openvino
 from bifocal.runtime.engines.onnx_wiring import missing_weights
-from bifocal.runtime.engines.sessions import open_session
-
-#: Runs everything unless another backend is asked for, and always what decides a stream. In float32.
-REFERENCE = "onnxruntime"
+from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork, open_session
 
 #: What may be asked for, and what it is.
 BACKENDS: dict[str, str] = {
@@ -34,18 +31,11 @@ BACKENDS: dict[str, str] = {
 }
 
 #: The networks that only pixels depend on.
-FOLLOWERS = frozenset({"synthesis", "half", "thumb"})
+PIXEL_NETWORKS = frozenset({"synthesis", "half", "thumb"})
 
 #: Weights of int8 graphs keep to 7 bits: on processors without VNNI, pairs of products with unsigned bytes
 #: are added in 16 bits, and 2·255·63 still fits.
 INT8_LARGEST = 63
-
-
-class Half(Protocol):
-    """A float network, ready to run."""
-
-    def run(self, outputs: list[str], feeds: dict[str, NDArray[np.float32]], /) -> list[NDArray[np.float32]]:
-        """The named outputs for the named inputs."""
 
 
 def check_backend(name: str) -> str:
@@ -63,32 +53,32 @@ def check_backend(name: str) -> str:
     return name
 
 
-def open_half(
+def open_network(
     name: str,
     path: Path,
     weights: Mapping[str, NDArray[np.float32]],
     *,
     threads: int | None = None,
     backend: str = REFERENCE,
-) -> Half:
+) -> FloatNetwork:
     """The float network ``name``, whose graph is in ``path``, on ``backend`` if pixels alone depend on it.
 
     :param threads: processors that it may use; all by default.
     :raises OptionError: if there is no such backend here.
     :raises ModelError: if the graph is missing or damaged, or the model has no int8 graph.
     """
-    engine, _, precision = check_backend(backend if name in FOLLOWERS else REFERENCE).partition("-")
+    engine, _, precision = check_backend(backend if name in PIXEL_NETWORKS else REFERENCE).partition("-")
     given: Mapping[str, NDArray[Any]] = weights
     if precision == "int8" and name == "synthesis":
         path = path.with_name(int8_file(name))
         given = quantised(weights, missing_weights(_read(path)))
     if engine == "onnxruntime":
-        session: Half = open_session(path, given, threads=threads)
+        session: FloatNetwork = open_session(path, given, threads=threads)
         return session
     kind: Literal["f32", "bf16"] = "f32"
     if precision == "bf16" or (not precision and native_bf16()):
         kind = "bf16"
-    return OpenVinoHalf(_read(path), given, threads=threads, precision=kind)
+    return OpenVinoNetwork(_read(path), given, threads=threads, precision=kind)
 
 
 def int8_file(name: str) -> str:

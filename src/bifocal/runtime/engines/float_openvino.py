@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import ModelError, OptionError, install_command
 from bifocal.runtime.engines.onnx_wiring import with_weights
-from bifocal.runtime.engines.sessions import available_threads
+from bifocal.runtime.engines.onnxruntime import available_threads
 
 if TYPE_CHECKING:
     import openvino
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TELEMETRY = "openvino_telemetry"
 
 
-class OpenVinoHalf:
+class OpenVinoNetwork:
     """A float network compiled for this processor. Safe to share between threads.
 
     ``precision`` is that of its products, ``f32`` or ``bf16``; products that the graph holds in integers stay
@@ -73,7 +73,7 @@ class OpenVinoHalf:
         except IndexError:
             request = self._compiled.create_infer_request()
         made = request.infer(feeds, share_inputs=True, share_outputs=True)
-        results = [np.array(made[name]) for name in outputs]  # before the request serves somebody else
+        results = [np.array(made[name]) for name in outputs]  # before the request serves another thread
         self._idle.append(request)
         return results
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import HeadError, ModelError
 from bifocal.runtime.engines.onnx_wiring import missing_weights, refuse_untrusted
-from bifocal.runtime.registry import MODELS
+from bifocal.runtime.model import MODELS
 
 #: Where the shipped heads are, and how the files of heads are named.
 HEADS = MODELS / "heads"
@@ -27,7 +27,10 @@ SUFFIX = ".bfh"
 #: Head of :func:`bifocal.analyse` unless another is asked for.
 DEFAULT_HEAD = "imagenette"
 
-FORMAT, KIND = 1, "classify"
+FORMAT = 1
+#: The kinds of heads that this release runs, and the output that the last graph of each must have. A file
+#: that does not say its kind is of the first.
+KINDS: Mapping[str, str] = {"classify": "logits"}
 MAX_FILE, MAX_SPEC, MAX_GRAPH, MAX_NODES = 64 << 20, 1 << 20, 8 << 20, 20_000
 MAX_STAGES, MAX_CLASSES, MAX_NAME, MAX_CHANNELS, MAX_WINDOW, MAX_TOKEN = 16, 10_000, 200, 4096, 128, 64
 
@@ -37,10 +40,11 @@ class HeadSpec:
     """What a head says of itself.
 
     It reads the first ``channels`` of y of streams whose entropy model has this ``fingerprint`` (``codec`` is
-    only its name), in windows of at most ``window`` places of y a side, cut at multiples of ``multiple``;
-    with ``bits``, what each place cost, too. ``reads`` is "latents", or "pixels" for the classifier of a
+    only its name), in windows of at most ``window`` positions of y a side, cut at multiples of ``multiple``;
+    with ``bits``, what each position cost, too. ``reads`` is "latents", or "pixels" for the classifier of a
     comparison. ``stages`` says for each selector whether what it prunes leaves a package token behind; tokens
-    are ``token`` pixels a side, places of y ``stride``. ``card`` is free text on data, licence and accuracy.
+    are ``token`` pixels a side, positions of y ``stride``. ``kind`` is one of ``KINDS``. ``card`` is free
+    text on data, licence and accuracy.
     """
 
     name: str
@@ -55,6 +59,7 @@ class HeadSpec:
     stages: tuple[bool, ...] = ()
     token: int = 16
     stride: int = 16
+    kind: str = "classify"
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -164,8 +169,9 @@ def read_spec(text: str) -> HeadSpec:
         raise HeadError(
             f"it has format {_short(spec.get('format'))}, and this release reads 1: update Bifocal"
         )
-    if spec.get("kind") != KIND:
-        raise HeadError(f"its kind is {_short(spec.get('kind'))}, and this release runs only '{KIND}'")
+    kind = spec.get("kind", "classify")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise HeadError(f"its kind is {_short(kind)}, and this release runs only {', '.join(KINDS)}")
     stages = _stages(spec.get("stages", []))
     made = HeadSpec(
         name=_text(spec, "name"),
@@ -180,6 +186,7 @@ def read_spec(text: str) -> HeadSpec:
         stages=stages,
         token=_number({"token": 16, **spec}, "token", 1, MAX_TOKEN),
         stride=_number({"stride": 16, **spec}, "stride", 1, MAX_TOKEN),
+        kind=kind,
         card=spec.get("card", {}),
     )
     _need(len(made.fingerprint) == 16 and set(made.fingerprint) <= set("0123456789abcdef"), "fingerprint")

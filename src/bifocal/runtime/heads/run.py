@@ -11,33 +11,34 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import HeadError, ModelError
-from bifocal.runtime.engines.sessions import open_capped
-from bifocal.runtime.heads.file import HeadFile, HeadSpec, head_path, read_head
+from bifocal.runtime.engines.onnxruntime import open_capped
+from bifocal.runtime.heads.file import KINDS, HeadFile, HeadSpec, head_path, read_head
 
 #: A score from here on keeps its token.
 KEEP = 0.5
-#: The output of the last graph that says what each part of a window tells; a head need not have it.
+#: The output of a last graph that gives what each part of a window says for each class; a head may lack it.
 EVIDENCE = "evidence"
 
 
-class Answer(NamedTuple):
-    """What a head says of one window: ``logits`` float32 ``[classes]`` and, for each stage, which tokens are
-    left, bool ``[rows, columns]`` of the window's token map; and, if it says so, what each part of the window
-    tells of every class, ``evidence`` float32 ``[classes, r, c]``."""
+class Outputs(NamedTuple):
+    """What a head gives for one window: the ``arrays`` of its last graph by name, and for each stage which
+    tokens are left, ``kept``, bool ``[rows, columns]`` of the window's token map of size ``tokens``."""
 
-    logits: NDArray[np.float32]
+    arrays: dict[str, NDArray[Any]]
     kept: tuple[NDArray[np.bool_], ...]
-    evidence: NDArray[np.float32] | None = None
+    tokens: tuple[int, int]
 
 
 class _Port(Protocol):
-    """What ONNX Runtime tells of an input or output."""
+    """An input or output of a graph, as ONNX Runtime describes it."""
 
     name: str
     shape: list[Any]
@@ -48,8 +49,8 @@ class _Port(Protocol):
 class _Tokens:
     """What passes between two segments: arrays ``[1, n, ...]`` by name, and where each token comes from.
 
-    ``origin`` int ``[n]`` is a token's place in the token map, -1 for the class token and packages; whether
-    the last is a package says ``package``.
+    ``origin`` int ``[n]`` is a token's index in the token map, -1 for the class token and packages;
+    ``package`` says whether the last one is a package.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -89,24 +90,29 @@ class Head:
     def name(self) -> str:
         return self.spec.name
 
+    def __repr__(self) -> str:
+        return (
+            f"<bifocal.Head {self.name}, {len(self.spec.classes)} classes, for streams of {self.spec.codec}>"
+        )
+
     @property
-    def tells(self) -> bool:
+    def gives_evidence(self) -> bool:
         """Whether its answers have ``evidence``."""
         return EVIDENCE in {port.name for port in self._sessions[-1].get_outputs()}
 
-    def run(self, values: NDArray[np.float32], bits: NDArray[np.float32] | None = None) -> Answer:
+    def run(self, values: NDArray[np.float32], bits: NDArray[np.float32] | None = None) -> Outputs:
         """Run the head on one window.
 
         :param values: float latents ``[channels, h, w]``, at most ``spec.window`` a side; pixels
             ``[3, 16h, 16w]`` in 0..255 for a head that reads those.
-        :param bits: what each place cost, ``[h, w]``, if the head reads that.
-        :raises HeadError: if a graph fails, or answers with what is no answer.
+        :param bits: what each position cost, ``[h, w]``, if the head reads that.
+        :raises HeadError: if a graph fails.
         """
         spec = self.spec
         feeds: dict[str, NDArray[Any]] = {("y" if spec.reads == "latents" else "pixels"): values[None]}
         if spec.bits:
             if bits is None:
-                raise HeadError(f"head {self.name} reads what each place cost. Give it bits.")
+                raise HeadError(f"head {self.name} reads what each position cost. Give it bits.")
             feeds["bits"] = bits[None, None]
         side = 1 if spec.reads == "pixels" else spec.stride
         rows, columns = (-(-n * side // spec.token) for n in values.shape[1:])
@@ -123,23 +129,7 @@ class Head:
             left[tokens.origin[tokens.origin >= 0]] = True
             kept.append(left.reshape(rows, columns))
             feeds = tokens.arrays
-        outputs = self._run(len(spec.stages), feeds)
-        logits, told = outputs["logits"], outputs.get(EVIDENCE)
-        if logits.shape != (1, len(spec.classes)) or not np.isfinite(logits).all():
-            raise HeadError(
-                f"head {self.name} answers with {list(logits.shape)} numbers or with some that are not "
-                f"finite, not with one for each of {len(spec.classes)} classes. Export it again."
-            )
-        if told is not None:
-            told = told.astype(np.float32)
-            wrong = told.ndim != 4 or told.shape[:2] != logits.shape or 0 in told.shape
-            if wrong or told[0, 0].size > rows * columns or not np.isfinite(told).all():
-                raise HeadError(
-                    f"head {self.name} gives evidence {list(told.shape)} for {rows}×{columns} tokens and "
-                    f"{len(spec.classes)} classes, or some that is not finite. Export it again."
-                )
-            told = told[0]
-        return Answer(logits[0].astype(np.float32), tuple(kept), told)
+        return Outputs(self._run(len(spec.stages), feeds), tuple(kept), (rows, columns))
 
     def _run(self, number: int, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         session = self._sessions[number]
@@ -209,5 +199,26 @@ def _check_ports(spec: HeadSpec, ports: list[tuple[list[_Port], list[_Port]]]) -
                 f"graph.{number} gives {sorted(names)}, and must give keep and, as NAME_out, what the next "
                 f"takes: {sorted(wanted)}, tokens among them"
             )
-    if "logits" not in {port.name for port in ports[-1][1]}:
-        raise HeadError(f"graph.{len(ports) - 1} gives no logits")
+    if (wanted_output := KINDS[spec.kind]) not in {port.name for port in ports[-1][1]}:
+        raise HeadError(f"graph.{len(ports) - 1} gives no {wanted_output}")
+
+
+#: A head: a shipped name, the path of a .bfh file, or one already loaded.
+HeadLike = str | os.PathLike[str] | Head
+
+
+def loaded_head(head: HeadLike) -> Head:
+    """A head by its name, its file or itself; the last few are kept.
+
+    :raises HeadError: if there is no such head, or it is damaged.
+    """
+    if isinstance(head, Head):
+        return head
+    path = head_path(head).resolve()
+    return _loaded(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, changed: int) -> Head:
+    """Kept like models, until the file changes: a head may be trained again while it is in use."""
+    return Head.load(path)

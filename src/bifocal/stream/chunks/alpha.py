@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import DamagedStream
-from bifocal.stream.container import tile_grid
-from bifocal.stream.limits import TILE_UNIT, Reader, largest_alpha_png, varint
+from bifocal.stream.container import tile_grid, varint
+from bifocal.stream.limits import TILE_UNIT, Reader, largest_alpha_png
 
 OPAQUE = 255
 

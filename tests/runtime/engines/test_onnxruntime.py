@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bifocal.errors import ModelError
-from bifocal.runtime.engines.exact_onnxruntime import OrtBackend, graph_file
+from bifocal.runtime.engines.onnxruntime import OrtBackend, graph_file
 from bifocal.runtime.model import Model
 from bifocal.stream.exact import run_float32, run_int64
 

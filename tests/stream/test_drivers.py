@@ -1,12 +1,12 @@
-"""Thrifty quantisation: no candidate costs less, and where errors are dear it is plain rounding."""
+"""RateDistortion quantisation: no candidate costs less, and where errors are dear it is plain rounding."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from bifocal.stream.drivers import BITS_PER_SQUARE, RateDistortion, symbol_bits
 from bifocal.stream.plan import Group
-from bifocal.stream.rdo import BITS_PER_SQUARE, Thrifty, symbol_bits
 from bifocal.stream.tables import Tables, gaussian_tables, scale_ladder
 
 GROUP = Group(0, 4, 1, 0)
@@ -37,7 +37,7 @@ def test_bits_of_symbols_are_those_of_the_tables(tables: Tables) -> None:
 def test_no_candidate_is_cheaper(tables: Tables, worth: float) -> None:
     residual, index, where = drawn(tables)
     bits, widest = symbol_bits(tables), int(tables.radius.max())
-    chosen = Thrifty(tables, worth)(residual, index, GROUP, where)
+    chosen = RateDistortion(tables, worth)(residual, index, GROUP, where)
 
     def cost(symbols: np.ndarray) -> np.ndarray:
         place = np.clip(symbols, -widest, widest).astype(int) + widest
@@ -50,14 +50,14 @@ def test_no_candidate_is_cheaper(tables: Tables, worth: float) -> None:
 
 def test_where_errors_are_dear_it_rounds(tables: Tables) -> None:
     residual, index, where = drawn(tables)
-    assert (Thrifty(tables, 1e9)(residual, index, GROUP, where) == np.rint(residual)).all()
+    assert (RateDistortion(tables, 1e9)(residual, index, GROUP, where) == np.rint(residual)).all()
 
 
 def test_a_map_of_worth_acts_place_by_place(tables: Tables) -> None:
     residual, index, where = drawn(tables)
     worth = np.full((4, 4), 1e9, np.float32)
     worth[0, 1] = 1e-9
-    chosen = Thrifty(tables, worth)(residual, index, GROUP, where)
+    chosen = RateDistortion(tables, worth)(residual, index, GROUP, where)
     cheap = where % 16 == 1
     assert (chosen[~cheap] == np.rint(residual)[~cheap]).all()
     assert not chosen[cheap & (index < 6)].any()  # zero is the cheapest symbol of every narrow table
@@ -65,5 +65,5 @@ def test_a_map_of_worth_acts_place_by_place(tables: Tables) -> None:
 
 def test_values_beyond_every_table_are_kept(tables: Tables) -> None:
     residual, where = np.array([123456.4, -99999.0]), np.zeros(2, np.intp)
-    chosen = Thrifty(tables, BITS_PER_SQUARE)(residual, np.zeros(2, np.uint8), GROUP, where)
+    chosen = RateDistortion(tables, BITS_PER_SQUARE)(residual, np.zeros(2, np.uint8), GROUP, where)
     assert (np.abs(chosen - np.rint(residual)) <= 1).all()

@@ -1,0 +1,129 @@
+"""``bifocal.encode``. What few pictures need is imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from bifocal.pictures.convert import PictureLike, as_picture
+from bifocal.runtime.encoding import EFFORT, QUALITY, TILE, Encoder, check_effort, check_quality, check_tile
+from bifocal.runtime.engines.onnxruntime import REFERENCE
+from bifocal.runtime.model import DEFAULT_MODEL, Model, ModelLike, loaded_model
+from bifocal.stream import container
+from bifocal.types import Picture
+
+if TYPE_CHECKING:
+    from bifocal.pictures.quality_map import MapLike
+    from bifocal.runtime.budget import Budget
+
+
+def encode(
+    picture: PictureLike,
+    quality: int | None = None,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    tile: int = TILE,
+    strict: bool = False,
+    effort: int = EFFORT,
+    size: int | str | None = None,
+    psnr: float | None = None,
+    quality_map: MapLike | None = None,
+    strip: str | Iterable[str] = (),
+    metadata: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """Encode a picture as a Bifocal stream.
+
+    Say how good or how large it shall be by one of ``quality``, ``size`` and ``psnr``; without any, the
+    quality is 60. Transparency is coded without loss; colours under fully transparent pixels are not kept.
+
+    :param picture: uint8 array ``[h, w, 3]`` (RGB), ``[h, w, 4]`` (RGBA) or ``[h, w]`` (gray), Pillow image
+        or :class:`Picture`.
+    :param quality: 1 (smallest file) to 100 (best picture).
+    :param size: the most bytes that the whole stream may have, or text such as ``"50kB"`` or ``"1MiB"``;
+        the best quality that fits is taken.
+    :param psnr: the least PSNR in dB of the decoded picture; the smallest stream that reaches it is taken.
+    :param effort: 0 (fastest) to 9: how hard to search for fewer bits at the same quality; docs/effort.md
+        says what each gains and costs. Decoding is the same.
+    :param quality_map: where errors count, array ``[h, w]`` of floats 0 to 1, bool or uint8, or a picture
+        file: the quality is meant for pixels at 1, and bits are saved elsewhere. Stretched to the picture.
+    :param tile: side of the independently coded tiles in pixels, a multiple of 64; no tile may exceed 4 Mi
+        pixels.
+    :param strict: refuse a picture of more than 8 bits a channel, which is otherwise rounded to 8 with a
+        :class:`~bifocal.errors.PictureWarning`.
+    :param strip: metadata to leave out: ``"all"``, or one or several of ``"gps"``, ``"exif"``, ``"xmp"`` and
+        ``"icc"``.
+    :param metadata: what the stream holds instead of the picture's own metadata, as in
+        :attr:`Picture.metadata`.
+    :raises PictureError: if the picture is of a kind that is not coded (CMYK, floating point).
+    :raises OptionError: if an argument is out of range, two of ``quality``, ``size`` and ``psnr`` are given,
+        or no quality meets ``size`` or ``psnr``: then the message says which can be met.
+    :raises ModelError: if the model was packed without what this effort needs.
+
+    >>> import numpy
+    >>> len(encode(numpy.zeros((64, 64), numpy.uint8), quality=10)) < 200
+    True
+    """
+    budget = _checked_budget(quality, size, psnr)
+    effort, tile = check_effort(effort), check_tile(tile)
+    taken = as_picture(picture, strict=strict)
+    if strip or metadata is not None:
+        taken = _with_metadata(taken, strip, metadata)
+    loaded = loaded_model(model).on(REFERENCE)  # bytes never depend on what decodes
+    return _encode(taken, budget, loaded, tile, effort, quality_map)
+
+
+def _encode(
+    picture: Picture,
+    budget: int | Budget,
+    model: Model,
+    tile: int,
+    effort: int,
+    quality_map: MapLike | None,
+) -> bytes:
+    """The stream of a picture at a quality, or within a budget of bytes or PSNR."""
+    pixels, chunks, weights = picture.pixels, picture.metadata, None
+    if picture.alpha is not None:
+        from bifocal.pictures.transparent import fill_transparent
+        from bifocal.stream.chunks.alpha import encode_alpha
+
+        pixels = fill_transparent(pixels, picture.alpha)
+        if alpha := encode_alpha(picture.alpha, tile):
+            chunks = {**chunks, container.ALPHA: alpha}
+    if quality_map is not None:
+        from bifocal.pictures.quality_map import read_map
+
+        weights = read_map(quality_map, picture.width, picture.height)
+    if isinstance(budget, int):
+        encoder = Encoder(pixels, model, tile=tile, weights=weights)
+        return encoder.encode(budget, metadata=chunks, effort=effort)
+    from bifocal.runtime.budget import decoded_psnr, encode_within
+
+    encoder = Encoder(pixels, model, tile=tile, weights=weights, keep=True)
+    seen = None if picture.alpha is None else picture.alpha > 0
+    return encode_within(
+        lambda quality, effort: encoder.encode(quality, metadata=chunks, effort=effort),
+        effort,
+        budget,
+        lambda data: decoded_psnr(data, pixels, model, seen),
+    )
+
+
+def _checked_budget(quality: int | None, size: int | str | None, psnr: float | None) -> int | Budget:
+    """The quality that is asked for, or the budget that decides about it."""
+    if size is None and psnr is None:
+        return QUALITY if quality is None else check_quality(quality)
+    from bifocal.runtime.budget import check_budget
+
+    return check_budget(quality, size, psnr)
+
+
+def _with_metadata(
+    picture: Picture, strip: str | Iterable[str], metadata: Mapping[str, bytes] | None
+) -> Picture:
+    """The picture with other metadata, and without that which is stripped."""
+    given = picture.metadata if metadata is None else metadata
+    if strip:
+        from bifocal.pictures.metadata import strip_metadata
+
+        given = strip_metadata(given, strip)
+    return Picture(picture.pixels, given, picture.alpha)

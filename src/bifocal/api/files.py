@@ -1,0 +1,111 @@
+"""``bifocal.encode_file`` and ``bifocal.decode_file``: whole files, here or at a URL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from bifocal.api.decoding import decode
+from bifocal.api.encoding import encode
+from bifocal.api.info import StreamInfo, info
+from bifocal.errors import OutputError
+from bifocal.pictures.files import MAX_PIXELS, is_picture_name, read_picture, write_picture
+from bifocal.pictures.quality_map import MapLike
+from bifocal.runtime.encoding import EFFORT, TILE
+from bifocal.runtime.model import DEFAULT_MODEL, ModelLike
+from bifocal.storage import remote
+from bifocal.storage.whole_files import refuse_existing, write_atomically
+from bifocal.stream.limits import DEFAULT_LIMITS, Limits
+from bifocal.types import Picture
+
+
+def encode_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    quality: int | None = None,
+    *,
+    model: ModelLike = DEFAULT_MODEL,
+    tile: int = TILE,
+    strict: bool = False,
+    effort: int = EFFORT,
+    size: int | str | None = None,
+    psnr: float | None = None,
+    quality_map: MapLike | None = None,
+    strip: str | Iterable[str] = (),
+    metadata: Mapping[str, bytes] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    overwrite: bool = False,
+) -> StreamInfo:
+    """Encode a picture file into a stream file, written whole or not at all; say what was written.
+
+    Both may be URLs (``s3://…``, ``https://…``), with the ``remote`` extra. What is not said here is as for
+    :func:`bifocal.encode`.
+
+    :param max_pixels: refuse a picture whose file declares more pixels, before it is decoded.
+    :param overwrite: replace ``target`` if it exists.
+    :raises OutputError: if ``target`` exists already, cannot be written, is ``source``, or is named like a
+        picture.
+    """
+    _refuse_target(source, target, overwrite)
+    if is_picture_name(Path(target)):
+        raise OutputError(
+            f"{os.fspath(target)} is named like a picture, but a stream is written. Call it .bfc."
+        )
+    with remote.fetched(source) as file:
+        data = encode(
+            read_picture(file, max_pixels=max_pixels, strict=strict),
+            quality,
+            model=model,
+            tile=tile,
+            effort=effort,
+            size=size,
+            psnr=psnr,
+            quality_map=quality_map,
+            strip=strip,
+            metadata=metadata,
+        )
+    with remote.sent(target) as file:
+        write_atomically(file, data, overwrite=overwrite)
+    return info(data)
+
+
+def decode_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    *,
+    model: ModelLike | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    box: Sequence[int] | None = None,
+    scale: float | Fraction | str = 1,
+    backend: str | None = None,
+    overwrite: bool = False,
+) -> Picture:
+    """Decode a stream file; with ``target``, write the picture too, in the format that its suffix names.
+
+    ``box``, ``scale`` and ``backend`` as in :func:`bifocal.decode`; only the ranges of the file that they
+    need are read. Both files may be URLs, with the ``remote`` extra.
+
+    :param overwrite: replace ``target`` if it exists.
+    :raises OutputError: if ``target`` exists already, cannot be written, or is ``source``.
+    """
+    if target is not None:
+        _refuse_target(source, target, overwrite)
+    with remote.opened(source) as stream:
+        picture = decode(stream, model=model, limits=limits, box=box, scale=scale, backend=backend)
+    if target is not None:
+        with remote.sent(target) as file:
+            write_picture(picture, file, overwrite=overwrite)
+    return picture
+
+
+def _refuse_target(source: str | os.PathLike[str], target: str | os.PathLike[str], overwrite: bool) -> None:
+    """Refuse an output that is the input, or would replace a file unasked, before any work is done."""
+    one, other = remote.plain(source), remote.plain(target)
+    if one == other or (
+        not remote.is_url(one) and not remote.is_url(other) and Path(one).resolve() == Path(other).resolve()
+    ):
+        raise OutputError(f"{os.fspath(target)} is the input; it is never overwritten. Name another output.")
+    if not overwrite:
+        refuse_existing(target)
