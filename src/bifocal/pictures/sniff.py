@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 
+from bifocal.errors import PictureError
+from bifocal.pictures.files import MAX_PIXELS
 from bifocal.pictures.formats import FORMATS
 from bifocal.pictures.heif import is_heif
 
-#: Raw files of cameras: most are TIFF inside, but what stands there first is a small preview.
+#: Raw files of cameras: most are TIFF inside, but their first picture is a small preview.
 _RAW_SUFFIXES = frozenset(
     ".3fr .ari .arw .bay .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mdc .mef .mos .mrw .nef .nrw .orf "
     ".pef .ptx .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
@@ -24,20 +25,18 @@ def is_picture_file(path: str | os.PathLike[str]) -> bool:
 
     :raises OSError: if it cannot be opened.
     """
-    from PIL import Image
+    from bifocal.pictures.own_pillow import opened
 
     path = os.fspath(path)
     if os.path.splitext(path)[1].lower() in _RAW_SUFFIXES:
         return False
-    with open(path, "rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with open(path, "rb") as file:
         if is_heif(file.read(64)):
             return True
-        file.seek(0)
         try:
-            with Image.open(file, formats=[name for name in FORMATS if name not in _UNMARKED]):
+            with opened(file, [name for name in FORMATS if name not in _UNMARKED], MAX_PIXELS):
                 return True
-        except Image.DecompressionBombError:
+        except PictureError:
             return True  # a picture, and reading it says that it is too large
         except Exception:  # damaged files make Pillow raise errors of a dozen kinds
             return False
