@@ -11,8 +11,8 @@ from bifocal.pictures.heif import is_heif
 
 #: Raw files of cameras: most are TIFF inside, but their first picture is a small preview.
 _RAW_SUFFIXES = frozenset(
-    ".3fr .ari .arw .bay .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mdc .mef .mos .mrw .nef .nrw .orf "
-    ".pef .ptx .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
+    ".3fr .ari .arw .bay .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .k25 .kdc .mdc .mef .mos .mrw .nef .nrw "
+    ".orf .pef .ptx .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
 )
 
 #: Formats without a mark of their own at the beginning: only names say that a file is one.
