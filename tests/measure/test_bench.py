@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bifocal.errors import PictureError
 from bifocal.measure import MeasureError
 from bifocal.measure.bench import (
     QUICK_AVIF,
@@ -164,7 +165,7 @@ def test_what_is_not_there_or_not_a_picture_is_refused(folder: Path) -> None:
     empty.mkdir()
     with pytest.raises(MeasureError, match="No pictures"):
         find_pictures([empty])
-    with pytest.raises(MeasureError, match="notes"):
+    with pytest.raises(PictureError, match="notes"):
         load_rgb(folder / "notes.txt")
 
 

@@ -30,6 +30,15 @@ Pixels = NDArray[np.uint8]
 _STRIP = 64
 
 
+def rgb(pixels: Pixels) -> Pixels:
+    """Gray pixels ``[h, w]`` as RGB ``[h, w, 3]``; RGB as it is.
+
+    >>> rgb(np.zeros((2, 5), np.uint8)).shape
+    (2, 5, 3)
+    """
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
 def psnr(a: Pixels, b: Pixels) -> float:
     """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape, ``[h, w]`` or ``[h, w, 3]``.
 
