@@ -82,17 +82,32 @@ def test_info_tells_what_was_asked_for(tiny_model: bifocal.Model) -> None:
     assert about.model is None  # the tiny model is not installed
 
 
-@pytest.mark.parametrize("quality", [0, 101, 50.0, "60"])
+@pytest.mark.parametrize("quality", [0, 101, 50.0, "60", True])
 def test_qualities_that_do_not_exist(tiny_model: bifocal.Model, quality: object) -> None:
     with pytest.raises(OptionError, match="quality"):
         bifocal.encode(made_picture(8, 8), quality, model=tiny_model)  # type: ignore[arg-type]
     assert bifocal.encode(made_picture(8, 8), np.int64(7), model=tiny_model)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("tile", [0, 63, 100, -64, 1 << 20])
-def test_tiles_that_do_not_exist(tiny_model: bifocal.Model, tile: int) -> None:
+@pytest.mark.parametrize("tile", [0, 63, 100, -64, 1 << 20, 64.0, "64", True, None])
+def test_tiles_that_do_not_exist(tiny_model: bifocal.Model, tile: object) -> None:
     with pytest.raises(OptionError, match="tile"):
-        bifocal.encode(made_picture(8, 8), model=tiny_model, tile=tile)
+        bifocal.encode(made_picture(8, 8), model=tiny_model, tile=tile)  # type: ignore[arg-type]
+
+
+def test_true_is_not_a_number_of_anything(tiny_model: bifocal.Model) -> None:
+    pixels = made_picture(8, 8)
+    for name in ("effort", "size", "psnr"):
+        with pytest.raises(OptionError, match=name):
+            bifocal.encode(pixels, model=tiny_model, **{name: True})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="box"):
+        bifocal.decode(bifocal.encode(pixels, model=tiny_model), model=tiny_model, box=(False, 0, 8, 8))
+
+
+def test_a_path_is_not_a_picture_but_the_message_says_what_takes_one() -> None:
+    for path in ("photo.jpg", Path("photo.jpg")):
+        with pytest.raises(PictureError, match="encode_file"):
+            bifocal.encode(path)  # type: ignore[arg-type]
 
 
 def test_bad_bytes_are_stream_errors(tiny_model: bifocal.Model) -> None:
@@ -134,3 +149,67 @@ def test_files(tiny_model: bifocal.Model, tmp_path: Path) -> None:
     with pytest.raises(PictureError):
         bifocal.encode_file(tmp_path / "a.bfc", tmp_path / "c.bfc", model=tiny_model)
     assert not (tmp_path / "c.bfc").exists()
+
+
+def test_a_file_is_never_replaced_unasked(tiny_model: bifocal.Model, tmp_path: Path) -> None:
+    photo, stream, other = (tmp_path / name for name in ("a.png", "a.bfc", "b.png"))
+    bifocal.write_picture(bifocal.Picture(made_picture(30, 50)), photo)
+    for path in (stream, other):
+        path.write_bytes(b"somebody's only copy")
+    for refused in (
+        lambda: bifocal.encode_file(photo, stream, model=tiny_model),
+        lambda: bifocal.decode_file(stream, other, model=tiny_model),
+    ):
+        with pytest.raises(OutputError, match="exists already.*overwrite=True"):
+            refused()
+    assert stream.read_bytes() == other.read_bytes() == b"somebody's only copy"
+    about = bifocal.encode_file(photo, stream, model=tiny_model, overwrite=True)
+    assert about.bytes == stream.stat().st_size
+    bifocal.decode_file(stream, other, model=tiny_model, overwrite=True)
+    assert bifocal.read_picture(other).width == 50
+
+
+def test_metadata_is_stripped_or_replaced_on_request(tiny_model: bifocal.Model, tmp_path: Path) -> None:
+    own = {"icc": b"profile", "xmp": b"<x/>", "exif": b"II*\0"}
+    picture = bifocal.Picture(made_picture(8, 8), own, np.full((8, 8), 9, np.uint8))
+
+    def kept(**options: object) -> dict[str, bytes]:
+        data = bifocal.encode(picture, model=tiny_model, **options)  # type: ignore[arg-type]
+        back = bifocal.decode(data, model=tiny_model)
+        assert back.alpha is not None and back.alpha.max() == 9
+        return dict(back.metadata)
+
+    assert kept() == own
+    assert kept(strip="all") == {} and kept(metadata={}) == {}
+    assert kept(strip=["exif", "icc"]) == {"xmp": b"<x/>"}
+    assert kept(metadata={"note": b"new"}) == {"note": b"new"}
+    assert kept(metadata={"note": b"new", "xmp": b"<y/>"}, strip="xmp") == {"note": b"new"}
+    for wrong in ({"strip": "colours"}, {"metadata": {"NOTE": b""}}, {"metadata": {"xmp": "text"}}):
+        with pytest.raises(bifocal.BifocalError):
+            kept(**wrong)
+    bifocal.write_picture(bifocal.Picture(made_picture(8, 8), {"icc": b"profile"}), tmp_path / "a.png")
+    about = bifocal.encode_file(tmp_path / "a.png", tmp_path / "a.bfc", model=tiny_model, strip="all")
+    assert about.metadata == {}
+
+
+def test_how_large_a_picture_file_may_be_is_asked_of_the_caller(
+    tiny_model: bifocal.Model, tmp_path: Path
+) -> None:
+    bifocal.write_picture(bifocal.Picture(made_picture(30, 50)), tmp_path / "a.png")
+    with pytest.raises(PictureError, match="max_pixels"):
+        bifocal.encode_file(tmp_path / "a.png", tmp_path / "a.bfc", model=tiny_model, max_pixels=1499)
+    assert not (tmp_path / "a.bfc").exists()
+    bifocal.encode_file(tmp_path / "a.png", tmp_path / "a.bfc", model=tiny_model, max_pixels=1500)
+
+
+@pytest.mark.parametrize("scale", ["1/2", " 0.5 ", ".5", 0.5, np.float32(0.5)])
+def test_a_scale_may_be_text(tiny_model: bifocal.Model, scale: str | float) -> None:
+    data = bifocal.encode(made_picture(40, 50), model=tiny_model)
+    assert bifocal.decode(data, model=tiny_model, scale=scale).pixels.shape == (20, 25, 3)
+
+
+def test_representations_are_short(tiny_model: bifocal.Model) -> None:
+    about = bifocal.info(bifocal.encode(made_picture(40, 50), 33, model=tiny_model))
+    for thing in (tiny_model, about, bifocal.Head.load("imagenette")):
+        assert len(repr(thing)) < 120 and repr(thing).startswith(f"<bifocal.{type(thing).__name__} ")
+    assert "50×40" in repr(about) and "quality 33" in repr(about) and "tiny" in repr(tiny_model)

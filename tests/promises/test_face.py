@@ -76,6 +76,41 @@ def test_reading_labels_never_imports_torch_or_onnx(tiny_folder: Path, tmp_path:
     assert in_new_process(code, str(tiny_folder), str(head), str(tmp_path / "a.bfc")) == ""
 
 
+def test_encoding_one_photo_enters_few_files() -> None:
+    """Files of ours in which a function runs, from an array to the stream, the model loaded on the way."""
+    code = """if True:
+        import os, sys, numpy
+        from bifocal import encode
+        pixels, entered = numpy.zeros((64, 64, 3), numpy.uint8), set()
+        ours = os.path.dirname(sys.modules["bifocal"].__file__)
+
+        def note(frame, event, _):
+            name = frame.f_code.co_filename
+            if event == "call" and name.startswith(ours) and frame.f_code.co_name != "<module>":
+                entered.add(name[len(ours) + 1:])
+
+        sys.setprofile(note)
+        encode(pixels)
+        sys.setprofile(None)
+        print(*sorted(entered))
+        print(*(name for name in sys.modules if name.startswith("bifocal.")))
+    """
+    entered, loaded = (line.split() for line in in_new_process(code).splitlines())
+    assert len(entered) <= 15, entered
+    assert not {name for name in loaded if "heads" in name or "openvino" in name}, "only when asked"
+    assert len(loaded) <= 45, loaded
+
+
+def test_errors_that_the_documents_name_are_on_the_face() -> None:
+    named = set()
+    for path in (*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "SECURITY.md"):
+        named |= set(
+            re.findall(r"\b[A-Z]\w+(?:Error|Warning|Missing|Exceeded)\b", path.read_text(encoding="utf-8"))
+        )
+    ours = {name for name in named if hasattr(bifocal.errors, name)}
+    assert {"ModelMissing", "PictureWarning"} <= ours <= set(bifocal.__all__)
+
+
 def test_version_is_the_newest_in_the_changelog() -> None:
     newest = re.search(
         r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from bifocal.pictures.convert import PictureLike, as_picture
+import numpy as np
+
+from bifocal.pictures.arrays import from_array
 from bifocal.runtime.encoding import EFFORT, QUALITY, TILE, Encoder, check_effort, check_quality, check_tile
 from bifocal.runtime.engines.onnxruntime import REFERENCE
 from bifocal.runtime.model import DEFAULT_MODEL, Model, ModelLike, loaded_model
@@ -13,6 +15,7 @@ from bifocal.stream import container
 from bifocal.types import Picture
 
 if TYPE_CHECKING:
+    from bifocal.pictures.convert import PictureLike
     from bifocal.pictures.quality_map import MapLike
     from bifocal.runtime.budget import Budget
 
@@ -65,7 +68,7 @@ def encode(
     """
     budget = _checked_budget(quality, size, psnr)
     effort, tile = check_effort(effort), check_tile(tile)
-    taken = as_picture(picture, strict=strict)
+    taken = _as_picture(picture, strict)
     if strip or metadata is not None:
         taken = _with_metadata(taken, strip, metadata)
     loaded = loaded_model(model).on(REFERENCE)  # bytes never depend on what decodes
@@ -115,6 +118,14 @@ def _checked_budget(quality: int | None, size: int | str | None, psnr: float | N
     from bifocal.runtime.budget import check_budget
 
     return check_budget(quality, size, psnr)
+
+
+def _as_picture(picture: PictureLike, strict: bool) -> Picture:
+    if isinstance(picture, np.ndarray):
+        return from_array(picture, strict=strict)
+    from bifocal.pictures.convert import as_picture
+
+    return as_picture(picture, strict=strict)
 
 
 def _with_metadata(

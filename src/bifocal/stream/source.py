@@ -54,6 +54,7 @@ def as_source(data: StreamLike, limits: Limits) -> Source:
     """
     if isinstance(data, ReadableFile):
         with _readable(data):
+            _check_mode(data)
             if isinstance(data, SeekableFile) and getattr(data, "seekable", lambda: True)():
                 return FileBytes(data)
             return memoryview(_read(data, limits.stream_bytes + 1))
@@ -65,6 +66,13 @@ def as_source(data: StreamLike, limits: Limits) -> Source:
             "decode_file(path)."
         ) from None
     return view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
+
+
+def _check_mode(file: object) -> None:
+    if isinstance(file, io.TextIOBase):
+        raise OptionError("this file is open as text. Open it with open(path, 'rb').")
+    if not getattr(file, "readable", lambda: True)():
+        raise OptionError("this file is open for writing only. Open it with open(path, 'rb').")
 
 
 class FileBytes:
