@@ -16,7 +16,7 @@ from tests.contract.tiny_systems import TINY
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """\
-codec = "weconvene"
+codec = "lowfirst"
 exact = true
 crop = 64
 batch = 2
@@ -47,9 +47,9 @@ def test_the_script_trains_packs_codes_and_labels(tmp_path: Path, monkeypatch: p
     for number in range(8):
         picture = tmp_path / "photos" / ("dark" if number % 2 else "light") / f"{number}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
-        pixels = made_picture(72, 88, seed=number)
+        pixels = made_picture(128, 136, seed=number)
         bifocal.write_picture(bifocal.Picture(pixels // 2 if number % 2 else pixels), picture)
-    sizes = "\n".join(f"{key} = {value}" for key, value in TINY["weconvene"].items())
+    sizes = "\n".join(f"{key} = {value}" for key, value in TINY["lowfirst"].items())
     (tmp_path / "tiny.toml").write_text(f"{RECIPE}[system]\n{sizes}\n")
     monkeypatch.setenv("STEPS", "2")
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
@@ -60,5 +60,5 @@ def test_the_script_trains_packs_codes_and_labels(tmp_path: Path, monkeypatch: p
     assert done.returncode == 0, done.stderr
     with_head = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"codec", "model", "photo.bfc", "photo.png", "head.bfh"} <= with_head
-    assert bifocal.read_picture(tmp_path / "out" / "photo.png").width == 88
+    assert bifocal.read_picture(tmp_path / "out" / "photo.png").width == 136
     assert "dark" in done.stdout or "light" in done.stdout
