@@ -296,7 +296,16 @@ def test_an_image_that_cannot_be_loaded_is_our_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="a command for a shell of POSIX")
 @pytest.mark.parametrize(
-    "name", ["it's.jpg", "$(touch RUN).jpg", "-a b.jpg", 'say "hi".jpg', "two\nlines.jpg", "`touch RUN`.jpg"]
+    "name",
+    [
+        "it's.jpg",
+        "$(touch RUN).jpg",
+        "-a b.jpg",
+        'say "hi".jpg',
+        "two\nlines.jpg",
+        "`touch RUN`.jpg",
+        "a\\b\x1b'%s\t \udcff.jpg",
+    ],
 )
 @pytest.mark.parametrize("profile", [False, True])
 def test_the_command_for_cmyk_is_safe_to_paste(
@@ -308,6 +317,7 @@ def test_the_command_for_cmyk_is_safe_to_paste(
     with pytest.raises(PictureError) as refused:
         read_picture(name)
     command = str(refused.value).split("Convert it: ")[1]
+    assert len(command.splitlines()) == 1
     search = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     subprocess.run(["sh", "-c", command], check=True, env={**os.environ, "PATH": search})
     assert sorted(os.listdir()) == sorted([name, name.removesuffix(".jpg") + "-rgb.png"])

@@ -187,7 +187,21 @@ def _cmyk_command(image: Image.Image, source: str) -> str:
         )
     else:
         code = "import sys; from PIL import Image; Image.open(sys.argv[1]).convert('RGB').save(sys.argv[2])"
-    return f'python -c "{code}" {shlex.quote(source)} {shlex.quote(target)}'
+    return f'python -c "{code}" {_shell_word(source)} {_shell_word(target)}'
+
+
+def _shell_word(text: str) -> str:
+    """Text as one word for a POSIX shell, in one line.
+
+    >>> print(_shell_word("a $5 b.jpg"), _shell_word("two\\nlines.jpg"))
+    'a $5 b.jpg' "$(printf '%b' 'two\\0012lines.jpg')"
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    codes = (
+        c if c.isprintable() and c != "\\" else "".join(f"\\0{b:03o}" for b in os.fsencode(c)) for c in text
+    )
+    return f"\"$(printf '%b' {shlex.quote(''.join(codes))})\""
 
 
 def _is_gray_of_16_bits(image: Image.Image) -> bool:

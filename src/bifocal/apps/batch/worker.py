@@ -306,7 +306,7 @@ def reason(error: Exception, pair: Pair) -> str:
         return f"{pair.source}: not enough memory. Use fewer jobs, or a machine with more."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or pair.source}: {error.strerror}."
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).splitlines())
     if not isinstance(error, BifocalError | OSError):
         text = f"{type(error).__name__}: {text} (unexpected: please report it, with the file)"
     return text if os.path.basename(pair.source) in text else f"{pair.source}: {text}"
