@@ -84,6 +84,12 @@ def shows(page: Path, table: str) -> bool:
     return bool(found) and f"<!-- /{table} -->" in rest
 
 
+def shown(page: Path, table: str) -> str:
+    """What stands between the marks of a table on a page."""
+    _, _, rest = page.read_text(encoding="utf-8").partition(f"<!-- {table} -->")
+    return rest.partition(f"<!-- /{table} -->")[0].strip()
+
+
 def machine() -> str:
     """Architecture, processors and load, for a note beside the figures.
 

@@ -146,6 +146,18 @@ def draw_plot(rows: dict[str, list[dict[str, float]]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def table(rows: dict[str, list[dict[str, float]]]) -> str:
+    """Seconds, rate and memory of every engine and size."""
+    header = ("engine", "LUTs", "faults", "golden s", "ready s", "simulate s", "fault-cycles/s", "memory MiB")
+    body = [
+        [engine, f"{r['luts']:,}", f"{r['faults']:,}", f"{r['golden']:.2f}", f"{r['build']:.2f}"]
+        + [f"{r['simulate']:.2f}", f"{r['rate']:.1e}", f"{r['memory']:.0f}"]
+        for engine, measured in rows.items()
+        for r in measured
+    ]
+    return markdown(header, body)
+
+
 def main() -> None:
     """Measure every size with every engine; print a table and draw the plot."""
     parser = reporting.parser(__doc__, Path(__file__).parent)
@@ -165,15 +177,8 @@ def main() -> None:
             for luts in given.sizes:
                 rows[engine].append(measure_apart(luts, given.cycles, engine, cache))
                 print(engine, rows[engine][-1], file=sys.stderr, flush=True)
-    header = ("engine", "LUTs", "faults", "golden s", "ready s", "simulate s", "fault-cycles/s", "memory MiB")
-    body = [
-        [engine, f"{r['luts']:,}", f"{r['faults']:,}", f"{r['golden']:.2f}", f"{r['build']:.2f}"]
-        + [f"{r['simulate']:.2f}", f"{r['rate']:.1e}", f"{r['memory']:.0f}"]
-        for engine, measured in rows.items()
-        for r in measured
-    ]
     text = f"Random circuits, {given.cycles} cycles, one core, seconds of the processor.\n\n"
-    text += markdown(header, body)
+    text += table(rows)
     reporting.publish(given, "fault-growth", text, rows)
     draw_plot(rows, given.out / "figure.svg")
 

@@ -27,7 +27,7 @@ _PAPER, _INK, _GREY = (250, 250, 248), (24, 24, 24), (96, 96, 96)
 #: Longer side of a panel: smaller pictures are enlarged by a whole factor, larger ones made smaller.
 _SIDE = 512
 #: Heading, caption, and light of 0 to 1 for each pixel.
-Panel = tuple[str, str, NDArray[np.float32]]
+_Shown = tuple[str, str, NDArray[np.float32]]
 #: Brightness of a token that is no longer computed, or is no evidence.
 _DIM = 0.2
 
@@ -90,7 +90,7 @@ def explain(picture: Picture, labels: Labels) -> Image.Image:
     return sheet
 
 
-def _stages(labels: Labels, h: int, w: int) -> list[Panel]:
+def _stages(labels: Labels, h: int, w: int) -> list[_Shown]:
     """A panel for each selector: bright where a token was kept."""
     name, probability = labels.top(1)[0]
     caption, token = f"{name} {100 * probability:.0f} %", np.ones((labels.token, labels.token), np.float32)
@@ -101,7 +101,7 @@ def _stages(labels: Labels, h: int, w: int) -> list[Panel]:
     ]
 
 
-def _classes(labels: Labels, h: int, w: int) -> list[Panel]:
+def _classes(labels: Labels, h: int, w: int) -> list[_Shown]:
     """A panel for each of the two most likely classes: bright where the evidence is, on one scale."""
     if labels.evidence is None:
         raise HeadError(
