@@ -11,7 +11,7 @@ from bifocal.api.decoding import decode
 from bifocal.api.encoding import encode
 from bifocal.api.info import StreamInfo, info
 from bifocal.errors import OutputError
-from bifocal.pictures.files import MAX_PIXELS, is_picture_name, read_picture, write_picture
+from bifocal.pictures.files import MAX_PIXELS, format_to_write, is_picture_name, read_picture, write_picture
 from bifocal.pictures.quality_map import MapLike
 from bifocal.runtime.encoding import EFFORT, TILE
 from bifocal.runtime.model import DEFAULT_MODEL, ModelLike
@@ -80,6 +80,7 @@ def decode_file(
     box: Sequence[int] | None = None,
     scale: float | Fraction | str = 1,
     backend: str | None = None,
+    format: str | None = None,
     overwrite: bool = False,
 ) -> Picture:
     """Decode a stream file; with ``target``, write the picture too, in the format that its suffix names.
@@ -87,16 +88,18 @@ def decode_file(
     ``box``, ``scale`` and ``backend`` as in :func:`bifocal.decode`; only the ranges of the file that they
     need are read. Both files may be URLs, with the ``remote`` extra.
 
+    :param format: the suffix of another format, such as ``"webp"``, whatever the suffix of ``target``.
     :param overwrite: replace ``target`` if it exists.
     :raises OutputError: if ``target`` exists already, cannot be written, or is ``source``.
     """
     if target is not None:
         _refuse_target(source, target, overwrite)
+        format_to_write(target, format)
     with remote.opened(source) as stream:
         picture = decode(stream, model=model, limits=limits, box=box, scale=scale, backend=backend)
     if target is not None:
         with remote.sent(target) as file:
-            write_picture(picture, file, overwrite=overwrite)
+            write_picture(picture, file, format=format, overwrite=overwrite)
     return picture
 
 

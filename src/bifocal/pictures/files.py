@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import IO, Any
@@ -123,7 +124,13 @@ def _read_by_pillow(file: IO[bytes], name: str, max_pixels: int, strict: bool) -
     return picture
 
 
-def write_picture(picture: PictureLike, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+def write_picture(
+    picture: PictureLike,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    overwrite: bool = True,
+) -> None:
     """Write a picture in the format that the suffix names, whole or not at all.
 
     PNG, PPM, BMP, TIFF, WebP, TGA and JPEG 2000 are written without loss, JPEG and AVIF at quality 95
@@ -131,6 +138,7 @@ def write_picture(picture: PictureLike, path: str | os.PathLike[str], *, overwri
     no place for is left out with such a warning; transparency is not.
 
     :param picture: a :class:`Picture`, or whatever :func:`bifocal.encode` takes.
+    :param format: the suffix of another format, such as ``"webp"``, whatever the suffix of ``path``.
     :param overwrite: whether an existing file is replaced.
     :raises OutputError: if the suffix is none of these, the format cannot hold the picture's transparency, or
         the file cannot be written, or exists and ``overwrite`` is False.
@@ -139,12 +147,20 @@ def write_picture(picture: PictureLike, path: str | os.PathLike[str], *, overwri
     if not isinstance(path, str | os.PathLike):
         raise OutputError(f"a {type(path).__name__} is not a path to write to. Give a str or a pathlib.Path.")
     name = os.fspath(path)
-    suffix = PurePath(name).suffix.lower()
+    kind, settings = format_to_write(name, format)
+    write_atomically(name, _encoded(picture, kind, settings, name), overwrite=overwrite)
+
+
+def format_to_write(path: str | os.PathLike[str], format: str | None = None) -> tuple[str, Mapping[str, Any]]:
+    """Pillow's format and settings for a picture file; ``format`` is stronger than the suffix of ``path``.
+
+    :raises OutputError: if there is none.
+    """
+    suffix = PurePath(path).suffix.lower() if format is None else f".{format.lower().lstrip('.')}"
     if suffix not in WRITE_FORMATS:
         known = " ".join(sorted(WRITE_FORMATS))
-        raise OutputError(f"{name}: cannot write a picture as '{suffix}'. Choose one of {known}.")
-    kind, settings = WRITE_FORMATS[suffix]
-    write_atomically(name, _encoded(picture, kind, settings, name), overwrite=overwrite)
+        raise OutputError(f"{os.fspath(path)}: cannot write a picture as '{suffix}'. Choose one of {known}.")
+    return WRITE_FORMATS[suffix]
 
 
 def _encoded(picture: Picture, kind: str, settings: Any, name: str) -> bytes:
