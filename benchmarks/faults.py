@@ -10,7 +10,7 @@ disturbs them little.
 Rates count simulated faults only: those that the fault-free run shows to be silent cost nothing and are not
 counted. ``--baseline`` simulates a sample in Verilator, with one build a fault (the way of arXiv
 2303.12269) and with one build that chooses its fault at run time, compares every outcome, and
-extrapolates to all faults, which it says.
+extrapolates to all faults; the table marks what is extrapolated.
 """
 
 from __future__ import annotations
@@ -162,13 +162,13 @@ def compare(name: str, netlist: Netlist, cycles: int, faults: Faults, effects: E
         len(many) - 1,
         start,
         max(0.0, selected_seconds - start) / (len(many) - 1),
-        all(_pick(effects, places).same_as(theirs.effects) for places, theirs in found),
+        all(_pick(effects, rows).same_as(theirs.effects) for rows, theirs in found),
     )
 
 
-def _pick(effects: Effects, places: np.ndarray) -> Effects:
+def _pick(effects: Effects, rows: np.ndarray) -> Effects:
     names = ("wrong_cycles", "wrong_bits", "first_wrong", "latent")
-    return Effects(*(getattr(effects, name)[places] for name in names))
+    return Effects(*(getattr(effects, name)[rows] for name in names))
 
 
 def tables(rows: list[Row], baselines: list[Baseline], cycles: int, head: str) -> str:

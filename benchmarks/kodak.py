@@ -7,7 +7,7 @@
 Every figure comes from files really written and read back: bits per pixel, PSNR over RGB and MS-SSIM per
 picture, then means. Rows of the classical codecs are kept in results/kodak.json and taken over by a later run
 when codec, settings and the pixels of a picture are the same; Bifocal is measured anew every time, unless
---resume says that the model has not changed since an interrupted run.
+--resume is given, which means that the model has not changed since an interrupted run.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from bifocal.measure.metrics import psnr
 from bifocal.measure.tables import markdown
 from bifocal.pictures.files import MAX_PIXELS, read_picture
 
-#: What a refusal says, and the heading under which it is listed.
+#: A pattern in the message of a refusal, and the heading under which it is listed.
 REASONS = {
     "CMYK": "CMYK: the message holds the command that converts it",
     "frames": "animation or several pages: one frame must be taken out first",
@@ -244,7 +244,7 @@ def _seconds(row: dict[str, Any], cpu: bool) -> float:
 def _kind(row: dict[str, Any]) -> str:
     """The heading of a file in the page."""
     if row["result"] == "refused":
-        return next(text for says, text in REASONS.items() if re.search(says, row["why"]))
+        return next(text for pattern, text in REASONS.items() if re.search(pattern, row["why"]))
     if row["result"] != "accepted":
         return str(row["result"])
     if row["warnings"]:

@@ -1,7 +1,7 @@
 """What every benchmark and study shares: options, files of results, the pages that show them, and errors.
 
-A page shows a table where it has the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; what stands between them
-is written by the script, never by hand. Several pages may show the same table.
+A page shows a table where it has the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``; the text between them is
+written by the script, never by hand. Several pages may show the same table.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def shows(page: Path, table: str) -> bool:
 
 
 def shown(page: Path, table: str) -> str:
-    """What stands between the marks of a table on a page."""
+    """The text between the marks of a table on a page."""
     _, _, rest = page.read_text(encoding="utf-8").partition(f"<!-- {table} -->")
     return rest.partition(f"<!-- /{table} -->")[0].strip()
 
@@ -116,7 +116,7 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
 def run(main: Callable[[], int | None]) -> NoReturn:
     """End the process with what ``main`` returns: 1 says that a promise is broken, None that all is well.
 
-    An error that says itself what is wrong is printed in one line, and the status is 2.
+    An error of Bifocal or of the system is printed in one line, and the status is 2.
     """
     try:
         sys.exit(main())

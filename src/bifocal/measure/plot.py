@@ -82,15 +82,15 @@ def _line(
 ) -> list[str]:
     """One line, its dots, and its entry in the legend."""
     colour = COLOURS[number % len(COLOURS)]
-    places = [(f"{axes.x(x):.1f}", f"{axes.y(y):.1f}") for x, y in points]
-    path = " ".join(f"{x},{y}" for x, y in places)
+    dots = [(f"{axes.x(x):.1f}", f"{axes.y(y):.1f}") for x, y in points]
+    path = " ".join(f"{x},{y}" for x, y in dots)
     style = 'stroke-dasharray="5 4" stroke-width="1.5"' if dashed else 'stroke-width="2"'
     out = [
         '<g clip-path="url(#frame)">',
         f'<polyline points="{path}" fill="none" stroke="{colour}" {style}/>',
     ]
     if not dashed:
-        out += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in places]
+        out += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in dots]
     at = _TOP + 14 + 20 * number
     return [
         *out,
