@@ -76,6 +76,12 @@ STREAMS: dict[str, dict[str, Recipe]] = {
         "gray-tiles-130x70": Recipe(130, 70, 64, 99, 30.0, gray=True),
         "escapes-64x64": Recipe(64, 64, 2048, 100, 1e5, metadata={"a": b"\0"}),
     },
+    "tiny-4": {  # wire id 2
+        "one-pixel": Recipe(1, 1, 64, 100, 2.0),
+        "tiles-200x130": Recipe(200, 130, 64, 55, 4.0),
+        "gray-70x64": Recipe(70, 64, 2048, 3, 1.0, gray=True),
+        "escapes-64x96": Recipe(64, 96, 64, 100, 700.0),
+    },
     "tiny-3": {  # transparency; the model is that of tiny-2
         "alpha-150x100": Recipe(150, 100, 64, 60, 2.0, metadata={"alph": encode_alpha(golden_alpha(), 64)}),
     },
@@ -84,9 +90,9 @@ STREAMS: dict[str, dict[str, Recipe]] = {
 
 def _layer(
     rng: np.random.Generator, outputs: int, inputs: int, kernel: int, clip: tuple[int, int], *, shift: int,
-    relu: bool = False, shuffle: bool = False, qualities: int = 1, spread: int = 200,
+    relu: bool = False, shuffle: bool = False, qualities: int = 1, spread: int = 200, largest: int = 127,
 ) -> ExactLayer:  # fmt: skip
-    weight = rng.integers(-127, 128, (outputs, inputs, kernel, kernel)).astype(np.int8)
+    weight = rng.integers(-largest, largest + 1, (outputs, inputs, kernel, kernel)).astype(np.int8)
     bias = rng.integers(-spread, spread + 1, (qualities, outputs)).astype(np.int32) + (1 << shift >> 1)
     shifts = np.full(outputs, shift, np.int32)
     return ExactLayer(weight, bias.astype(np.int32), shifts, relu, *clip, shuffle=shuffle)
@@ -177,6 +183,47 @@ def odd_model() -> EntropyModel:
     )
 
 
+def points_model() -> EntropyModel:
+    """tiny-4: wire id 2. Symbols are decoded off themselves, nearer to the mean and further, by table and
+    magnitude; every weight and hidden activation is as large as it may be somewhere."""
+    rng = np.random.default_rng(4)
+    layer = partial(_layer, rng, largest=63)
+    hyper = ExactNet(
+        "hyper",
+        np.full(Z, 127, np.int32),
+        (
+            layer(4 * FEATURES, Z, 1, (0, 255), shift=5, relu=True, shuffle=True, qualities=100, spread=2000),
+            layer(FEATURES, FEATURES, 3, (0, 255), shift=7, relu=True),
+            layer(4 * FEATURES, FEATURES, 1, (0, 255), shift=6, relu=True, shuffle=True),
+        ),
+    )
+    limits = np.array([255] * FEATURES + [1023] * Y, dtype=np.int32)
+    predictors = []
+    for k, group in enumerate(GROUPS):
+        rows = 100 if k == 3 else 1
+        last = layer(2 * group.channels, 12, 1, (-32767, 32767), shift=5)
+        last.shift[group.channels :] = 8
+        last.bias[:, group.channels :] = (TABLES // 2 << 8) + 128
+        layers = (
+            layer(12, FEATURES + Y, 1, (0, 255), shift=5, relu=True, qualities=rows, spread=9000),
+            layer(12, 12, 3, (0, 255), shift=7, relu=True, spread=20000),
+            last,
+        )
+        predictors.append(ExactNet(f"predict.{k}", limits, layers))
+    z_index = np.linspace(TABLES // 4, TABLES - 20, 100)[:, None] + np.arange(Z)[None, :]
+    return EntropyModel(
+        name="tiny-4",
+        release=(0, 5, 0),
+        plan=Plan(Y, Z, GROUPS, skip=SKIP),
+        hyper=hyper,
+        predictors=tuple(predictors),
+        tables=gaussian_tables(scale_ladder(TABLES, 0.11, 12.0)),
+        z_index=z_index.astype(np.int32),
+        wire_id=2,
+        reconstruction=rng.integers(-7, 8, (TABLES, 3)).astype(np.int32),
+    )
+
+
 def _lopsided_tables(rng: np.random.Generator, radii: list[int]) -> Tables:
     frequency = np.zeros((len(radii), 2 * max(radii) + 2), dtype=np.int32)
     for row, radius in zip(frequency, radii, strict=True):
@@ -185,7 +232,7 @@ def _lopsided_tables(rng: np.random.Generator, radii: list[int]) -> Tables:
     return Tables(frequency, np.array(radii, dtype=np.int32))
 
 
-MODELS = {"tiny-1": tiny_model, "tiny-2": odd_model, "tiny-3": odd_model}
+MODELS = {"tiny-1": tiny_model, "tiny-2": odd_model, "tiny-3": odd_model, "tiny-4": points_model}
 
 
 def golden_stream(name: str, recipe: Recipe, model: EntropyModel) -> tuple[bytes, Latents]:

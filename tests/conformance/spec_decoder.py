@@ -74,6 +74,8 @@ class Model:
     radius: list[int]
     cumulative: list[list[int]]  # c[e] of section 8 for e = 0 .. 2R+2, for every table
     z_index: list[list[int]]
+    points: list[list[int]]  # the reconstruction of wire id 2, section 11; zeros for wire id 1
+    wire_id: int
     fingerprint: bytes
 
 
@@ -126,6 +128,15 @@ def check_bound(network: Network) -> None:
         limit = [largest] * (outputs // 4 if layer.shuffle else outputs)
 
 
+def check_wire_2(network: Network, hyper: bool) -> None:
+    """What section 12 asks of networks of wire id 2."""
+    limit, layers = network
+    require(not hyper or max(limit) <= 127, "z within 127")
+    for n, layer in enumerate(layers):
+        require(all(abs(w) <= 63 for row in layer.weight for w in row), "weights within 63")
+        require(not hyper and n + 1 == len(layers) or layer.relu and layer.hi <= 255, "activations 0 to 255")
+
+
 def in_group(i: int, j: int, c: int, steps: int, step: int) -> bool:
     """The conditions of section 11, y, step 3."""
     if steps == 1:
@@ -149,11 +160,12 @@ def check_plan(plan: dict[str, Any]) -> None:
 def load_model(model_json: bytes, weights: bytes) -> Model:
     """A packed model from its two files (section 13), with its fingerprint (section 14)."""
     text = json.loads(model_json)
-    require(text["format"] == 1 and text["wire_id"] == 1, "format and wire id are 1")
+    wire_id = text["wire_id"]
+    require(text["format"] == 1 and wire_id in (1, 2), "format is 1, wire id 1 or 2")
     plan, tensors = text["plan"], read_tensors(weights)
     check_plan(plan)
     keys = "y_channels z_channels y_stride z_stride fraction context_shift context_max skip"
-    numbers = [text["wire_id"], *(plan[key] for key in keys.split())]
+    numbers = [wire_id, *(plan[key] for key in keys.split())]
     count, groups = len(plan["groups"]), list(chain.from_iterable(plan["groups"]))
     records = [record([9], numbers), record([count, 4], groups)]
     networks = []
@@ -169,6 +181,8 @@ def load_model(model_json: bytes, weights: bytes) -> Model:
             layers.append(Layer(*[*five, split_rows(weight), split_rows(bias), shift[1]]))
         networks.append((described["input_max"], layers))
         check_bound(networks[-1])
+        if wire_id == 2:
+            check_wire_2(networks[-1], name == "hyper")
         require(name == "hyper" or max(-layers[-1].lo, layers[-1].hi) <= 32767, "means within 32767")
     radius, frequency, z_index = (tensors[name] for name in ("tables.radius", "tables.frequency", "z_index"))
     records += [record(*radius), record(*frequency), record(*z_index)]
@@ -181,9 +195,17 @@ def load_model(model_json: bytes, weights: bytes) -> Model:
     require(1 <= len(cumulative) <= 256 and 0 <= plan["skip"] <= len(cumulative), "number of tables, skip")
     require(z_index[0] == [100, plan["z_channels"]], "the shape of z_index")
     require(set(z_index[1]) <= set(range(len(cumulative))), "z_index names tables")
+    points = [[0] * 3 for _ in cumulative]
+    if wire_id == 2:
+        records.append(record(*tensors["tables.reconstruction"]))
+        points = split_rows(tensors["tables.reconstruction"])
+        require(
+            tensors["tables.reconstruction"][0] == [len(cumulative), 3], "the shape of the reconstruction"
+        )
+        require(all(2 * abs(s) < 2 ** plan["fraction"] for row in points for s in row), "half a step or more")
     digest = hashlib.sha256(b"bifocal entropy model 1\n" + b"".join(records)).digest()
     require(text.get("fingerprint", digest[:8].hex()) == digest[:8].hex(), "the fingerprint of model.json")
-    return Model(plan, networks, radius[1], cumulative, split_rows(z_index), digest[:8])
+    return Model(plan, networks, radius[1], cumulative, split_rows(z_index), points, wire_id, digest[:8])
 
 
 def run_layer(layer: Layer, x: Array, quality: int) -> Array:
@@ -281,7 +303,7 @@ def parse(data: bytes) -> Stream:
     (quality,) = reader.take(1)
     side = reader.varint(1, 1024)
     reader.crc(0)
-    require(flags < 4 and wire_id == 1 and 1 <= quality <= 100, "flags, wire id or quality")
+    require(flags < 4 and wire_id in (1, 2) and 1 <= quality <= 100, "flags, wire id or quality")
     R, C = -(-height // 64), -(-width // 64)
     require(64 * min(side, R) * 64 * min(side, C) <= 2**22, "the tiles are too large")
     metadata: dict[str, bytes] = {}
@@ -372,7 +394,9 @@ def decode_tile(model: Model, tile: Tile, quality: int) -> tuple[Array, Array, P
         read = iter(payload.symbols([t for t in tables if t >= plan["skip"]]))
         for (c, i, j), t in zip(places, tables, strict=True):
             q = next(read) if t >= plan["skip"] else 0
-            y_hat[c][i][j] = v = (q << plan["fraction"]) + mu[c - start][i][j]
+            nearer = model.points[t][min(abs(q), 3) - 1] if q else 0
+            v = (q << plan["fraction"]) + mu[c - start][i][j] - (nearer if q > 0 else -nearer)
+            y_hat[c][i][j] = v
             context[c][i][j] = clip((v + half) >> plan["context_shift"], -high, high)
     require(payload.state == 0 and not payload.words, "the words do not end with the symbols")
     rest = payload.bits[payload.bit_at :]

@@ -26,6 +26,7 @@ FOLDERS = {
     "tiny-1": "278ff00c42d79c2e6b9252928d8935f4b403f1e8c8b045bb1ec50cc21a7e9e43",
     "tiny-2": "f88e67c317030f3df7bc8def683220d3e484385b64ba19019247c44ba44dff0a",
     "tiny-3": "a8b8eb51d62b2ba2a2b70e1eee45fbd87cc5ef27b9fc0433d03a142d6e2341ec",
+    "tiny-4": "0eae7c08a4060efabd69e083f65b7a8b37cb8f58c42dd56037eb4f1ae722f822",
 }
 
 

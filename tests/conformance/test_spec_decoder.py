@@ -173,7 +173,7 @@ REFUSED: dict[str, dict[str, bytes]] = {
     },
     "flags, wire id or quality": {
         "reserved flag": one_tile(with_flag(4)),
-        "wire id 2": one_tile(edited(6, b"\2")),
+        "wire id 3": one_tile(edited(6, b"\3")),
         "quality 0": one_tile(edited(20, b"\0")),
         "quality 101": one_tile(edited(20, b"\x65")),
     },

@@ -18,7 +18,7 @@ from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactNet
 from bifocal.stream.plan import Group
 from bifocal.stream.tables import Tables
-from tests.conformance.make_golden import tiny_model
+from tests.conformance.make_golden import points_model, tiny_model
 
 MODEL = tiny_model()
 
@@ -179,3 +179,42 @@ def test_a_model_whose_sums_are_too_large_does_not_load(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "weights.safetensors")
     with pytest.raises(BoundError, match=r"predict\.1 layer 1"):
         EntropyModel.load(tmp_path)
+
+
+POINTS = points_model()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"reconstruction": None}, "reconstruction is not its wire id's"),
+        ({"wire_id": 1}, "reconstruction is not its wire id's"),
+        ({"wire_id": 3}, "wire id 3 does not exist"),
+        ({"reconstruction": np.zeros((64, 2), np.int32)}, "misshapen"),
+        ({"reconstruction": np.full((64, 3), -8, np.int32)}, "half a step"),
+    ],
+)
+def test_reconstruction_points_are_checked(change: dict[str, Any], what: str) -> None:
+    with pytest.raises(ModelError, match=what):
+        replace(POINTS, **change)
+
+
+def test_networks_of_wire_2_fit_bytes() -> None:
+    first, *rest = POINTS.hyper.layers
+    for layer, what in (
+        (replace(first, weight=np.full_like(first.weight, 64)), "weights beyond ±63"),
+        (replace(first, hi=256), "outside 0 to 255"),
+        (replace(first, relu=False, lo=-1), "outside 0 to 255"),
+    ):
+        with pytest.raises(ModelError, match=what):
+            replace(POINTS, hyper=replace(POINTS.hyper, layers=(layer, *rest)))
+
+
+def test_symbols_are_decoded_to_their_points() -> None:
+    assert POINTS.reconstruction is not None
+    q = np.array([0, 1, -1, 2, -3, 900], np.int32)
+    index = np.array([5, 5, 5, 9, 9, 9], np.uint8)
+    five, nine = POINTS.reconstruction[5], POINTS.reconstruction[9]
+    wanted = [0, 16 - five[0], five[0] - 16, 32 - nine[1], nine[2] - 48, 16 * 900 - nine[2]]
+    assert POINTS.offsets(q, index).tolist() == wanted
+    assert MODEL.offsets(q, index).tolist() == (16 * q).tolist()

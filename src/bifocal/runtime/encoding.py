@@ -242,7 +242,7 @@ class Encoder:
         model, entropy = self._model, self._model.entropy
         weight = _weight_of(box, self._pixels.shape[:2], self._weights)
         share = _shares(weight, entropy.plan.y_stride)
-        weighed = RateDistortion(entropy.tables, share * np.float32(FIRST_WORTH * BITS_PER_SQUARE))
+        weighed = RateDistortion(entropy, share * np.float32(FIRST_WORTH * BITS_PER_SQUARE))
         made = encode_tile(
             *latents,
             quality=quality,

@@ -63,8 +63,8 @@ def search(
 
     :raises ModelError: if the model has no graph of the adjoint.
     """
-    entropy, tables = model.entropy, model.entropy.tables
-    quantise = RateDistortion(tables, aim.share * np.float32(WORTH * BITS_PER_SQUARE))
+    entropy = model.entropy
+    quantise = RateDistortion(entropy, aim.share * np.float32(WORTH * BITS_PER_SQUARE))
     weight, kept = _blinded(aim, entropy.plan.y_stride)
     # lambda is for the mean of three colours, the adjoint sums them
     price = model.price(quality)

@@ -83,17 +83,16 @@ class RateDistortion:
     worth. The bits are those that the coder will really spend. A decoder cannot tell the difference.
 
     ``worth`` is one number, or one for every position ``[h, w]`` of the tile's y. For each symbol the
-    candidates
-    are the nearest, the next towards zero, and zero: tables fall on both sides of zero, so none beyond
-    the nearest can win.
+    candidates are the nearest, the next towards zero, and zero: tables fall on both sides of zero, so none
+    beyond the nearest can win.
 
-    >>> tables = Tables(np.array([[100, 65000, 400, 36]], np.int32), np.array([1], np.int32))
-    >>> residual, index, where = np.array([0.55, 0.95]), np.zeros(2, np.uint8), np.arange(2)
-    >>> RateDistortion(tables, 8.66)(residual, index, Group(0, 1, 1, 0), where).tolist()
+    >>> model = EntropyModel.load("tests/conformance/golden/tiny-1/model")
+    >>> residual, index, where = np.array([0.55, 0.95]), np.full(2, 6, np.uint8), np.arange(2)
+    >>> RateDistortion(model, 8.66)(residual, index, model.plan.groups[0], where).tolist()
     [0.0, 1.0]
     """
 
-    tables: Tables
+    model: EntropyModel
     worth: float | NDArray[np.float32]
 
     def __call__(
@@ -103,7 +102,7 @@ class RateDistortion:
         open_ = np.flatnonzero(chosen)
         if not open_.size:
             return chosen
-        bits = symbol_bits(self.tables)
+        bits = symbol_bits(self.model.tables)
         widest = bits.shape[1] // 2
         value, table, nearest = residual[open_], index[open_], chosen[open_]
         worth = self.worth
@@ -112,7 +111,10 @@ class RateDistortion:
         best, least = nearest, np.full(len(open_), np.inf)
         for candidate in (nearest, nearest - np.sign(nearest), np.zeros_like(nearest)):
             entry = np.clip(candidate, -widest, widest).astype(np.intp) + widest
-            cost = bits[table, entry] + worth * (value - candidate) ** 2
+            decoded = self.model.offsets(candidate.astype(np.int32), table) / float(
+                1 << self.model.plan.fraction
+            )
+            cost = bits[table, entry] + worth * (value - decoded) ** 2
             best = np.where(cost < least, candidate, best)
             least = np.minimum(cost, least)
         chosen[open_] = best
@@ -139,13 +141,13 @@ class _Pass:
         return outputs[: group.channels], index
 
     def _settle(
-        self, group: Group, decoded: NDArray[np.int32], q: NDArray[np.int32], mu: NDArray[np.int32]
+        self, group: Group, decoded: NDArray[np.int32], values: NDArray[np.int32]
     ) -> NDArray[np.int32]:
-        """Write the group's ``q·2^f + mu`` onto the canvas and its context into the predictors' input."""
+        """Write the group's decoded values onto the canvas and their context into the predictors' input."""
         plan = self.model.plan
         where = _positions(group, *decoded.shape[1:])
         channels = decoded[group.start : group.stop]
-        channels.reshape(-1)[where] = (q << plan.fraction) + mu
+        channels.reshape(-1)[where] = values
         half = (1 << plan.context_shift) >> 1
         context = np.clip((channels + half) >> plan.context_shift, -plan.context_max, plan.context_max)
         first = self._features + group.start
@@ -183,7 +185,7 @@ class Encode(_Pass):
         coded = index >= self.model.plan.skip
         symbols = np.where(coded, q, 0).astype(np.int32)
         self._put(symbols[coded], index[coded])
-        return self._settle(group, decoded, symbols, mu)
+        return self._settle(group, decoded, self.model.offsets(symbols, index) + mu)
 
 
 class Decode(_Pass):
@@ -216,7 +218,7 @@ class Decode(_Pass):
             costs = self.model.tables.costs(symbols[coded], index[coded])
             places = self._spent[self.model.plan.groups.index(group)].reshape(-1)
             np.add.at(places, where[coded] % places.size, costs)
-        return self._settle(group, decoded, symbols, mu)
+        return self._settle(group, decoded, self.model.offsets(symbols, index) + mu)
 
 
 @lru_cache(maxsize=16)  # two shapes of tile at once; up to 6 MiB each

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -29,8 +29,13 @@ from bifocal.stream.limits import TILE_UNIT
 from bifocal.stream.plan import Group, Plan, group_mask
 from bifocal.stream.tables import Tables
 
-#: The arrangement that streams with this id follow: this group loop, these nets, this arithmetic.
-WIRE_ID = 1
+#: The arrangements that streams follow. Both have this group loop and these networks; 2 has reconstruction
+#: points, and networks whose weights and hidden activations fit 7 and 8 bits (SPEC.md, sections 11 and 12).
+WIRE_IDS = (1, 2)
+#: The bounds of wire id 2: weights, hidden activations and hyper features, inputs of the hyper network.
+WEIGHT_MAX, ACTIVATION_MAX, Z_MAX = 63, 255, 127
+#: Magnitudes that have reconstruction points of their own: 1, 2, and 3 or more.
+MAGNITUDES = 3
 FORMAT = 1
 #: mu stays within 16 bits, so a decoded latent stays within 32.
 MU_MAX = 32767
@@ -51,8 +56,10 @@ class EntropyModel:
     """The integer half of a packed model.
 
     ``release`` is the Bifocal release (major, minor, patch) that first shipped it; ``z_index`` int32
-    ``[100, z_channels]`` the table of each channel of z at each quality. Building one checks that its parts
-    fit and raises :class:`ModelError` if they do not.
+    ``[100, z_channels]`` the table of each channel of z at each quality. ``reconstruction`` int32
+    ``[tables, 3]``, with wire id 2, is how much nearer to the mean than itself a symbol of magnitude 1, 2 and
+    3 or more is decoded, in units of 2^-fraction of a step. Building one checks that its parts fit and raises
+    :class:`ModelError` if they do not.
     """
 
     name: str
@@ -62,7 +69,8 @@ class EntropyModel:
     predictors: tuple[ExactNet, ...]
     tables: Tables
     z_index: NDArray[np.int32]
-    wire_id: int = WIRE_ID
+    wire_id: int = 1
+    reconstruction: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -75,6 +83,17 @@ class EntropyModel:
             digest.update(struct.pack(f"<BB{array.ndim}I", array.itemsize, array.ndim, *array.shape))
             digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
         return digest.digest()[:8]
+
+    def offsets(self, q: NDArray[np.int32], index: NDArray[Any]) -> NDArray[np.int32]:
+        """Where symbols ``q`` with tables ``index`` are decoded to, from their means, in fixed point."""
+        values: NDArray[np.int32] = q << self.plan.fraction
+        if self.reconstruction is None:
+            return values
+        some = np.flatnonzero(q)
+        symbols = q.reshape(-1)[some]
+        shift = self.reconstruction[index.reshape(-1)[some], np.minimum(np.abs(symbols), MAGNITUDES) - 1]
+        values.reshape(-1)[some] -= np.sign(symbols) * shift
+        return values
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> EntropyModel:
@@ -100,10 +119,10 @@ class EntropyModel:
 
     @classmethod
     def _from_parts(cls, spec: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> EntropyModel:
-        if spec["format"] != FORMAT or spec["wire_id"] != WIRE_ID:
+        if spec["format"] != FORMAT or spec["wire_id"] not in WIRE_IDS:
             raise ModelError(
                 f"model {spec['name']} has format {spec['format']} and wire id {spec['wire_id']}; this "
-                f"release reads {FORMAT} and {WIRE_ID}. Update Bifocal."
+                f"release reads {FORMAT} and {' or '.join(map(str, WIRE_IDS))}. Update Bifocal."
             )
         model = cls._build(spec, arrays)
         if spec.get("fingerprint", model.fingerprint.hex()) != model.fingerprint.hex():
@@ -127,6 +146,8 @@ class EntropyModel:
             ),
             tables=Tables(arrays["tables.frequency"], arrays["tables.radius"]),
             z_index=arrays["z_index"],
+            wire_id=int(spec["wire_id"]),
+            reconstruction=arrays["tables.reconstruction"] if spec["wire_id"] > 1 else None,
         )
 
     def spec(self) -> dict[str, Any]:
@@ -152,6 +173,8 @@ class EntropyModel:
             "tables.radius": self.tables.radius,
             "z_index": self.z_index,
         }
+        if self.reconstruction is not None:
+            arrays["tables.reconstruction"] = self.reconstruction
         for net in (self.hyper, *self.predictors):
             arrays.update(net_arrays(net))
         return arrays
@@ -188,6 +211,8 @@ def _records(model: EntropyModel) -> Iterator[NDArray[Any]]:
             yield numbers(layer.kernel, int(layer.relu), layer.lo, layer.hi, int(layer.shuffle))
             yield from (layer.weight, layer.bias, layer.shift)
     yield from (model.tables.radius, model.tables.frequency, model.z_index)
+    if model.reconstruction is not None:
+        yield model.reconstruction
 
 
 def _release(version: str) -> tuple[int, int, int]:
@@ -236,3 +261,27 @@ def _check(model: EntropyModel) -> None:
     z = model.z_index
     need(z.dtype.name == "int32" and z.shape == (100, plan.z_channels), "its z_index is misshapen")
     need(bool(((z >= 0) & (z < tables.count)).all()), "its z_index names tables that do not exist")
+    need(model.wire_id in WIRE_IDS, f"wire id {model.wire_id} does not exist")
+    need((model.reconstruction is not None) == (model.wire_id > 1), "its reconstruction is not its wire id's")
+    if model.reconstruction is not None:
+        _check_wire_2(model, model.reconstruction, need)
+
+
+def _check_wire_2(
+    model: EntropyModel, reconstruction: NDArray[np.int32], need: Callable[[bool, str], None]
+) -> None:
+    shape = (model.tables.count, MAGNITUDES)
+    need(
+        reconstruction.dtype.name == "int32" and reconstruction.shape == shape,
+        "its reconstruction is misshapen",
+    )
+    near = bool((2 * np.abs(reconstruction.astype(np.int64)) < 1 << model.plan.fraction).all())
+    need(near, "a reconstruction point is half a step or more from its symbol")
+    need(bool((model.hyper.input_max <= Z_MAX).all()), f"its hyper network takes more than ±{Z_MAX}")
+    for net in (model.hyper, *model.predictors):
+        for number, layer in enumerate(net.layers):
+            weight = int(np.abs(layer.weight.astype(np.int64)).max())
+            need(weight <= WEIGHT_MAX, f"{net.name} layer {number} has weights beyond ±{WEIGHT_MAX}")
+            hidden = net is model.hyper or number + 1 < len(net.layers)
+            fits = layer.relu and layer.output_max <= ACTIVATION_MAX
+            need(fits or not hidden, f"{net.name} layer {number} gives values outside 0 to {ACTIVATION_MAX}")

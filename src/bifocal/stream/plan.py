@@ -41,7 +41,8 @@ class Group:
 class Plan:
     """How a latent is split into groups, and the fixed-point formats of what passes between them.
 
-    ``fraction`` is the number of fraction bits of a decoded latent (``y_hat = q·2^fraction + mu``).
+    ``fraction`` is the number of fraction bits of a decoded latent (``y_hat = q·2^fraction + mu``, and with
+    reconstruction points a little less: SPEC.md, section 11).
     Predictors see ``clip((y_hat + 2^(context_shift-1)) >> context_shift, ±context_max)``.
     Where the table index is below ``skip`` the symbol is certain: zero, and not coded.
     """
@@ -92,7 +93,7 @@ class Driver(Protocol):
         """Return (mu, index) for group ``k``, each ``[..., group.channels, h, w]``."""
 
     def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> Any:
-        """Code the group's symbols; return the canvas with ``q·2^fraction + mu`` at its positions."""
+        """Code the group's symbols; return the canvas with their decoded values at its positions."""
 
 
 def low_groups(plan: Plan) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bifocal._version import __version__
 from bifocal.errors import ModelError
-from bifocal.learn.checkpoint import Checkpoint
+from bifocal.learn.checkpoint import Checkpoint, load_checkpoint
 from bifocal.learn.data.crops import Pixels, load_corpus
 from bifocal.learn.nets.codec import HYPER, QUALITIES, Codec, quality_anchors, quality_lambda
 from bifocal.learn.nets.entropy.exact import ExactConv, integer_layer
 from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.learn.packing.adjoint import adjoint_graph
-from bifocal.learn.packing.graphs import reach
+from bifocal.learn.packing.exact_graphs import exact_graph
+from bifocal.learn.packing.graphs import Graphs, codec_graphs, reach
+from bifocal.learn.packing.heads import label_head
 from bifocal.learn.packing.int8 import calibration, int8_graph
-from bifocal.learn.packing.lowfirst_graphs import exact_graph, float_graphs
-from bifocal.learn.systems.lowfirst import LowFirst
+from bifocal.learn.packing.two_path_graphs import hyper_analysis_graph, two_path_graphs
 from bifocal.learn.systems.registry import system_of
 from bifocal.runtime.doctor import EngineCheck, examine
-from bifocal.runtime.model import GAIN_UNIT
+from bifocal.runtime.model import GAIN_UNIT, HALO, Model
+from bifocal.storage.whole_files import write_atomically
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound, run_int64
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_ladder
 
+#: Systems whose float networks are written by hand, because fusing their paths is faster; all others are
+#: exported by torch.
+FUSED: dict[str, Callable[[Codec], Graphs]] = {"lowfirst": two_path_graphs}
 LICENCE = "Apache-2.0"
 FIT_SIDE = 512
 FIT_QUALITIES = (5, 25, 50, 75, 95)
@@ -145,17 +151,66 @@ def pack(
     """Write the packed model into ``folder`` (replaced as a whole); return each net's largest possible sum.
 
     ``version`` is that of the Bifocal release that first ships it, MAJOR.MINOR.PATCH; with training
-    ``pictures`` the tables are fitted to their symbols, and an int8 synthesis is written. Raises
-    :class:`BoundError` or :class:`ModelError` if any exact layer could leave float32's exact range.
+    ``pictures`` the tables are fitted to their symbols, and an int8 synthesis is written where the codec
+    has one.
+
+    :raises BoundError: if an exact layer could leave float32's exact range.
+    :raises ModelError: if the codec cannot be packed.
     """
     model = checkpoint.model().eval()
     if why := model.unpackable():
         raise ModelError(why)
+    entropy = _entropy_model(model, name, version, pictures)
+    graphs, arrays = dict[str, bytes](), _gains(model)
+    for key, (graph, weights) in float_graphs(model).items():
+        graphs[key] = graph
+        arrays |= {k: v.astype(np.float32 if ".packet." in k else np.float16) for k, v in weights.items()}
+    graphs |= _extra_graphs(model, graphs, arrays, pictures)
+    proof = {}
+    for net in (entropy.hyper, *entropy.predictors):
+        graphs[f"exact-{net.name}"] = exact_graph(net)
+        proof[net.name] = check_bound(net)
+    prices = quality_lambda(model.config, torch.arange(1, QUALITIES + 1)).tolist()
+    spec = {
+        "system": system_of(model.config).name,
+        "fingerprint": entropy.fingerprint.hex(),
+        "card": _card(checkpoint, model, entropy, proof, len(pictures)),
+        "prices": [float(f"{price:.6g}") for price in prices],
+    }
+    _write(folder, entropy, spec | _windows(model), arrays, graphs)
+    return proof
+
+
+def pack_checkpoint(
+    path: Path, folder: Path | None = None, *, data: Path | None = None, name: str = "", version: str = ""
+) -> tuple[Path, dict[str, int]]:
+    """:func:`pack` a checkpoint's file, and the label reader of a codec that has one, as ``labels.bfh``.
+
+    Returns the folder, by default ``packed/NAME``, and each net's largest possible sum. The name is by
+    default the system's, the version this release; the tables are fitted to pictures of ``data``.
+    """
+    loaded = load_checkpoint(path)
+    name = name or system_of(loaded.config).name
+    folder = folder or Path("packed") / name
+    pictures = table_pictures(loaded, data) if data else ()
+    proof = pack(loaded, folder, name=name, version=version or __version__, pictures=pictures)
+    if "labels" in loaded.model().packing_extras():
+        write_atomically(folder / "labels.bfh", label_head(loaded, Model.load(folder), name))
+    return folder, proof
+
+
+def float_graphs(model: Codec) -> Graphs:
+    """The float networks of a packed model by the names of their files, each its graph and its weights."""
+    make = FUSED.get(system_of(model.config).name, codec_graphs)
+    return make(model) | {"hyper_analysis": hyper_analysis_graph(model)}
+
+
+def _entropy_model(model: Codec, name: str, version: str, pictures: Sequence[Pixels]) -> EntropyModel:
+    """Everything that the entropy decoder uses, proved against the trained networks."""
     nets = exact_nets(model)
     _prove(model, nets)
     anchors = quality_anchors(torch.arange(1, QUALITIES + 1), model.config.anchors)
     with torch.no_grad():
-        gain, inverse = (g[:, :, 0, 0].double().numpy() for g in model.gains(anchors))
         z_index = (anchors @ model.z_index).add(0.5).floor().clamp(0, TABLES - 1).int().numpy()
     major, minor, patch = (int(part) for part in version.split("."))
     entropy = EntropyModel(
@@ -166,49 +221,64 @@ def pack(
         predictors=tuple(nets.values()),
         tables=logistic_tables(scale_ladder(TABLES, SCALE_MIN, SCALE_MAX)),
         z_index=z_index,
+        wire_id=model.wire.number,
+        reconstruction=_reconstruction(model),
     )
-    if pictures:
-        entropy = dataclasses.replace(entropy, tables=fit_tables(model, entropy, pictures))
-    arrays: dict[str, NDArray[Any]] = {
+    if not pictures:
+        return entropy
+    return dataclasses.replace(entropy, tables=fit_tables(model, entropy, pictures))
+
+
+def _reconstruction(model: Codec) -> NDArray[np.int32] | None:
+    """The reconstruction points that training measured, in fixed point."""
+    if model.reconstruction is None:
+        return None
+    return np.rint(model.reconstruction.shift.numpy() * (1 << model.plan.fraction)).astype(np.int32)
+
+
+def _gains(model: Codec) -> dict[str, NDArray[Any]]:
+    anchors = quality_anchors(torch.arange(1, QUALITIES + 1), model.config.anchors)
+    with torch.no_grad():
+        gain, inverse = (g[:, :, 0, 0].double().numpy() for g in model.gains(anchors))
+    return {
         "gain": np.round(gain / GAIN_UNIT).astype(np.int32),
         "inverse_gain": np.round(inverse / GAIN_UNIT).astype(np.int32),
     }
-    graphs: dict[str, bytes] = {}
-    for key, (graph, weights) in float_graphs(model).items():
-        graphs[key] = graph
-        arrays |= {k: v.astype(np.float32 if ".packet." in k else np.float16) for k, v in weights.items()}
-    lowfirst = isinstance(model, LowFirst)
-    if lowfirst:  # the two graphs that know only the layers of this one
-        graphs["adjoint"] = adjoint_graph(graphs["synthesis"])  # shares its weights
-    if lowfirst and pictures:
+
+
+def _extra_graphs(
+    model: Codec, graphs: dict[str, bytes], arrays: dict[str, NDArray[Any]], pictures: Sequence[Pixels]
+) -> dict[str, bytes]:
+    """Those graphs that the codec says it has beside its networks; both share the weights of synthesis."""
+    made, extras = dict[str, bytes](), model.packing_extras()
+    if "adjoint" in extras:
+        made["adjoint"] = adjoint_graph(graphs["synthesis"])
+    if "int8" in extras and pictures:
         synthesis = {k: v.astype(np.float32) for k, v in arrays.items() if k.startswith("synthesis.")}
-        graphs["synthesis-int8"] = int8_graph(graphs["synthesis"], synthesis, calibration(model, pictures))
-    proof = {}
-    for net in (entropy.hyper, *entropy.predictors):
-        graphs[f"exact-{net.name}"] = exact_graph(net)
-        proof[net.name] = check_bound(net)
-    parameters = sum(p.numel() for p in model.parameters())
-    history = [{k: v for k, v in run.items() if k != "recipe"} for run in checkpoint.history]
+        made["synthesis-int8"] = int8_graph(graphs["synthesis"], synthesis, calibration(model, pictures))
+    return made
+
+
+def _windows(model: Codec) -> dict[str, Any]:
+    """What ``model.json`` says of windows: nothing where the runtime's default is right."""
+    halo = model.windows()
+    if halo is None:
+        return {"windows": {"core": CORE, "halo": reach(model)}}
+    return {} if dict(halo) == HALO else {"windows": {"core": CORE, "halo": dict(halo)}}
+
+
+def _card(
+    checkpoint: Checkpoint, model: Codec, entropy: EntropyModel, proof: dict[str, int], pictures: int
+) -> dict[str, Any]:
     seen = examine(EngineCheck("numpy-float32", 1), entropy, NumpyBackend())
-    card = {
+    return {
         "licence": LICENCE,
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in model.parameters()),
         "largest_sum": proof,
-        "tables": f"fitted to {len(pictures)} training pictures" if pictures else "logistic",
-        "training": history,
+        "tables": f"fitted to {pictures} training pictures" if pictures else "logistic",
+        "training": [{k: v for k, v in run.items() if k != "recipe"} for run in checkpoint.history],
         "doctor": {"small": seen.small, "large": seen.large},  # what `bifocal doctor` must find anywhere
     }
-    prices = quality_lambda(model.config, torch.arange(1, QUALITIES + 1)).tolist()
-    spec = {
-        "system": system_of(model.config).name,
-        "fingerprint": entropy.fingerprint.hex(),
-        "card": card,
-        "prices": [float(f"{price:.6g}") for price in prices],
-    }
-    if not lowfirst:
-        spec["windows"] = {"core": CORE, "halo": reach(model)}
-    _write(folder, entropy, spec, arrays, graphs)
-    return proof
 
 
 def _write(
