@@ -19,10 +19,11 @@ NAVIGATION = {
     "Start": ("docs/first_steps", "docs/from_compressai", "docs/measured"),
     "Guides": (
         *("docs/pictures", "docs/large", "docs/effort", "docs/batch", "docs/backends"),
-        *("docs/reading", "docs/heads", "docs/training", "docs/tutorial", "docs/faults"),
+        *("docs/reading", "docs/heads", "docs/heatvit", "docs/training", "docs/systems", "docs/tutorial"),
+        "docs/faults",
     ),
     "Reference": ("docs/reference", "docs/head_format", "src/bifocal/stream/SPEC", "CHANGELOG", "SECURITY"),
-    "Studies": ("docs/studies", "benchmarks/README"),
+    "Studies": ("docs/studies", "studies/README", "benchmarks/README"),
     "Architecture": ("docs/architecture", "CONTRIBUTING"),
 }
 

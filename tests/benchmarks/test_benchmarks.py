@@ -23,11 +23,10 @@ from tests.conftest import made_picture
 ROOT = Path(__file__).parents[2]
 #: Pages and the tables that scripts write into them.
 SHOWN = {
-    "docs/measured.md": ("kodak", "speed", "reading", "quality-map", "head-start"),
+    "docs/measured.md": ("kodak", "speed", "reading", "nasty"),
     "docs/effort.md": ("effort",),
     "docs/backends.md": ("backends",),
     "docs/faults.md": ("fault-hardening",),
-    "docs/nasty.md": ("nasty",),
     "benchmarks/results/exactness.md": ("exactness",),
     "benchmarks/results/reading.md": ("reading",),
     "benchmarks/results/rate_check.md": ("rate-check",),

@@ -18,11 +18,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (RO
 #: What people read from top to bottom.
 GUIDES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
-    *(
-        page
-        for page in sorted((ROOT / "docs").glob("*.md"))
-        if page.stem not in ("architecture", "systems", "joint", "heatvit", "nasty", "exactness")
-    ),
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
 LONGEST_SENTENCE = 45
 
