@@ -9,13 +9,11 @@ after; outputs without a fault must be the same.
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from benchmarks import reporting
-from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.circuits.yosys_json import read_netlist
-from bifocal.hardware.faults.campaigns.hardening import harden
+from bifocal.hardware.circuits.yosys_json import parse_netlist
+from bifocal.hardware.faults.campaigns.hardening import harden_netlist
 from bifocal.hardware.faults.campaigns.scores import score_design
 from bifocal.measure.tables import markdown
 
@@ -28,23 +26,16 @@ HEADER = (
 def row(design: str, share: float, cycles: int) -> list[str]:
     """One design, hardened by one share of its score."""
     text = (reporting.ROOT / "tests" / "hardware" / "netlists" / f"{design}.json").read_text(encoding="utf-8")
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "netlist.json"
-
-        def read(text: str) -> Netlist:
-            path.write_text(text, encoding="utf-8")
-            return read_netlist(path)
-
-        netlist = read(text)
-        trial = harden(text, netlist, Stimulus.random(netlist, cycles=cycles), read, share=share)
-    a, b = score_design(trial.before), score_design(trial.after)
+    netlist = parse_netlist(text)
+    made = harden_netlist(text, netlist, Stimulus.random(netlist, cycles=cycles), share=share)
+    a, b = score_design(made.before), score_design(made.after)
     return [
         design,
         f"{share:.0%}",
-        f"{len(trial.hardened.luts)} + {len(trial.hardened.flipflops)}",
-        str(len(trial.hardened.voters)),
-        f"{len(netlist.luts)} → {len(trial.netlist.luts)}",
-        f"{len(netlist.flipflops)} → {len(trial.netlist.flipflops)}",
+        f"{len(made.hardened.luts)} + {len(made.hardened.flipflops)}",
+        str(len(made.hardened.voters)),
+        f"{len(netlist.luts)} → {len(made.netlist.luts)}",
+        f"{len(netlist.flipflops)} → {len(made.netlist.flipflops)}",
         f"{a.faults:,} → {b.faults:,}",
         f"{a.score:.1f} → {b.score:.1f}",
         f"{a.wrong:,} → {b.wrong:,}",

@@ -124,7 +124,7 @@ def test_a_journal_resumes_and_refuses_what_is_not_its_own(
     with pytest.raises(CampaignError, match="another campaign"):
         Campaign(uart, Stimulus.random(uart, cycles=9), faults, journal=path, resume=True).run()
     path.write_bytes(b"something else")
-    with pytest.raises(CampaignError, match="no journal"):
+    with pytest.raises(CampaignError, match="not a journal"):
         run(resume=True)
 
 

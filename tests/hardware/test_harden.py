@@ -14,7 +14,7 @@ from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.campaign import Campaign
-from bifocal.hardware.faults.campaigns.hardening import harden, score_by_target
+from bifocal.hardware.faults.campaigns.hardening import harden_netlist, score_by_target
 from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
 from bifocal.hardware.faults.campaigns.triplication import choose, survival, triplicate
 from bifocal.hardware.faults.engines.fault_free import trace
@@ -38,14 +38,14 @@ def test_the_score_falls_voters_included(design: str, share: float, read: Callab
     text = (NETLISTS / f"{design}.json").read_text()
     netlist = read(text)
     stimulus = Stimulus.random(netlist, cycles=300)
-    trial = harden(text, netlist, stimulus, read, share=share)
-    before, after = score_design(trial.before), score_design(trial.after)
+    made = harden_netlist(text, netlist, stimulus, share=share)
+    before, after = score_design(made.before), score_design(made.after)
     assert after.score < before.score * (1.1 - share / 2) and after.wrong < before.wrong
-    sites = {row.site.name for row in score_sites(trial.after)}
-    assert set(trial.hardened.voters) <= sites  # voters are in the fault list
-    assert after.faults == trial.netlist.init_bits == len(trial.after) and not trial.after.sampled
-    assert len(trial.netlist.luts) == len(netlist.luts) + 2 * len(trial.hardened.luts) + len(
-        trial.hardened.voters
+    sites = {row.site.name for row in score_sites(made.after)}
+    assert set(made.hardened.voters) <= sites  # voters are in the fault list
+    assert after.faults == made.netlist.init_bits == len(made.after) and not made.after.sampled
+    assert len(made.netlist.luts) == len(netlist.luts) + 2 * len(made.hardened.luts) + len(
+        made.hardened.voters
     )
 
 

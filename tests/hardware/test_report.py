@@ -12,20 +12,22 @@ import pytest
 
 from bifocal.errors import CampaignError, CircuitError
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.circuits.synthesis import SourceFile
+from bifocal.hardware.circuits.synthesis import Mapped, SourceFile
 from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.campaign import Campaign
-from bifocal.hardware.faults.campaigns.comparison import compare, comparison_text
+from bifocal.hardware.faults.campaigns.comparison import compare
 from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
-from bifocal.hardware.faults.engines.verilator import Verification
+from bifocal.hardware.faults.campaigns.verification import Verification
 from bifocal.hardware.faults.models import Faults, make_faults
-from bifocal.hardware.faults.report.page import Report, report, sites_csv
+from bifocal.hardware.faults.report.contents import Report
+from bifocal.hardware.faults.report.page import page
+from bifocal.hardware.faults.report.tables import sites_csv
 
 NETLISTS = Path(__file__).parent / "netlists"
 EVIL = "<script>alert('x')</script>&\"'"
 
 
-def study_of(design: str, *, model: str = "lut-init", cycles: int = 200, budget: int = 1 << 40) -> Report:
+def report_on(design: str, *, model: str = "lut-init", cycles: int = 200, budget: int = 1 << 40) -> Report:
     netlist = read_netlist(NETLISTS / f"{design}.json")
     stimulus = Stimulus.random(netlist, cycles=cycles)
     faults = make_faults(model, netlist, cycles, upsets=100, seed=1)
@@ -55,68 +57,66 @@ class Checker(HTMLParser):
 
 @pytest.mark.parametrize("model", ["lut-init", "ff-upset", "stuck", "open"])
 def test_the_page_is_whole_and_holds_the_figures(model: str) -> None:
-    study = study_of("haar", model=model)
-    page = report(study)
-    checked = Checker(page)
+    report = report_on("haar", model=model)
+    text = page(report)
+    checked = Checker(text)
     assert checked.tags.count("svg") == 6  # classes, two histograms, saturation, concentration, traces
-    score = score_design(study.result)
-    assert f"({score.wrong:,} of {score.faults:,})" in page and f"{score.score:,.1f}" in page
+    score = score_design(report.result)
+    assert f"({score.wrong:,} of {score.faults:,})" in text and f"{score.score:,.1f}" in text
     for words in (
         "Saturation",
         "Outputs with and without the fault",
         "Provenance",
-        study.result.netlist_digest[:16],
+        report.result.netlist_digest[:16],
     ):
-        assert words in page
-    assert "http" not in page  # nothing is fetched
+        assert words in text
+    assert "http" not in text  # nothing is fetched
 
 
 def test_a_sample_says_so_with_its_interval() -> None:
-    page = report(study_of("haar", budget=200 * 300))
-    assert "Wilson" in page and "left out by sampling" in page
+    text = page(report_on("haar", budget=200 * 300))
+    assert "Wilson" in text and "left out by sampling" in text
 
 
 def test_hostile_names_are_text() -> None:
-    study = study_of("counter")
-    netlist = replace(study.netlist, name=EVIL, nets=tuple(f"{name}{EVIL}" for name in study.netlist.nets))
-    sites = tuple(replace(site, name=site.name + EVIL, sources=(EVIL,)) for site in study.result.sites)
+    report = report_on("counter")
+    netlist = replace(report.netlist, name=EVIL, nets=tuple(f"{name}{EVIL}" for name in report.netlist.nets))
+    sites = tuple(replace(site, name=site.name + EVIL, sources=(EVIL,)) for site in report.result.sites)
     compared = tuple((name + EVIL, net) for name, net in netlist.compared)
-    study = Report(
+    report = Report(
         replace(netlist, compared=compared),
-        study.stimulus,
-        replace(study.result, design=EVIL, sites=sites, stimulus=EVIL, notes=(EVIL,)),
-        (EVIL,),
-        (EVIL,),
-        (SourceFile(EVIL, EVIL, EVIL, EVIL),),
+        report.stimulus,
+        replace(report.result, design=EVIL, sites=sites, stimulus=EVIL, notes=(EVIL,)),
+        Mapped("{}", EVIL, (EVIL,), (EVIL,), (SourceFile(EVIL, EVIL, EVIL, EVIL),)),
         Verification("", 0, 0, (), EVIL),
     )
-    page = report(study)
-    assert "script" not in Checker(page).tags and "&lt;script&gt;" in page
+    text = page(report)
+    assert "script" not in Checker(text).tags and "&lt;script&gt;" in text
 
 
 def test_a_chosen_fault_is_drawn_and_a_silent_one_says_so() -> None:
-    study = study_of("uart")
-    silent = int((study.result.first_wrong < 0).nonzero()[0][0])
-    assert "no output is ever wrong" in report(study, shown=silent)
-    loud = int((study.result.first_wrong >= 0).nonzero()[0][0])
-    assert f"first wrong in cycle {study.result.first_wrong[loud]:,}" in report(study, shown=loud)
+    report = report_on("uart")
+    silent = int((report.result.first_wrong < 0).nonzero()[0][0])
+    assert "no output is ever wrong" in page(report, shown=silent)
+    loud = int((report.result.first_wrong >= 0).nonzero()[0][0])
+    assert f"first wrong in cycle {report.result.first_wrong[loud]:,}" in page(report, shown=loud)
 
 
 def test_the_table_of_sites_is_the_ranking() -> None:
-    study = study_of("uart")
-    table = list(csv.DictReader(io.StringIO(sites_csv(study))))
-    ranked = score_sites(study.result)
+    report = report_on("uart")
+    table = list(csv.DictReader(io.StringIO(sites_csv(report))))
+    ranked = score_sites(report.result)
     assert [row["site"] for row in table] == [row.site.name for row in ranked]
     assert all(row["source"].startswith("uart.v:") for row in table)
 
 
 def test_comparing_two_campaigns() -> None:
-    short, long = study_of("counter", cycles=100).result, study_of("counter", cycles=200).result
-    text = comparison_text(compare(short, long))
+    short, long = report_on("counter", cycles=100).result, report_on("counter", cycles=200).result
+    text = compare(short, long).text()
     assert "100 cycles are compared with 200" in text and "score, sum" in text
     same = compare(long, long)
     assert not same.remarks and all(change.difference == 0 for change in same.changes)
-    stuck = study_of("counter", model="stuck").result
+    stuck = report_on("counter", model="stuck").result
     with pytest.raises(CampaignError, match="same --faults"):
         compare(long, stuck)
 

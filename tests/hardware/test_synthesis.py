@@ -73,7 +73,7 @@ def test_a_structural_netlist_is_read_as_it_is(tmp_path: Path) -> None:
     assert [gate.name for gate in netlist.gates] == ["u1", "u2"] and netlist.gates[1].table == 6
     assert mapped.flags[0] == "structural netlist" and netlist.reset is not None
     assert netlist.reset.active == 0
-    assert origin_of_gate(netlist, 1).places == ("gray.v:6",)
+    assert origin_of_gate(netlist, 1).lines == ("gray.v:6",)
     assert text_of("gray.v:6", mapped.sources).startswith("LUT2")
 
 
@@ -141,5 +141,5 @@ def test_origins_are_the_lines_of_what_a_lut_leads_to() -> None:
     netlist = read_netlist(NETLISTS / "uart.json")
     lut = next(i for i in netlist.luts if not netlist.gates[i].sources)
     origin = origin_of_gate(netlist, lut)
-    assert origin.leads_to and all(place.startswith("uart.v:") for place in origin.places)
+    assert origin.leads_to and all(place.startswith("uart.v:") for place in origin.lines)
     assert json.loads((NETLISTS / "uart.json").read_text())["creator"].startswith("Yosys")

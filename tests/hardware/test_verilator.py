@@ -12,9 +12,10 @@ import pytest
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.yosys_json import read_netlist
+from bifocal.hardware.faults.campaigns import verification
 from bifocal.hardware.faults.campaigns.campaign import Campaign
-from bifocal.hardware.faults.engines import verilator
-from bifocal.hardware.faults.engines.verilator import Runtime, prepare, run_selector, verify
+from bifocal.hardware.faults.campaigns.verification import verify
+from bifocal.hardware.faults.engines.verilator import Runtime, prepare, run_selector
 from bifocal.hardware.faults.models import Faults
 from bifocal.hardware.faults.result import CampaignResult, effects_of
 
@@ -62,7 +63,8 @@ def test_verilator_agrees_fault_for_fault(design: str, runtime: Runtime) -> None
 def test_a_build_for_each_fault_agrees_and_a_lie_is_found(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verilator, "prepare", lambda folder, timeout: runtime)  # compiled once for all tests
+    # the runtime is compiled once for all tests
+    monkeypatch.setattr(verification, "prepare", lambda folder, timeout: runtime)
     netlist, stimulus, result = campaign("counter", 200)
     lie = replace(result, first_wrong=result.first_wrong + (np.arange(len(result)) == 7))
     found = verify(netlist, stimulus, lie, count=len(result), builds=1)

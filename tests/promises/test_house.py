@@ -62,8 +62,6 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
 
 #: Functions that are still longer than 60 lines.
 LONG = {
-    "apps.cli.faults.harden",
-    "apps.cli.faults.run",
     "apps.cli.train.head.head",
     "learn.packing.codec.pack",
     "learn.training.head.train_head",

@@ -130,6 +130,9 @@ def test_a_stimulus_of_ones_own(
     )
     assert "4 cycles each" in bifocal(capsys, monkeypatch, *arguments, "--engine", "reference")
     (tmp_path / "s.csv").write_text("a\n")
+    with pytest.raises(Refused, match="result.json exists already|netlist.json exists already"):
+        bifocal(capsys, monkeypatch, *arguments)
+    arguments += ("--force",)
     with pytest.raises(Refused, match="is empty: a row of port names and at least one row of values"):
         bifocal(capsys, monkeypatch, *arguments)
 
@@ -146,7 +149,8 @@ def test_a_stimulus_of_ones_own(
         (["--top", "other"], "there is no module other"),
         (["--show", "99"], "there are faults 0 to 3"),
         (["--stimulus", "gone.csv"], "gone.csv cannot be read"),
-        (["--jobs", "0"], "both are at least 1"),
+        (["--jobs", "0"], "Invalid value for '--jobs'"),
+        (["--budget", "0"], "give a number from 1 on"),
     ],
 )
 def test_bad_options_say_what_would_do(

@@ -51,6 +51,16 @@ class Netlist:
         return sum(gate.bits for gate in self.gates if gate.is_lut)
 
     @property
+    def clock_name(self) -> str:
+        """The net of the clock, or ``none``."""
+        return "none" if self.clock is None else self.nets[self.clock]
+
+    @property
+    def reset_name(self) -> str:
+        """The net of the reset with the value that resets, as ``rst, active 1``, or ``none``."""
+        return "none" if self.reset is None else f"{self.nets[self.reset.net]}, active {self.reset.active}"
+
+    @property
     def driven(self) -> tuple[tuple[str, int], ...]:
         """The input bits that a stimulus drives, by name: all but the clock, the reset among them."""
         return tuple(

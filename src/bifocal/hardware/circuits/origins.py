@@ -1,8 +1,8 @@
 """Which lines of HDL a LUT comes from.
 
-Logic optimisation forgets where a LUT came from: Yosys gives it the line of its own library. The flip-flops
-and outputs that the LUT leads to remember, and they are what a designer looks for. So the lines of a LUT are
-its own where it has any, and else those of the nearest cells downstream.
+Logic optimisation loses where a LUT came from: Yosys gives it a line of its own library. The flip-flops and
+outputs that the LUT leads to keep their lines, and they are what a designer looks for. So the lines of a LUT
+are its own if it has any, and otherwise those of the nearest cells downstream.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from bifocal.hardware.circuits.synthesis import SourceFile
 
 @dataclass(frozen=True)
 class Origin:
-    """Where something comes from: ``places`` as ``file:line``, and the nets or ports that it leads to."""
+    """Where something comes from: ``lines`` as ``file:line``, and the nets or ports that it leads to."""
 
-    places: tuple[str, ...]
+    lines: tuple[str, ...]
     leads_to: tuple[str, ...]
 
 
 def origin_of_gate(
     netlist: Netlist, gate: int, *, most: int = 3, readers: Mapping[int, Sequence[int]] | None = None
 ) -> Origin:
-    """The lines of a gate and what it leads to: flip-flops and output ports, the nearest first.
+    """The lines of a gate, and what it leads to: flip-flops and output ports, the nearest first.
 
     ``readers`` is :func:`readers_of` the netlist, for a caller who asks for many gates.
     """
     readers = readers_of(netlist) if readers is None else readers
     ports = {net: name for name, net in netlist.compared}
     names: list[str] = []
-    places: list[str] = []
+    lines: list[str] = []
     layer, seen = [netlist.gates[gate].output], {netlist.gates[gate].output}
-    while layer and not (places and len(names) >= most):
+    while layer and not (lines and len(names) >= most):
         following: list[int] = []
         for net in layer:
             if net in ports:
@@ -44,14 +44,14 @@ def origin_of_gate(
                 if cell >= len(netlist.gates):
                     flipflop = netlist.flipflops[cell - len(netlist.gates)]
                     names.append(netlist.nets[flipflop.output])
-                    places += flipflop.sources
+                    lines += flipflop.sources
                 elif (out := netlist.gates[cell].output) not in seen:
                     seen.add(out)
                     following.append(out)
         layer = following
     own = netlist.gates[gate].sources
     readable = [name for name in names if not name.startswith("$")]  # the others are Yosys' own names
-    return Origin(_lines(own or places)[:most], tuple(dict.fromkeys(readable or names))[:most])
+    return Origin(_without_columns(own or lines)[:most], tuple(dict.fromkeys(readable or names))[:most])
 
 
 def readers_of(netlist: Netlist) -> dict[int, list[int]]:
@@ -66,20 +66,20 @@ def readers_of(netlist: Netlist) -> dict[int, list[int]]:
     return readers
 
 
-def _lines(places: Sequence[str]) -> tuple[str, ...]:
+def _without_columns(sources: Sequence[str]) -> tuple[str, ...]:
     """``file:line`` of ``file:line.column-line.column``, each once, in order.
 
-    >>> _lines(["uart.v:30.5-42.8", "uart.v:30.5-42.8", "top.v:7"])
+    >>> _without_columns(["uart.v:30.5-42.8", "uart.v:30.5-42.8", "top.v:7"])
     ('uart.v:30', 'top.v:7')
     """
-    return tuple(dict.fromkeys(re.sub(r"(:\d+)[.\-].*$", r"\1", place) for place in places))
+    return tuple(dict.fromkeys(re.sub(r"(:\d+)[.\-].*$", r"\1", source) for source in sources))
 
 
-def text_of(place: str, sources: Sequence[SourceFile]) -> str:
-    """The line of a design that ``file:line`` names, without its indentation; empty if it is not known."""
-    file, _, line = place.rpartition(":")
+def text_of(line: str, sources: Sequence[SourceFile]) -> str:
+    """The text of ``file:line``, without its indentation; empty if it is not known."""
+    file, _, number = line.rpartition(":")
     for source in sources:
         rows = source.text.splitlines()
-        if source.name == file and line.isdecimal() and 1 <= int(line) <= len(rows):
-            return rows[int(line) - 1].strip()
+        if source.name == file and number.isdecimal() and 1 <= int(number) <= len(rows):
+            return rows[int(number) - 1].strip()
     return ""

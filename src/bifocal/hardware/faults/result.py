@@ -1,11 +1,13 @@
-"""What a campaign found: one row a fault, and enough beside it to read and to repeat it."""
+"""The result of a campaign: a row for each fault, and what is needed to understand and to repeat it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.models import KIND_NAMES, OPEN, STUCK, UPSET, Faults
 
-#: What is known of a fault: it cannot matter, it was simulated, or sampling left it out.
+#: What is known about a fault: it cannot matter, it was simulated, or sampling left it out.
 UNADDRESSED, SIMULATED, LEFT_OUT = 0, 1, 2
 STATUS_NAMES = ("unaddressed", "simulated", "left out")
 _FORMAT = "bifocal fault campaign 1"
@@ -35,7 +37,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where faults sit: a LUT, a flip-flop or a net; ``sources`` are lines of HDL, where they are known."""
+    """Where faults are: a LUT, a flip-flop or a net; ``sources`` are lines of HDL, where they are known."""
 
     name: str
     kind: str
@@ -44,10 +46,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """How a campaign was run, which changes nothing in what it found.
+    """How a campaign was run; its results do not depend on it.
 
-    Seconds are of the wall: fault-free run, generating and compiling (0 for Numba's cached code), simulating.
-    ``resumed`` counts faults whose outcome came from a journal.
+    Seconds are wall-clock: fault-free run, generating and compiling (0 for Numba's cached code), simulating.
+    ``resumed`` counts faults whose effects came from a journal.
     """
 
     engine: str
@@ -57,6 +59,11 @@ class Facts:
     simulate_seconds: float
     resumed: int = 0
     notes: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """The engine and its seconds; each note on a line of its own."""
+        seconds = f"{self.engine}, {self.build_seconds + self.simulate_seconds:.2f} s"
+        return "\n          ".join([seconds, *self.notes])
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +138,23 @@ class CampaignResult:
         return json.dumps({"format": _FORMAT, **plain, "columns": columns}) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> CampaignResult:
-        """Read what :meth:`to_json` wrote.
+    def read(cls, path: str | os.PathLike[str]) -> CampaignResult:
+        """Read a file that holds what :meth:`to_json` wrote.
 
-        :raises CampaignError: if it is not that.
+        :raises CampaignError: if it cannot be read, or is something else.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise CampaignError(f"{path} cannot be read: {why}. Name a result.json.") from error
+        return cls.from_json(text, str(path))
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "this") -> CampaignResult:
+        """Read what :meth:`to_json` wrote; ``source`` is what errors call it.
+
+        :raises CampaignError: if it is something else.
         """
         try:
             document = json.loads(text)
@@ -153,12 +173,12 @@ class CampaignResult:
             return cls(**document, **columns)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CampaignError(
-                f"this is not a result of a fault campaign ({type(error).__name__}: {error}). Take the .json"
-                " file that `bifocal faults run` writes."
+                f"{source} is not a result of a fault campaign ({type(error).__name__}: {error}). Name the "
+                "result.json that `bifocal faults run` writes."
             ) from error
 
     def to_csv(self) -> str:
-        """One row a fault, with the place it sits at, its outcome and its scores."""
+        """A row for each fault, with its site, its effects and its scores."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(
@@ -183,10 +203,10 @@ class CampaignResult:
 
 
 def find_sites(netlist: Netlist, faults: Faults) -> tuple[tuple[Site, ...], NDArray[np.int32]]:
-    """The places where faults sit, in order of first use, and the place of each fault int32 ``[n]``."""
+    """The sites of faults, in order of first use, and the index of each fault's site, int32 ``[n]``."""
     sites: list[Site] = []
     number: dict[tuple[str, int], int] = {}
-    place = np.zeros(len(faults), np.int32)
+    site = np.zeros(len(faults), np.int32)
     gates = len(netlist.gates)
     for i, fault in enumerate(faults):
         target = fault.target
@@ -201,8 +221,8 @@ def find_sites(netlist: Netlist, faults: Faults) -> tuple[tuple[Site, ...], NDAr
         if key not in number:
             number[key] = len(sites)
             sites.append(_site(netlist, *key))
-        place[i] = number[key]
-    return tuple(sites), place
+        site[i] = number[key]
+    return tuple(sites), site
 
 
 def _site(netlist: Netlist, kind: str, index: int) -> Site:

@@ -1,7 +1,8 @@
-"""Two campaigns side by side: of the design before and after a change, as a whole and place by place."""
+"""Two campaigns side by side, before and after a change: the whole design, and site by site."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from bifocal.errors import CampaignError
@@ -11,7 +12,7 @@ from bifocal.hardware.faults.result import CampaignResult
 
 @dataclass(frozen=True)
 class Change:
-    """One place, by its name; None where it is in only one of the two."""
+    """One site, by its name; None for the campaign that does not have it."""
 
     name: str
     before: SiteScore | None
@@ -19,13 +20,13 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """Score after less score before; a place that is not there scores 0."""
+        """Score after minus score before; a site that is missing scores 0."""
         return (self.after.score if self.after else 0.0) - (self.before.score if self.before else 0.0)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The two designs' scores and every place, that with the largest change first."""
+    """The two designs' scores, and every site, the one with the largest change first."""
 
     names: tuple[str, str]
     before: DesignScore
@@ -34,14 +35,46 @@ class Comparison:
     changes: tuple[Change, ...]
     remarks: tuple[str, ...]
 
+    def text(self, *, most: int = 15) -> str:
+        """The comparison as plain text: the designs, then the ``most`` sites that changed most."""
+        a, b = self.before, self.after
+        lines = [
+            f"{'':<20}{'before':>14}{'after':>14}{'ratio':>14}",
+            _row("faults", a.faults, b.faults, ","),
+            _row("LUTs with faults", *self.luts, ","),
+            _row("ever wrong", a.wrong, b.wrong, ","),
+            _row("share ever wrong", a.wrong_share, b.wrong_share, ".2%"),
+            _row("latent", a.latent, b.latent, ","),
+            _row("score, sum", a.score, b.score, ",.3f"),
+            _row("score, mean", a.mean_share, b.mean_share, ".3%"),
+        ]
+        changed = [change for change in self.changes if change.difference][:most]
+        if changed:
+            lines += ["", f"{'site':<44}{'before':>10}{'after':>10}{'change':>10}"]
+            for change in changed:
+                scores = f"{_score(change.before):>10}{_score(change.after):>10}"
+                lines.append(f"{change.name[-43:]:<44}{scores}{change.difference:>+10.3f}")
+            left = sum(bool(change.difference) for change in self.changes) - len(changed)
+            lines += [f"and {left:,} more that changed"] if left else []
+        lines += [f"Note: {remark}." for remark in self.remarks]
+        return "\n".join(lines)
 
-def compare(before: CampaignResult, after: CampaignResult) -> Comparison:
-    """Compare two campaigns of the same fault model.
 
-    Remarks say what makes the comparison less than fair: other stimuli, lengths, or sampling.
+#: A result, or the file that holds it.
+Result = CampaignResult | str | os.PathLike[str]
 
-    :raises CampaignError: if the fault models differ.
+
+def compare(first: Result, second: Result) -> Comparison:
+    """Compare two campaigns of the same fault model, given as results or as result.json files.
+
+    Remarks list what limits the comparison: different stimuli or lengths, or sampling.
+
+    :raises CampaignError: if a file is not a result, or the fault models differ.
     """
+    before, after = (
+        found if isinstance(found, CampaignResult) else CampaignResult.read(found)
+        for found in (first, second)
+    )
     if before.model != after.model:
         raise CampaignError(
             f"one campaign is of {before.model}, the other of {after.model} faults. Run both "
@@ -55,10 +88,9 @@ def compare(before: CampaignResult, after: CampaignResult) -> Comparison:
     if before.stimulus_digest != after.stimulus_digest:
         remarks.append(f"the stimuli differ ({before.stimulus}; {after.stimulus})")
     if before.sampled or after.sampled:
-        remarks.append("a campaign is sampled: its score is an estimate, and its places are not comparable")
-    first = {row.site.name: row for row in score_sites(before)}
-    second = {row.site.name: row for row in score_sites(after)}
-    changes = [Change(name, first.get(name), second.get(name)) for name in {**first, **second}]
+        remarks.append("a campaign is sampled: its score is an estimate, and its sites are not comparable")
+    old, new = ({row.site.name: row for row in score_sites(found)} for found in (before, after))
+    changes = [Change(name, old.get(name), new.get(name)) for name in {**old, **new}]
     changes.sort(key=lambda change: (-abs(change.difference), change.name))
     luts = [sum(site.kind.startswith("LUT") for site in result.sites) for result in (before, after)]
     return Comparison(
@@ -71,43 +103,9 @@ def compare(before: CampaignResult, after: CampaignResult) -> Comparison:
     )
 
 
-def comparison_text(found: Comparison, *, most: int = 15) -> str:
-    """The comparison as plain text: the designs, then the places that changed most."""
-    a, b = found.before, found.after
-    lines = [
-        _row("", "before", "after", "ratio"),
-        _row("faults", f"{a.faults:,}", f"{b.faults:,}", _ratio(a.faults, b.faults)),
-        _row("LUTs with faults", f"{found.luts[0]:,}", f"{found.luts[1]:,}", _ratio(*found.luts)),
-        _row("ever wrong", f"{a.wrong:,}", f"{b.wrong:,}", _ratio(a.wrong, b.wrong)),
-        _row(
-            "share ever wrong",
-            f"{a.wrong_share:.2%}",
-            f"{b.wrong_share:.2%}",
-            _ratio(a.wrong_share, b.wrong_share),
-        ),
-        _row("latent", f"{a.latent:,}", f"{b.latent:,}", _ratio(a.latent, b.latent)),
-        _row("score, sum", f"{a.score:,.3f}", f"{b.score:,.3f}", _ratio(a.score, b.score)),
-        _row("score, mean", f"{a.mean_share:.3%}", f"{b.mean_share:.3%}", _ratio(a.mean_share, b.mean_share)),
-    ]
-    changed = [change for change in found.changes if change.difference][:most]
-    if changed:
-        lines += ["", f"{'place':<44}{'before':>10}{'after':>10}{'change':>10}"]
-        lines += [
-            f"{change.name[-43:]:<44}{_score(change.before):>10}{_score(change.after):>10}{change.difference:>+10.3f}"
-            for change in changed
-        ]
-        left = sum(bool(change.difference) for change in found.changes) - len(changed)
-        lines += [f"and {left:,} more that changed"] if left else []
-    lines += [f"Note: {remark}." for remark in found.remarks]
-    return "\n".join(lines)
-
-
-def _row(*cells: str) -> str:
-    return f"{cells[0]:<20}" + "".join(f"{cell:>14}" for cell in cells[1:])
-
-
-def _ratio(before: float, after: float) -> str:
-    return f"x {after / before:.3f}" if before else "-"
+def _row(name: str, before: float, after: float, form: str) -> str:
+    ratio = f"x {after / before:.3f}" if before else "-"
+    return f"{name:<20}{before:>14{form}}{after:>14{form}}{ratio:>14}"
 
 
 def _score(row: SiteScore | None) -> str:

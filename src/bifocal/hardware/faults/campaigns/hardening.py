@@ -1,4 +1,4 @@
-"""Harden a design and measure what it did: choose, triplicate, check that nothing else changed, run again."""
+"""Harden a netlist: choose, triplicate, check that nothing else changed, and simulate all faults again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.yosys_json import parse_netlist
 from bifocal.hardware.faults.campaigns.campaign import Campaign
 from bifocal.hardware.faults.campaigns.scores import share_of_wrong_cycles
 from bifocal.hardware.faults.campaigns.triplication import Hardened, choose, triplicate
@@ -31,11 +32,11 @@ class Hardening:
     after: CampaignResult
 
 
-def harden(
+def harden_netlist(
     text: str,
     netlist: Netlist,
     stimulus: Stimulus,
-    read: Callable[[str], Netlist],
+    parse: Callable[[str], Netlist] = parse_netlist,
     *,
     share: float = 0.5,
     feedback: bool = False,
@@ -43,13 +44,13 @@ def harden(
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Hardening:
-    """Triplicate the LUTs that carry ``share`` of the score, and measure the whole netlist anew.
+    """Triplicate the LUTs that carry ``share`` of the score, and simulate the whole new netlist.
 
-    ``text`` is the Yosys JSON of ``netlist``, of one module; ``read`` makes a Netlist of such a text, with
-    the same clock, reset and outputs.
+    ``text`` is the Yosys JSON of ``netlist``, of one module; ``parse`` reads such a text with the same clock,
+    reset and outputs.
 
-    :raises CircuitError: if the hardened netlist does not do, without faults, what the design did: a bug of
-        ours that must not go unseen.
+    :raises CircuitError: if the hardened netlist differs from the design without a fault: a bug of ours that
+        must not go unseen.
     """
     plan = Campaign(netlist, stimulus, Faults.lut_init(netlist), engine, jobs, _EVERYTHING, progress=progress)
     before = plan.run()
@@ -61,10 +62,10 @@ def harden(
         [netlist.flipflops[j].name for j in flipflops],
         feedback=feedback,
     )
-    new = read(hardened.json)
+    new = parse(hardened.json)
     if not np.array_equal(trace(netlist, stimulus), trace(new, stimulus)):
         raise CircuitError(
-            "the hardened netlist does something else than the design. Please report this design."
+            "without a fault the hardened netlist does not do the same as the design. Please report this."
         )
     after = replace(plan, netlist=new, faults=Faults.lut_init(new)).run()
     return Hardening(hardened, new, before, after)

@@ -28,20 +28,17 @@ _BYTES_PER_FAULT = 17
 
 
 class Journal:
-    """The journal of one campaign; ``done`` holds the outcomes that it had when it was opened.
+    """The journal of one campaign; ``done`` holds the effects that were in it when it was opened.
 
-    :raises CampaignError: if the file exists and ``resume`` is not said, is another campaign's, or cannot be
-        written.
+    :raises CampaignError: if the file exists without ``resume``, is another campaign's, or cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], header: dict[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
         self.done: dict[int, Effects] = {}
         try:
-            if self.path.exists() and not resume:
-                raise CampaignError(
-                    f"{self.path} exists: an earlier campaign wrote it. Resume it (--resume), or remove it."
-                )
+            if not resume:
+                refuse_journal(self.path)
             if self.path.exists() and self.path.stat().st_size:
                 end = self._read(header)
                 self._file: BinaryIO = self.path.open("r+b")
@@ -52,7 +49,7 @@ class Journal:
                 self._write(_frame_header(header))
         except OSError as error:
             raise CampaignError(
-                f"the journal {self.path} cannot be used: {error.strerror or error}. Name another place."
+                f"the journal {self.path} cannot be used: {error.strerror or error}. Name another folder."
             ) from error
 
     def append(self, number: int, effects: Effects) -> None:
@@ -64,7 +61,7 @@ class Journal:
         except OSError as error:
             raise CampaignError(
                 f"the journal {self.path} cannot be written: {error.strerror or error}. Make room, then"
-                " --resume: what is finished is kept."
+                " continue with --resume: what is finished is kept."
             ) from error
 
     def __enter__(self) -> Journal:
@@ -85,11 +82,11 @@ class Journal:
         data = self.path.read_bytes()
         expected = _frame_header(header)
         if not data.startswith(_MAGIC):
-            raise CampaignError(f"{self.path} is no journal of a fault campaign. Name another file.")
+            raise CampaignError(f"{self.path} is not a journal of a fault campaign. Name another file.")
         if not data.startswith(expected):
             raise CampaignError(
                 f"{self.path} belongs to another campaign: netlist, stimulus, faults, budget or seed differ."
-                " Run with what it was begun with, or remove the file to begin anew."
+                " Run with the same options as before, or remove the file to start again."
             )
         at = len(expected)
         while len(data) >= at + 16:
@@ -104,6 +101,17 @@ class Journal:
             self.done[number] = _unpack(data[at + 16 : end], count)
             at = end
         return at
+
+
+def refuse_journal(path: Path) -> None:
+    """Refuse to begin a campaign where an earlier one was stopped.
+
+    :raises CampaignError: if there is a journal.
+    """
+    if path.exists():
+        raise CampaignError(
+            f"{path} exists: an earlier campaign was stopped. Resume it (--resume), or remove the file."
+        )
 
 
 def _frame_header(header: dict[str, Any]) -> bytes:

@@ -62,6 +62,10 @@ class Survival:
     made: int
     lost: tuple[str, ...]
 
+    def __str__(self) -> str:
+        kept = f"{len(self.lost)} are lost: {', '.join(self.lost)}" if self.lost else "all are kept"
+        return f"{self.tool} read hardened.v and optimised it: of {self.made} copies and voters {kept}"
+
 
 def choose(
     netlist: Netlist,

