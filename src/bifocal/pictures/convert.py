@@ -225,13 +225,11 @@ def _colour_planes(image: Image.Image, file: IO[bytes] | None) -> NDArray[np.uin
 def _eight_bit_planes(image: Image.Image, spread: int) -> NDArray[np.uint8]:
     """``[h, w]``, or ``[h, w, c]`` with 2 (gray, alpha), 3 or 4 planes, of a loaded 8-bit image."""
     clear = image.info.get("transparency")
-    if image.mode in ("RGB", "L") and clear is not None:
-        planes = np.asarray(image)
+    if image.mode in ("1", "L", "RGB") and clear is not None:
+        planes = np.asarray(image.convert("L") if image.mode == "1" else image)
         planes = planes if planes.ndim == 3 else planes[:, :, None]
-        seen = (planes != np.asarray(clear) * spread).any(2)
-        return np.dstack([planes, np.where(seen, 255, 0).astype(np.uint8)])
-    if image.mode == "1" and clear is not None:
-        return np.asarray(image.convert("LA"))
+        clear = 255 * bool(clear) if image.mode == "1" else np.asarray(clear) * spread
+        return np.dstack([planes, np.where((planes != clear).any(2), 255, 0).astype(np.uint8)])
     if image.mode == "P":
         palette = image.im.getpalettemode()
         if palette not in ("RGB", "RGBA"):

@@ -18,6 +18,7 @@ import bifocal
 from bifocal.runtime import model as runtime_model
 from bifocal.stream.tiles import TileReader
 from tests.conftest import made_picture
+from tests.pictures.test_convert import in_mode
 from tests.promises.test_pictures import XMP, icc, made_exif, stored, upright_exif
 from tests.stream.chunks.test_alpha import made_alpha
 
@@ -76,7 +77,7 @@ def test_pixels_are_those_of_decode(mode: str, tmp_path: Path) -> None:
 def test_every_mode_that_holds_eight_bits_is_saved(mode: str) -> None:
     image = Image.fromarray(np.dstack([PIXELS, np.full((70, 90), 200, np.uint8)]))
     image = image.convert("LA").convert("L") if mode == "1" else image
-    image = image.convert(mode)
+    image = in_mode(image, mode)
     buffer = io.BytesIO()
     image.save(buffer, "BIFOCAL", model="tiny", quality=90)
     with Image.open(buffer) as back:
