@@ -130,10 +130,8 @@ def pair_paths(
     :raises OptionError: if an input does not exist, nothing is found, a result exists or two would share a
         name.
     """
-    if output is not None and not os.fspath(output):
-        raise OptionError("--out is empty. Name a file or a folder, or leave it out.")
     sources = _existing(inputs)
-    out = None if output is None else remote.plain(output)
+    out = _checked(output)
     folders = [remote.is_folder(path) for path in sources]
     left_out = LeftOut()
     if out is not None and folders == [False] and _names_file(out):
@@ -151,6 +149,23 @@ def pair_paths(
         raise OptionError(nothing_found(sources, kind, left_out))
     _refuse_collisions(pairs, replace)
     return with_changes(pairs, shard=shard)
+
+
+def pair_file(
+    source: str, output: str | None, *, suffix: str, keep_suffix: bool = False, replace: bool = False
+) -> Pair:
+    """Pair one file with its output, by the rules of :func:`pair_paths`.
+
+    :raises OptionError: if it does not exist, or its result does.
+    """
+    (source,) = _existing([source])
+    out = _checked(output)
+    root, name = remote.split(source)
+    files = InputFiles(root, root if out is None else out, [name], False)
+    target = out if out is not None and _names_file(out) else None
+    pairs = Pairs((files,), suffix, target=target, keep_suffix=keep_suffix)
+    _refuse_collisions(pairs, replace)
+    return next(iter(pairs))
 
 
 def find_files(
@@ -189,6 +204,12 @@ def _existing(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
         if not remote.exists(path):
             raise OptionError(f"{path} does not exist. Check the spelling.")
     return sources
+
+
+def _checked(output: str | os.PathLike[str] | None) -> str | None:
+    if output is not None and not os.fspath(output):
+        raise OptionError("--out is empty. Name a file or a folder, or leave it out.")
+    return None if output is None else remote.plain(output)
 
 
 def _names_file(output: str) -> bool:

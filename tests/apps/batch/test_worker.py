@@ -76,5 +76,5 @@ def test_reasons_name_their_file_once() -> None:
     pair = Pair("a.png", "in/a.png", "out/a.bfc")
     assert reason(MemoryError(), pair).startswith("in/a.png: not enough memory")
     assert reason(bifocal.BifocalError("in/a.png is odd"), pair) == "in/a.png is odd"
-    assert reason(bifocal.BifocalError("odd\n  it is"), pair) == "in/a.png: odd it is"
+    assert reason(bifocal.BifocalError("odd\nit is"), pair) == "in/a.png: odd it is"
     assert reason(PermissionError(13, "Permission denied", "out"), pair) == "out: Permission denied."

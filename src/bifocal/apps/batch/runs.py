@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from bifocal.apps.batch.kinds import PICTURES, STREAMS
 from bifocal.apps.batch.worker import FileResult, FileTask, Worker
 from bifocal.errors import BatchError, OptionError
-from bifocal.pictures.formats import is_picture_name
 from bifocal.storage.folders import LeftOut
 from bifocal.storage.paths import Pair, Pairs, find_files, pair_paths
 from bifocal.storage.whole_files import holds_data
@@ -86,8 +84,6 @@ def run(
         shard=shard,
     )
     _refuse_contradictions(pairs, jobs, resume)
-    if encoding and pairs.target is not None and is_picture_name(PurePath(pairs.target)):
-        raise OptionError(f"{pairs.target} is named like a picture, but a stream is written. Call it .bfc.")
     tally = _Tally(on_result, len(pairs))
     if pairs.output is None or not (resume or pairs.many):
         on_start(len(pairs), pairs.left_out)

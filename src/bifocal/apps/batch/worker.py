@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -279,6 +279,8 @@ def _plain(value: Any) -> Any:
 
     :raises OptionError: if the value is of a kind whose content is not known.
     """
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(list(asdict(value).values()))
     if isinstance(value, Path):
         from bifocal.apps.batch.manifest import stamp
 

@@ -1,109 +1,109 @@
-"""What ``encode`` and ``decode`` share: a worker over files, shown while it goes."""
+"""What ``encode`` and ``decode`` share: one file by one call of the library, many by a run of workers."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
-from bifocal.apps.cli.display import Display, Files
 from bifocal.apps.cli.options import STANDARD
-from bifocal.errors import OptionError
-
-if TYPE_CHECKING:
-    from bifocal.apps.batch import FileResult, Worker
 
 
-def convert_files(
-    worker: Worker,
-    inputs: Sequence[str],
-    output: str | None,
-    *,
-    suffix: str,
-    keep_suffix: bool = False,
-    jobs: int,
-    resume: bool,
-    shard: str,
-    force: bool,
-    errors: Path | None,
-) -> None:
-    """Run a worker over files and print what became of them.
+@dataclass(frozen=True)
+class Conversion:
+    """What a command is asked to do. ``options`` are those of ``encode_file`` or ``decode_file``; results get
+    ``suffix``; ``shard`` is text such as 1/4."""
+
+    verb: Literal["encode", "decode"]
+    inputs: Sequence[str]
+    output: str | None
+    options: Mapping[str, Any]
+    suffix: str
+    model: str | None
+    jobs: int
+    threads: int | None
+    resume: bool
+    shard: str
+    errors: Path | None
+    keep_suffix: bool
+    force: bool
+
+
+def convert(asked: Conversion) -> None:
+    """Convert files and print what became of them.
 
     :raises typer.Exit: unless all is well.
     """
-    from bifocal.apps.batch import run
+    many = len(asked.inputs) > 1 or asked.resume or asked.shard != "1/1" or asked.errors or asked.threads
+    if many or STANDARD in (*asked.inputs, asked.output) or _is_folder(asked.inputs[0]):
+        from bifocal.apps.cli.runs import run_files
 
-    verb = worker.verb
-    to_output = output == STANDARD or (STANDARD in inputs and output is None)
-    display = Display(
-        f"{verb.removesuffix('e')}ing",
-        f"{verb}d",
-        "pictures" if verb == "encode" else "streams",
-        lambda result: _line(result, verb),
-        resumable=output is not None,
-        out=sys.stderr if to_output else sys.stdout,
+        run_files(asked)
+    else:
+        _convert_file(asked)
+
+
+def _is_folder(path: str) -> bool:
+    from bifocal.storage import remote
+
+    return remote.is_folder(path)
+
+
+def _convert_file(asked: Conversion) -> None:
+    import bifocal
+    from bifocal.storage import remote
+    from bifocal.storage.paths import pair_file
+
+    pair = pair_file(
+        asked.inputs[0],
+        asked.output,
+        suffix=asked.suffix,
+        keep_suffix=asked.keep_suffix,
+        replace=asked.force,
     )
-    with display, _errors_file(errors, display, force, resume), _files(inputs, output, suffix) as files:
-        run(
-            worker,
-            files.inputs,
-            files.output,
-            suffix=suffix,
-            keep_suffix=keep_suffix,
-            jobs=jobs,
-            shard=read_shard(shard),
-            resume=resume,
-            replace=force,
-            on_start=display.start,
-            on_result=lambda result: display.show(files.rename(result)),
-        )
+    check_target(asked, pair.target)
+    remote.make_folder(pair.target)
+    settings = {**asked.options, "overwrite": asked.force}
+    if asked.model is not None:
+        settings["model"] = asked.model
+    if asked.verb == "encode":
+        stream = bifocal.encode_file(pair.source, pair.target, **settings)
+        print(encoded_line(pair.source, pair.target, stream.bytes, stream.width * stream.height))
+    else:
+        picture = bifocal.decode_file(pair.source, pair.target, **settings)
+        print(decoded_line(pair.source, pair.target, picture.width, picture.height, picture.gray))
 
 
-def _files(inputs: Sequence[str], output: str | None, suffix: str) -> AbstractContextManager[Files]:
-    if STANDARD not in inputs and output != STANDARD:
-        return nullcontext(Files(list(inputs), output))
-    from bifocal.apps.cli.outputs import files_for_dashes
+def check_target(asked: Conversion, target: str) -> None:
+    """Refuse a name that no result can have, before any work is done.
 
-    return files_for_dashes(inputs, output, suffix=suffix, writes=True)
-
-
-def read_shard(text: str) -> tuple[int, int]:
+    :raises OptionError: if it is one.
     """
-    :raises OptionError: if the text is not like 1/4.
+    from bifocal.errors import OptionError, OutputError
+    from bifocal.pictures.files import format_to_write, is_picture_name
 
-    >>> read_shard("2/8")
-    (2, 8)
-    """
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal()):
-        raise OptionError(f"--shard is '{text}'; give 1/4 for the first of four parts.")
-    return int(part), int(parts)
-
-
-@contextmanager
-def _errors_file(path: Path | None, display: Display, force: bool, resume: bool) -> Iterator[None]:
-    """Write the files that failed, however a run ends. What an earlier run wrote may be written anew by
-    resuming it."""
-    if path is None:
-        yield
+    if asked.verb == "encode":
+        if is_picture_name(PurePath(target)):
+            raise OptionError(f"{target} is named like a picture, but a stream is written. Call it .bfc.")
         return
-    from bifocal.apps.batch.documents import errors_json, is_errors_json
-    from bifocal.apps.cli.outputs import check_document, write_document
-
-    force = force or (resume and path.is_file() and is_errors_json(path.read_bytes()))
-    check_document(path, force)
     try:
-        yield
-    finally:
-        if display.total:
-            write_document(path, errors_json(display.failed), force=force)
+        format_to_write(target, asked.options.get("format"))
+    except OutputError as error:
+        raise OptionError(str(error)) from error
 
 
-def _line(result: FileResult, verb: str) -> str:
-    files = f"{result.pair.source} → {result.pair.target}  "
-    if verb == "encode":
-        bpp = 8 * result.bytes_out / (result.width * result.height)
-        return f"{files}{result.bytes_out:,} bytes  {bpp:.3f} bpp"
-    return f"{files}{result.width}×{result.height}{' gray' if result.gray else ''}"
+def encoded_line(source: str, target: str, size: int, pixels: int) -> str:
+    """
+    >>> encoded_line("a.png", "a.bfc", 1200, 9600)
+    'a.png → a.bfc  1,200 bytes  1.000 bpp'
+    """
+    return f"{source} → {target}  {size:,} bytes  {8 * size / pixels:.3f} bpp"
+
+
+def decoded_line(source: str, target: str, width: int, height: int, gray: bool) -> str:
+    """
+    >>> decoded_line("a.bfc", "a.png", 60, 40, True)
+    'a.bfc → a.png  60×40 gray'
+    """
+    return f"{source} → {target}  {width}×{height}{' gray' if gray else ''}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bifocal.apps.cli import options
-from bifocal.apps.cli.convert import convert_files
+from bifocal.apps.cli.convert import Conversion, convert
 
 
 def decode(
@@ -15,6 +15,7 @@ def decode(
     model: options.StreamModel = None,
     backend: options.Backend = None,
     max_pixels: options.MaxPixels = None,
+    keep_suffix: options.KeepSuffix = False,
     jobs: options.Jobs = 1,
     threads: options.Threads = None,
     resume: options.Resume = False,
@@ -23,23 +24,30 @@ def decode(
     force: options.Force = False,
 ) -> None:
     """Decode .bfc streams to pictures."""
-    from bifocal.apps.batch import Worker
-    from bifocal.runtime.decoding import check_scale, read_box
+    from bifocal.runtime.decoding import read_box
+    from bifocal.stream.limits import Limits
 
     given = {
         "box": None if box is None else read_box(box),
-        "scale": None if scale == "1" else 1 / check_scale(scale),
+        "scale": None if scale == "1" else scale,
         "backend": backend,
-        "max_pixels": max_pixels,
+        "limits": None if max_pixels is None else Limits(pixels=max_pixels),
+        "format": picture_format,
     }
-    convert_files(
-        Worker("decode", {k: v for k, v in given.items() if v is not None}, model=model, threads=threads),
-        inputs,
-        output,
-        suffix=f".{(picture_format or 'png').lstrip('.')}",
-        jobs=jobs,
-        resume=resume,
-        shard=shard,
-        errors=errors,
-        force=force,
+    convert(
+        Conversion(
+            "decode",
+            inputs,
+            output,
+            {name: value for name, value in given.items() if value is not None},
+            suffix=f".{(picture_format or 'png').lstrip('.')}",
+            model=model,
+            jobs=jobs,
+            threads=threads,
+            resume=resume,
+            shard=shard,
+            errors=errors,
+            keep_suffix=keep_suffix,
+            force=force,
+        )
     )

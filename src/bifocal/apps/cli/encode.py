@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bifocal.apps.cli import options
-from bifocal.apps.cli.convert import convert_files
+from bifocal.apps.cli.convert import Conversion, convert
 
 
 def encode(
@@ -28,8 +28,6 @@ def encode(
     force: options.Force = False,
 ) -> None:
     """Encode pictures as .bfc streams."""
-    from bifocal.apps.batch import Worker
-
     given = {
         "quality": quality,
         "size": size,
@@ -41,15 +39,20 @@ def encode(
         "max_pixels": max_pixels,
         "strict": strict or None,
     }
-    convert_files(
-        Worker("encode", {k: v for k, v in given.items() if v is not None}, model=model, threads=threads),
-        inputs,
-        output,
-        suffix=".bfc",
-        keep_suffix=keep_suffix,
-        jobs=jobs,
-        resume=resume,
-        shard=shard,
-        errors=errors,
-        force=force,
+    convert(
+        Conversion(
+            "encode",
+            inputs,
+            output,
+            {name: value for name, value in given.items() if value is not None},
+            suffix=".bfc",
+            model=model,
+            jobs=jobs,
+            threads=threads,
+            resume=resume,
+            shard=shard,
+            errors=errors,
+            keep_suffix=keep_suffix,
+            force=force,
+        )
     )

@@ -10,14 +10,15 @@ import io
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from bifocal.errors import BifocalError, ModelError, ModelMissing, OptionError
+from bifocal.errors import BifocalError, ModelError, ModelMissing, OptionError, PictureWarning
 
 
 def new_app(summary: str, *, commands: dict[str, str] | None = None) -> typer.Typer:
@@ -64,15 +65,14 @@ def _command(name: str, made_of: typer.Typer | Callable[..., None]) -> Any:
 
 def launch(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line app; errors become one message on standard error."""
-    if not sys.warnoptions:  # what Pillow says about odd files; real trouble is an error of ours
-        warnings.simplefilter("ignore", UserWarning)
     for stream in (sys.stdout, sys.stderr):  # a terminal or pipe may not know every character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     # SIGTERM is what stops jobs on clusters: as clean as Ctrl-C
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(prog_name=name)
+        with _our_warnings(name):
+            app(prog_name=name)
     except (BifocalError, OSError, MemoryError) as error:
         complain(error, name)
         wrong_usage = isinstance(error, OptionError | ModelError) and not isinstance(error, ModelMissing)
@@ -80,6 +80,26 @@ def launch(app: typer.Typer, name: str) -> NoReturn:
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(0)
+
+
+@contextmanager
+def _our_warnings(name: str) -> Iterator[None]:
+    """Our warnings as one line each. What Pillow says about odd files is left out, unless Python was asked to
+    show warnings: real trouble is an error of ours."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("always", PictureWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if issubclass(category, PictureWarning):
+                print(f"{name}: {message}", file=sys.stderr)
+            else:
+                shown(message, category, *rest, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def complain(error: Exception, name: str = "bifocal") -> None:

@@ -70,6 +70,9 @@ Threads = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a run that was stopped: finished files are kept.")
 ]
+KeepSuffix = Annotated[
+    bool, typer.Option("--keep-suffix", help="Call results as in a.jpg.bfc: a.png may be there, too.")
+]
 Shard = Annotated[str, typer.Option(help="Work on the i-th of n parts, such as 2/8.", metavar="I/N")]
 Errors = Annotated[
     Path | None, typer.Option("--errors", help="Write the files that failed, and why, to this JSON file.")
@@ -109,10 +112,6 @@ Tile = Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse pictures of more than 8 bits, instead of rounding them.")
 ]
-KeepSuffix = Annotated[
-    bool, typer.Option("--keep-suffix", help="Call results as in a.jpg.bfc: a.png may be there, too.")
-]
-
 # decode
 
 Format = Annotated[
