@@ -29,7 +29,8 @@ from bifocal.learn.nets.transforms.weconv import GDN
 from bifocal.learn.packing.codec import pack, table_pictures
 from bifocal.learn.recipe import Recipe
 from bifocal.learn.systems.registry import register
-from bifocal.learn.training.loop import train
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.run import train
 from bifocal.stream.plan import Group, Plan
 
 # -- the codec: what it is made of, what comes before the latents, what comes after them -------------------
@@ -119,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
         warmup=min(100, options.steps // 4 + 1),
         cooldown=0.4,
     )
-    checkpoint = load_checkpoint(train(recipe, data, options.out, minutes=600, steps=options.steps))
+    checkpoint = load_checkpoint(train(recipe, data, options.out, Budget(steps=options.steps)))
     model = options.out / "packed"
     pack(checkpoint, model, name="my-codec", version="0.0.0", pictures=table_pictures(checkpoint, data, 8))
 

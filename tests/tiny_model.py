@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, helper
 
 from bifocal.learn.packing.adjoint import adjoint_graph
-from bifocal.learn.packing.lowfirst_graphs import exact_graph
+from bifocal.learn.packing.exact_graphs import exact_graph
 from bifocal.runtime.engines.onnxruntime import graph_file
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import reporting
 from bifocal.learn.checkpoint import load_checkpoint
 from bifocal.learn.data.crops import load_corpus
-from bifocal.learn.training.loop import validate
+from bifocal.learn.training.validation import validate
 from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.tables import markdown

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import time
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,12 @@ from bifocal.learn.data.views import Streams, Views, encode_held, middle, random
 from bifocal.learn.nets.cost import count
 from bifocal.learn.nets.heads.latent_stem import LatentResNet, LatentResNetConfig
 from bifocal.learn.packing.graphs import module_graph
-from bifocal.learn.training.head_loop import WATCHED, Feed, HeadRecipe, make_run, train_steps
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.classify.batches import Feed
+from bifocal.learn.training.classify.judging import WATCHED
+from bifocal.learn.training.classify.recipe import HeadRecipe
+from bifocal.learn.training.fit import fit
+from bifocal.learn.training.tasks.classify import classify_job
 from bifocal.measure.answers import label_pixels
 from bifocal.measure.metrics import rgb
 from bifocal.runtime.encoding import transform
@@ -160,22 +164,22 @@ def trained(chosen: argparse.Namespace, work: Path) -> bytes:
 
     network = pixel_network(len(labelled.classes))
     feed = Feed(recipe, views, rows, as_it_is, unit=STRIDE)
-    run = make_run(recipe, network, feed, judged, lambda line: print(line, flush=True))
-    begin = time.monotonic()
-    train_steps(run, chosen.minutes * 60, chosen.steps)
-    minutes = (time.monotonic() - begin) / 60
+    job = classify_job(recipe, network, feed, judged)
+    made = fit(job, Budget(minutes=chosen.minutes, steps=chosen.steps))
+    assert job.average is not None
+    average = job.average.model
     card: dict[str, object] = {
-        "minutes": round(minutes, 2),
-        "steps": run.step,
+        "minutes": round(made.seconds / 60, 2),
+        "steps": made.step,
         "views": recipe.views,
         "pictures": {"train": len(rows), "judged on": len(held)},
         "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
     }
-    write_atomically(chosen.out, pack(run.average, labelled.classes, card))
+    write_atomically(chosen.out, pack(average, labelled.classes, card))
     card["accuracy"] = judge(Head.load(chosen.out, threads=1), streams, model)
     print(json.dumps(card), flush=True)
     reporting.write_json(chosen.results / "pixels.json", card)
-    return pack(run.average, labelled.classes, card)
+    return pack(average, labelled.classes, card)
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ import torch
 import bifocal
 from benchmarks import reporting
 from bifocal.learn.data.labelled import find_labelled
-from bifocal.learn.training.head import train_head
-from bifocal.learn.training.head_loop import HeadRecipe
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.classify.recipe import HeadRecipe
+from bifocal.learn.training.classify.run import train_head
 from bifocal.measure.tables import markdown
 from studies.head_accuracy.run import read_pictures, share_right
 
@@ -65,7 +66,8 @@ def run(chosen: argparse.Namespace, rows: dict[str, Any], save: Callable[[], Non
     six = folder_of([folder for folder in classes if folder not in four], chosen.work / "six")
     trained = chosen.work / f"six-{chosen.trunk_minutes:g}.bfh"
     if not trained.exists():
-        train_head(six, trained, minutes=chosen.trunk_minutes, recipe=HeadRecipe(views=4), names=names)
+        budget = Budget(minutes=chosen.trunk_minutes)
+        train_head(six, trained, budget, recipe=HeadRecipe(views=4), names=names)
     val = folder_of([chosen.data / "val" / folder.name for folder in four], chosen.work / "val")
     for seed in chosen.seeds:
         for count in chosen.counts:
@@ -76,7 +78,8 @@ def run(chosen: argparse.Namespace, rows: dict[str, Any], save: Callable[[], Non
                     continue
                 out = chosen.work / f"{count}-{arm}-{seed}.bfh"
                 recipe = HeadRecipe(seed=seed)
-                train_head(small, out, minutes=chosen.minutes, recipe=recipe, names=names, start=start)
+                budget = Budget(minutes=chosen.minutes)
+                train_head(small, out, budget, recipe=recipe, names=names, start=start)
                 rows[key] = judge(out, val, names, model)
                 save()
                 print(key, rows[key], flush=True)

@@ -15,14 +15,10 @@ from bifocal.learn.nets.heads.pruning import BitsThreshold, FixedConfig, FixedPr
 from bifocal.learn.nets.heads.selector import TokenSelector
 from bifocal.learn.nets.heads.token_cost import selector_mac, transformer_mac
 from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
-from bifocal.learn.training.tasks.prune import (
-    Batch,
-    LatencyTable,
-    calibrate,
-    fit,
-    pruning_objective,
-    soft_cross_entropy,
-)
+from bifocal.learn.training.pruning.latency import LatencyTable
+from bifocal.learn.training.pruning.objective import Batch, calibrate, pruning_objective
+from bifocal.learn.training.soft_labels import soft_cross_entropy
+from bifocal.learn.training.tasks.prune import train_pruned
 from bifocal.measure import MeasureError
 from studies.heatvit.data import CHANNELS, GRID, Coded
 
@@ -143,14 +139,16 @@ def finetune(
 ) -> nn.Module:
     """HeatViT's selectors enter from the last to the first, each with a part of the steps; others at once."""
     if not (isinstance(model, HeatViT) and not model.config.before):
-        return fit(model, feed, plain_objective, steps=steps, lr=lr, report=report, every=25, average=0.98)
+        return train_pruned(
+            model, feed, plain_objective, steps=steps, lr=lr, report=report, every=25, average=0.98
+        )
     objective = pruning_objective(RATES, table)
     parts = [steps // 5, steps // 5, steps - 2 * (steps // 5)]
     for block, part in zip(reversed(BEFORE), parts, strict=True):
         assert isinstance(model, HeatViT)
         model.requires_grad_(True)
         model.insert(block)
-        model = fit(model, feed, objective, steps=part, lr=lr, report=report, every=25, average=0.95)
+        model = train_pruned(model, feed, objective, steps=part, lr=lr, report=report, every=25, average=0.95)
     return model
 
 

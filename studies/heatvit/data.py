@@ -26,7 +26,7 @@ import bifocal
 from bifocal.learn.nets.codec import Codec, quality_anchors
 from bifocal.learn.nets.entropy.coding import Estimate
 from bifocal.learn.nets.entropy.exact import round_ste
-from bifocal.learn.training.tasks.prune import Batch
+from bifocal.learn.training.pruning.objective import Batch
 from bifocal.runtime.encoding import transform
 from bifocal.runtime.heads.windows import read_latents
 from bifocal.runtime.model import Model

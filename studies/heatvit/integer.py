@@ -27,7 +27,8 @@ from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
 from bifocal.learn.nets.heads.heatvit_integer import quantise, run_integer
 from bifocal.learn.nets.heads.polynomial import Polynomials
 from bifocal.learn.nets.heads.timm_names import embed
-from bifocal.learn.training.tasks.prune import fit, pruning_objective
+from bifocal.learn.training.pruning.objective import pruning_objective
+from bifocal.learn.training.tasks.prune import train_pruned
 from bifocal.measure.tables import markdown
 from studies.heatvit.arms import BEFORE, CLASSES, match
 from studies.heatvit.data import GRID, Coded, batches
@@ -81,7 +82,7 @@ def tuned(
         feed = batches(data["coded"], data["train"], batch=BATCH, seed=200 + seed, classes=CLASSES)
         torch.manual_seed(seed)
         objective = pruning_objective(rates, table_of(known))
-        made = fit(
+        made = train_pruned(
             model,
             feed,
             objective,

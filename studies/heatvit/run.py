@@ -31,7 +31,9 @@ from bifocal.learn.checkpoint import load_checkpoint
 from bifocal.learn.nets.cost import count
 from bifocal.learn.nets.heads.heatvit import HeatViT
 from bifocal.learn.nets.heads.vit import VisionTransformer
-from bifocal.learn.training.tasks.prune import Batch, LatencyTable, fit, measure_latency, modelled_latency
+from bifocal.learn.training.pruning.latency import LatencyTable, measure_latency, modelled_latency
+from bifocal.learn.training.pruning.objective import Batch
+from bifocal.learn.training.tasks.prune import train_pruned
 from bifocal.runtime.model import Model
 from studies.heatvit.arms import (
     ARMS,
@@ -95,7 +97,7 @@ def train_dense(chosen: argparse.Namespace, data: dict[str, Any]) -> VisionTrans
         feed = batches(raw, data["train"], batch=BATCH, seed=0, classes=CLASSES)
         feed = (Batch(rounded(b.inputs, codec, QUALITY), b.bits, b.targets) for b in feed)
         steps = chosen.dense_steps
-        made = fit(vit, feed, plain_objective, steps=steps, lr=2e-3, report=log("dense"), every=50)
+        made = train_pruned(vit, feed, plain_objective, steps=steps, lr=2e-3, report=log("dense"), every=50)
         save(made, path)
     vit.load_state_dict(load_file(path))
     return vit

@@ -40,22 +40,17 @@ from bifocal import __version__
 from bifocal.errors import TrainingError
 from bifocal.learn.checkpoint import load_checkpoint
 from bifocal.learn.data.labelled import find_labelled, load_squares
+from bifocal.learn.data.squares import LabelledSquares, Squares, as_tensor
 from bifocal.learn.nets.cost import count
 from bifocal.learn.packing.codec import pack
+from bifocal.learn.packing.heads import label_head
 from bifocal.learn.recipe import Recipe, load_recipe
 from bifocal.learn.systems.joint import Joint, JointConfig
-from bifocal.learn.training.tasks.joint import (
-    Log,
-    Loss,
-    Squares,
-    Task,
-    as_tensor,
-    fit,
-    joint_steps,
-    label_head,
-    load_task,
-    train_on,
-)
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.fit import Loss, fit
+from bifocal.learn.training.joint_codec import LabelledLoss, joint_phases
+from bifocal.learn.training.run_folder import RunFolder
+from bifocal.learn.training.tasks.joint import joint_data, phase_job, train_joint
 from bifocal.measure.metrics import psnr
 from bifocal.runtime.model import Model
 from studies.joint.tables import write_results
@@ -85,36 +80,36 @@ def config_of(recipe: Recipe) -> JointConfig:
     return recipe.system
 
 
-def load_squares_once(data: Path, work: Path, recipe: Recipe) -> tuple[Task, Squares]:
+def load_squares_once(data: Path, work: Path, recipe: Recipe) -> tuple[LabelledSquares, Squares]:
     """Training and test squares; decoded once and kept in ``work``."""
     kept = work / "squares.npz"
     if not kept.exists():
-        task = load_task(replace(recipe, seed=0), data / "train")
+        squares = joint_data(replace(recipe, seed=0), data / "train")
         assert recipe.joint is not None
         found, pixels = load_squares(find_labelled(data / "val"), recipe.crop + recipe.joint.margin)
         test = Squares(pixels, found.labels).middle(recipe.crop)
-        arrays = {"classes": np.array(task.classes)}
-        for name, part in (("train", task.train), ("held", task.held), ("test", test)):
+        arrays = {"classes": np.array(squares.classes)}
+        for name, part in (("train", squares.train), ("held", squares.held), ("test", test)):
             arrays |= {f"{name}_pixels": part.pixels, f"{name}_labels": part.labels}
         work.mkdir(parents=True, exist_ok=True)
         np.savez(kept, **arrays)  # type: ignore[arg-type]
     with np.load(kept, allow_pickle=False) as file:
         names = ("train", "held", "test")
         train, held, test = (Squares(file[f"{n}_pixels"], file[f"{n}_labels"]) for n in names)
-        return Task(train, held, tuple(str(c) for c in file["classes"])), test
+        return LabelledSquares(train, held, tuple(str(c) for c in file["classes"])), test
 
 
 # -- classifiers of pixels -----------------------------------------------------------------------------------
 
 
-def label_loss(model: Joint, smoothing: float) -> Loss:
+def label_loss(model: Joint, smoothing: float) -> LabelledLoss:
     """Cross-entropy alone, from pixels through the same encoder and transformer; nothing is rounded."""
 
-    def loss(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(pixels: Tensor, labels: Tensor) -> Loss:
         logits = model.labels(model.analyse(pixels).float()).float()
         error = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         right = (logits.argmax(1) == labels).float().mean()
-        return error, torch.stack([error.detach(), error.detach() * 0, error.detach() * 0, right])
+        return Loss(error, torch.stack([error.detach(), error.detach() * 0, error.detach() * 0, right]))
 
     return loss
 
@@ -122,17 +117,17 @@ def label_loss(model: Joint, smoothing: float) -> Loss:
 def train_classifier(
     recipe: Recipe, data: Squares, out: Path, steps: int, *, start: Path | None = None, part: str = ""
 ) -> Path:
-    """A classifier on ``data``, over the recipe's steps (or the one called ``part``); returns its weights."""
+    """A classifier on ``data``, over the recipe's phases (or the one called ``part``); its weights."""
     assert recipe.joint is not None
     torch.manual_seed(recipe.seed)
     model = Joint(config_of(recipe))
     if start is not None:
         model.load_state_dict(load_file(start))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    log = Log(out)
-    for step in joint_steps(recipe.joint, recipe, steps, 1e9):
-        if part in ("", step.name):
-            fit(model, data, label_loss(model, recipe.joint.smoothing), step, recipe, log)
+    folder, loss = RunFolder(out, {}), label_loss(model, recipe.joint.smoothing)
+    for phase in joint_phases(recipe.joint, recipe, Budget(steps=steps)):
+        if part in ("", phase.name):
+            fit(phase_job(model, data, loss, phase, recipe, folder), phase.budget)
     path = out / "weights.safetensors"
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
     return path
@@ -272,7 +267,7 @@ def load_decoded(folder: Path, quality: int) -> Pixels:
 
 
 def run_arm(
-    arm: str, seed: int, work: Path, task: Task, test: Squares, steps: int, limit: int
+    arm: str, seed: int, work: Path, squares: LabelledSquares, test: Squares, steps: int, limit: int
 ) -> dict[str, Any]:
     """Train and measure one arm; what it finds."""
     recipe, out = arm_recipe(arm, seed), work / f"{arm}-{seed}"
@@ -280,7 +275,7 @@ def run_arm(
         checkpoint = out / "checkpoint.safetensors"
         if not (out / "run.json").exists():
             (out / "curve.csv").unlink(missing_ok=True)
-            train_on(recipe, task, out, minutes=1e6, steps=steps)
+            train_joint(recipe, squares, out, Budget(steps=steps))
         return {"rows": measure_codec(checkpoint, test, out, limit)}
     for needed in (work / f"joint-{seed}", work / f"pixels-{seed}")[: 1 if arm == "pixels" else 2]:
         if not (needed / "figures.json").exists():
@@ -289,9 +284,9 @@ def run_arm(
     classifier = Joint(config_of(recipe)).eval()
     joint = work / f"joint-{seed}"
     if arm == "pixels":
-        weights = train_classifier(recipe, task.train, out, steps)
+        weights = train_classifier(recipe, squares.train, out, steps)
     else:
-        data = decoded_squares(joint / "checkpoint.safetensors", task.train, recipe.crop, seed)
+        data = decoded_squares(joint / "checkpoint.safetensors", squares.train, recipe.crop, seed)
         start = work / f"pixels-{seed}" / "weights.safetensors"
         weights = train_classifier(recipe, data, out, steps, start=start, part="second")
     classifier.load_state_dict(load_file(weights))
@@ -315,7 +310,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1000, help="test pictures")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    task, test = load_squares_once(chosen.data, chosen.work, arm_recipe("joint", 0))
+    squares, test = load_squares_once(chosen.data, chosen.work, arm_recipe("joint", 0))
     order = np.random.default_rng(0).permutation(len(test.labels))  # a limit takes all classes alike
     test = test.take(order)
     for seed in chosen.seeds:
@@ -324,7 +319,7 @@ def main() -> None:
             if path.exists() or (arm == "one-step" and seed > 0 and not chosen.arms):
                 continue
             begin = time.process_time()
-            found = run_arm(arm, seed, chosen.work, task, test, chosen.steps, chosen.limit)
+            found = run_arm(arm, seed, chosen.work, squares, test, chosen.steps, chosen.limit)
             found |= {"arm": arm, "seed": seed, "steps": chosen.steps}
             found["pictures"] = min(chosen.limit, len(test.labels))
             found["cpu_seconds"] = round(time.process_time() - begin)

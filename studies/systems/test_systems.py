@@ -17,7 +17,8 @@ from bifocal.learn.checkpoint import Checkpoint
 from bifocal.learn.packing import codec as packing
 from bifocal.learn.recipe import load_recipe
 from bifocal.learn.systems.registry import system_of
-from bifocal.learn.training.loop import train
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.run import train
 from bifocal.measure import MeasureError
 from tests.conftest import made_picture
 
@@ -159,8 +160,7 @@ def test_rows_go_the_whole_way(
             load_recipe(Path(command[4])),
             Path(given["--data"]),
             out,
-            minutes=5,
-            steps=int(given["--steps"]),
+            Budget(steps=int(given["--steps"])),
             resume=None if resume is None else Path(resume),
         )
 

@@ -19,7 +19,7 @@ from bifocal.learn.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from bifocal.learn.nets.codec import quality_anchors
 from bifocal.learn.recipe import Recipe
 from bifocal.learn.systems.registry import SYSTEMS
-from bifocal.learn.training.loop import rate_distortion
+from bifocal.learn.training.rate_distortion import rate_distortion
 from bifocal.runtime.encoding import ROUNDS, float_latents
 from bifocal.runtime.model import HALO, Model
 from bifocal.runtime.rendering import REDUCTIONS, available_reductions, synthesise

@@ -15,16 +15,16 @@ from bifocal.learn.systems.registry import find_system
 
 
 @dataclass(frozen=True)
-class JointSteps:
-    """The two steps of a joint codec's training (``tasks/joint.py``): table ``[joint]`` of a recipe.
+class JointPhases:
+    """The two phases of a joint codec's training (``tasks/joint.py``): table ``[joint]`` of a recipe.
 
     ``first`` is the share of the run without an entropy model; 0 trains everything from the start.
     """
 
     first: float = 0.5
-    second: float = 0.5  # learning rates of the second step, as a share of the recipe's, which the first has
-    weight_decay: float = 0.05  # of the first step
-    picture: float = 1e-3  # what MSE (0..255) counts in the first step
+    second: float = 0.5  # learning rates of the second phase, as a share of the recipe's
+    weight_decay: float = 0.05  # of the first phase
+    picture: float = 1e-3  # what MSE (0..255) counts in the first phase
     smoothing: float = 0.1  # of labels
     margin: int = 8  # pixels by which pictures in memory are larger than a crop
 
@@ -57,6 +57,7 @@ class Recipe:
     exact_from: float = 0.0  # from this share of the run on; floats are quicker until then
     crop: int = 128
     batch: int = 16
+    accumulate: int = 1  # batches whose gradients make one step
     exclude: tuple[str, ...] = ()
     validation: int = 64
     lr: float = 1e-3  # AdamW: biases, gains, linear paths
@@ -68,7 +69,7 @@ class Recipe:
     balance: float = 0.5  # losses count (lambda_min/lambda)^balance, so that low rates are heard
     seed: int = 0
     band_weights: tuple[float, ...] = ()
-    joint: JointSteps | None = None  # a run with labels
+    joint: JointPhases | None = None  # a run with labels
     distil: Distillation | None = None  # a run with a teacher
 
 
@@ -92,7 +93,7 @@ def load_recipe(path: Path) -> Recipe:
     joint, distil = table.pop("joint", None), table.pop("distil", None)
     for given, known, where in (
         (numbers, system.config, "[system]"),
-        (joint or {}, JointSteps, "[joint]"),
+        (joint or {}, JointPhases, "[joint]"),
         (distil or {}, Distillation, "[distil]"),
         (table, Recipe, "the recipe"),
     ):
@@ -104,7 +105,7 @@ def load_recipe(path: Path) -> Recipe:
     table["band_weights"] = tuple(table.get("band_weights", ()))
     return Recipe(
         system=system.config(**numbers),
-        joint=None if joint is None else JointSteps(**joint),
+        joint=None if joint is None else JointPhases(**joint),
         distil=None if distil is None else _phases(path, Distillation(**distil)),
         **table,
     )

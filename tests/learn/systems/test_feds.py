@@ -11,7 +11,7 @@ import torch
 from bifocal.learn.nets.cost import count
 from bifocal.learn.recipe import load_recipe
 from bifocal.learn.systems.feds import PAPER_STUDENT, PAPER_TEACHER, Feds, FedsConfig
-from bifocal.learn.training.tasks.distil import tapped
+from bifocal.learn.training.distillation import tapped
 from tests.conftest import made_picture
 
 TINY = FedsConfig(

@@ -14,10 +14,12 @@ from bifocal.errors import TrainingError
 from bifocal.learn.checkpoint import load_checkpoint, save_checkpoint
 from bifocal.learn.data.crops import Corpus, crops, load_corpus
 from bifocal.learn.nets.codec import quality_anchors
+from bifocal.learn.nets.parameters import KERNELS, parameter_groups
 from bifocal.learn.packing.codec import exact_nets, pack, table_pictures
 from bifocal.learn.recipe import load_recipe
-from bifocal.learn.training.loop import train
-from bifocal.learn.training.optimiser import make_optimisers, orthogonalise
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.optimisers import Rates, make_optimisers, orthogonalise
+from bifocal.learn.training.run import train
 from bifocal.runtime.encoding import float_latents
 from bifocal.runtime.rendering import synthesise
 from bifocal.stream.latents import unpack
@@ -60,9 +62,9 @@ def recipe_file(tmp_path: Path, *, exact: bool = False, kernel_lr: float = 0.0) 
 
 def test_run_resume_pack(tmp_path: Path, folder: Path) -> None:
     recipe = load_recipe(recipe_file(tmp_path))
-    first = train(recipe, folder, tmp_path / "a", minutes=5, steps=3)
+    first = train(recipe, folder, tmp_path / "a", Budget(steps=3))
     exact = load_recipe(recipe_file(tmp_path, exact=True, kernel_lr=1e-3))
-    second = train(exact, folder, tmp_path / "b", minutes=5, steps=3, resume=first)
+    second = train(exact, folder, tmp_path / "b", Budget(steps=3), resume=first)
     checkpoint = load_checkpoint(second)
     assert [r["steps"] for r in checkpoint.history] == [3, 3]
     assert json.loads((tmp_path / "b" / "run.json").read_text())["crops"] == 6
@@ -82,16 +84,16 @@ def test_run_resume_pack(tmp_path: Path, folder: Path) -> None:
     }
     wider = dataclasses.replace(recipe, system=dataclasses.replace(recipe.system, latent=8))
     with pytest.raises(TrainingError, match="another configuration than recipe tiny"):
-        train(wider, folder, tmp_path / "c", minutes=5, steps=1, resume=first)
+        train(wider, folder, tmp_path / "c", Budget(steps=1), resume=first)
 
 
 def test_a_run_stops_after_its_minutes(tmp_path: Path, folder: Path) -> None:
-    path = train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", minutes=0.02)
+    path = train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", Budget(minutes=0.02))
     assert load_checkpoint(path).history[0]["steps"] >= 1
 
 
 def test_out_of_range_network_is_not_packed(tmp_path: Path, folder: Path) -> None:
-    path = train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", minutes=5, steps=1)
+    path = train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", Budget(steps=1))
     model = load_checkpoint(path).model()
     model.predictors[0][2].weight.data *= 1e4  # type: ignore[index,union-attr,operator]
     with pytest.raises(Exception, match="left its range"):
@@ -101,7 +103,7 @@ def test_out_of_range_network_is_not_packed(tmp_path: Path, folder: Path) -> Non
 def test_unusable_input_is_refused_before_the_first_step(tmp_path: Path, folder: Path) -> None:
     recipe = load_recipe(recipe_file(tmp_path))
     with pytest.raises(TrainingError, match="not a folder"):
-        train(recipe, tmp_path / "nowhere", tmp_path / "a", minutes=1)
+        train(recipe, tmp_path / "nowhere", tmp_path / "a", Budget(minutes=1))
     with pytest.raises(TrainingError, match="usable"):
         load_corpus(tmp_path / "data", smallest=4000)
     with pytest.raises(TrainingError, match="Lower"):
@@ -125,7 +127,8 @@ def test_muon_orthogonalises() -> None:
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonalise(torch.randn(24, 60)).float())
     assert 0.5 < float(values.min()) and float(values.max()) < 1.4
-    kinds = [type(o).__name__ for o in make_optimisers(torch.nn.Conv2d(3, 4, 3), lr=1e-3, kernel_lr=1e-3)]
+    groups = parameter_groups(torch.nn.Conv2d(3, 4, 3))
+    kinds = [type(o).__name__ for o in make_optimisers(groups, Rates(1e-3, muon=(KERNELS,), muon_lr=1e-3))]
     assert kinds == ["AdamW", "Muon"]
 
 
@@ -148,7 +151,7 @@ def test_crops_are_windows_flipped_and_turned() -> None:
 def test_exported_graphs_compute_what_the_network_computes(tmp_path: Path, folder: Path) -> None:
     """Folding the packet, the Haar step and both paths' first products into convolutions changes nothing."""
     trained = load_checkpoint(
-        train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", minutes=5, steps=2)
+        train(load_recipe(recipe_file(tmp_path)), folder, tmp_path / "a", Budget(steps=2))
     )
     pack(trained, tmp_path / "packed", name="tiny", version="0.0.0")
     packed, model = bifocal.Model.load(tmp_path / "packed"), trained.model()

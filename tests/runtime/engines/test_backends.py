@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import bifocal
 from bifocal.errors import BifocalError, ModelError, OptionError
 from bifocal.learn.packing.int8 import calibration, int8_graph
-from bifocal.learn.packing.lowfirst_graphs import synthesis_graph
+from bifocal.learn.packing.two_path_graphs import synthesis_graph
 from bifocal.learn.systems.lowfirst import LowFirst, LowFirstConfig
 from bifocal.runtime.doctor import float_backends
 from bifocal.runtime.encoding import float_latents

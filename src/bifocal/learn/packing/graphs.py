@@ -2,7 +2,7 @@
 
 The exporter traces a module for any size; what is ours is the form: weights leave the graph under one prefix,
 for the one safetensors file of a packed model or a head, and only small constants stay inside. The default
-codec has graphs made by hand (``learn/packing/lowfirst_graphs.py``), because fusing its paths is faster; any
+codec has graphs made by hand (``learn/packing/two_path_graphs.py``), because fusing its paths is faster; any
 other system, and every head, comes through here.
 """
 
@@ -12,7 +12,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,12 @@ INLINE = 32
 #: Side in pixels of what the reach of a network is measured on.
 REACH_SIDE = 1024
 Arrays = dict[str, NDArray[Any]]
+#: Graphs without weights by the names of their files, each with the weights that it asks for.
+Graphs = dict[str, tuple[bytes, Arrays]]
 
 
 class Part(nn.Module):
-    """One method of a codec as a module: ``analyse`` or ``synthesise``."""
+    """One method of a codec as a module, such as ``analyse`` or ``synthesise``."""
 
     def __init__(self, codec: Codec, method: str) -> None:
         super().__init__()
@@ -126,61 +128,65 @@ def _without_weights(model: onnx.ModelProto, name: str) -> tuple[bytes, Arrays]:
     return bytes(model.SerializeToString()), weights
 
 
-def codec_graphs(codec: Codec) -> dict[str, tuple[bytes, Arrays]]:
-    """``analysis`` and ``synthesis`` of any codec, each its graph and its weights."""
-    stride, unit = codec.plan.y_stride, TILE_UNIT // codec.plan.y_stride
+def codec_graphs(codec: Codec) -> Graphs:
+    """``analysis``, ``synthesis`` and, where it has them, ``half`` and ``thumb`` of any codec."""
+    stride = codec.plan.y_stride
     h, w = (torch.export.Dim(side, min=1, max=64) for side in "hw")
-    pixels = torch.rand(1, 3, 2 * TILE_UNIT, 3 * TILE_UNIT) * 255
-    y = torch.randn(1, codec.plan.y_channels, pixels.shape[2] // stride, pixels.shape[3] // stride)
-    return {
-        "analysis": module_graph(
-            Part(codec, "analyse"),
-            "analysis",
-            {"pixels": pixels},
-            {"pixels": {2: TILE_UNIT * h, 3: TILE_UNIT * w}},
-            ("y",),
-        ),
-        "synthesis": module_graph(
-            Part(codec, "synthesise"), "synthesis", {"y": y}, {"y": {2: unit * h, 3: unit * w}}, ("pixels",)
-        ),
-    }
+    sides = (2 * TILE_UNIT, 3 * TILE_UNIT)
+    pixels = {"pixels": torch.rand(1, 3, *sides) * 255}
+    in_pixels = {"pixels": {2: TILE_UNIT * h, 3: TILE_UNIT * w}}
+    made = {"analysis": module_graph(Part(codec, "analyse"), "analysis", pixels, in_pixels, ("y",))}
+    unit = TILE_UNIT // stride
+    in_positions = {"y": {2: unit * h, 3: unit * w}}
+    for name, method, channels in synthesis_networks(codec):
+        y = {"y": torch.randn(1, channels, *(side // stride for side in sides))}
+        made[name] = module_graph(Part(codec, method), name, y, in_positions, ("pixels",))
+    return made
+
+
+def synthesis_networks(codec: Codec) -> list[tuple[str, str, int]]:
+    """The networks from y to pixels that a codec has: name, method, and how many channels of y it reads."""
+    plan, extras = codec.plan, codec.packing_extras()
+    small = {"half": plan.y_channels, "thumb": plan.groups[0].stop}
+    found = [("synthesis", "synthesise", plan.y_channels)]
+    return found + [(name, f"synthesise_{name}", small[name]) for name in small if name in extras]
 
 
 def reach(codec: Codec) -> dict[str, int]:
-    """How many pixels beyond a place each float network looks: what a window must compute beyond its core.
+    """How many pixels beyond a position each float network looks: what a window computes beyond its core.
 
     Measured, by the gradient of one unit of 64×64 pixels in the middle of a random picture, and of its
     latents: units behind ReLUs that happen to be off are reached by others.
 
     :raises ModelError: if a network sees further than windows can allow for.
     """
-    stride, places = codec.plan.y_stride, REACH_SIDE // codec.plan.y_stride
+    stride = codec.plan.y_stride
     generator = torch.Generator().manual_seed(0)
-    found = {}
-    for name, method, given, made in (
-        ("analysis", codec.analyse, 1, stride),
-        ("synthesis", codec.synthesise, stride, 1),
-    ):
-        if name == "analysis":
-            x = torch.rand(1, 3, REACH_SIDE, REACH_SIDE, generator=generator) * 255
-        else:
-            x = torch.randn(1, codec.plan.y_channels, places, places, generator=generator) * 8
-        x.requires_grad_()
-        middle = REACH_SIDE // 2
-        unit = slice(middle // made, (middle + TILE_UNIT) // made)
-        method(x)[:, :, unit, unit].square().sum().backward()
-        assert x.grad is not None
-        seen = x.grad.abs().amax((0, 1))
-        rows, columns = seen.amax(1).nonzero()[:, 0], seen.amax(0).nonzero()[:, 0]
-        first, last = (
-            int(min(rows[0], columns[0])) * given,
-            (int(max(rows[-1], columns[-1])) + 1) * given,
-        )
-        if first == 0 or last == REACH_SIDE:
-            raise ModelError(
-                f"{name} sees {middle} pixels and more beyond a place, too far for windows. Give it smaller "
-                "kernels or fewer layers at low resolutions."
-            )
-        # windows begin at whole units: a network with strides or blocks sees the same grid in each
-        found[name] = padded_size(max(middle - first, last - middle - TILE_UNIT, 0), TILE_UNIT)
+    pixels = torch.rand(1, 3, REACH_SIDE, REACH_SIDE, generator=generator) * 255
+    found = {"analysis": _reach("analysis", codec.analyse, pixels, 1)}
+    for name, method, channels in synthesis_networks(codec):
+        places = REACH_SIDE // stride
+        y = torch.randn(1, channels, places, places, generator=generator) * 8
+        found[name] = _reach(name, getattr(codec, method), y, stride)
     return found
+
+
+def _reach(name: str, network: Callable[[Tensor], Tensor], x: Tensor, given: int) -> int:
+    """How many pixels beyond a unit of its output a network looks; ``given`` pixels a position of ``x``."""
+    y = network(x.requires_grad_())
+    made = REACH_SIDE // y.shape[-1]
+    middle = REACH_SIDE // 2
+    unit = slice(middle // made, (middle + TILE_UNIT) // made)
+    y[:, :, unit, unit].square().sum().backward()
+    assert x.grad is not None
+    seen = x.grad.abs().amax((0, 1))
+    rows, columns = seen.amax(1).nonzero()[:, 0], seen.amax(0).nonzero()[:, 0]
+    first = int(min(rows[0], columns[0])) * given
+    last = (int(max(rows[-1], columns[-1])) + 1) * given
+    if first == 0 or last == REACH_SIDE:
+        raise ModelError(
+            f"{name} sees {middle} pixels and more beyond a position, too far for windows. Give it smaller "
+            "kernels or fewer layers at low resolutions."
+        )
+    # windows begin at whole units: a network with strides or blocks sees the same grid in each
+    return padded_size(max(middle - first, last - middle - TILE_UNIT, 0), TILE_UNIT)

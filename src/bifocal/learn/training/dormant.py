@@ -11,18 +11,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bifocal.errors import TrainingError
-from bifocal.learn.checkpoint import Checkpoint
+from bifocal.learn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bifocal.learn.data.crops import Pixels
 from bifocal.learn.nets.codec import Codec
+from bifocal.learn.packing.codec import table_pictures
 
 #: A unit that fires at fewer than this share of positions is dormant.
 THRESHOLD = 2e-4
+#: Pictures that a checkpoint's units are judged on.
+JUDGED_ON = 24
 
 
 @torch.no_grad()
@@ -77,3 +81,14 @@ def revived(checkpoint: Checkpoint, pictures: Sequence[Pixels], *, seed: int = 0
         count = model.revive(rates, THRESHOLD)
         weights.append(model.state_dict())
     return replace(checkpoint, weights=weights[0], average=weights[1]), count
+
+
+def revive_checkpoint(checkpoint: Path, data: Path, out: Path) -> int:
+    """Write ``checkpoint`` with its dormant units started afresh to ``out``; returns how many there were.
+
+    They are judged on pictures of ``data`` that it was trained on.
+    """
+    loaded = load_checkpoint(checkpoint)
+    made, count = revived(loaded, table_pictures(loaded, data, JUDGED_ON))
+    save_checkpoint(out, made)
+    return count

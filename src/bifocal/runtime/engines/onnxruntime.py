@@ -1,7 +1,7 @@
 """ONNX Runtime: sessions whose weights are handed over in memory, and exact networks on them.
 
 Exact networks give the same integers here as on :class:`bifocal.stream.exact.NumpyBackend`. Their graphs come
-from the packed model (:func:`bifocal.learn.packing.lowfirst_graphs.exact_graph` wrote them, as unfold and 1×1
+from the packed model (:func:`bifocal.learn.packing.exact_graphs.exact_graph` wrote them, as unfold and 1×1
 products, so that no engine can choose Winograd or an FFT), their weights from the network itself, proved when
 it was loaded.
 """

@@ -17,8 +17,10 @@ from bifocal.learn.packing.codec import pack
 from bifocal.learn.recipe import Distillation, Recipe, load_recipe
 from bifocal.learn.systems.feds import Feds
 from bifocal.learn.systems.lowfirst import LowFirst, LowFirstConfig
-from bifocal.learn.training.loop import rate_distortion, train
-from bifocal.learn.training.tasks.distil import Lesson, distil, relative_error
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.distillation import Lesson, relative_error
+from bifocal.learn.training.rate_distortion import rate_distortion
+from bifocal.learn.training.run import distil, train
 from tests.learn.systems.test_feds import DEEP, TEACHER, TINY
 
 PHASES = Distillation(features=0.5, channels=0.3)
@@ -80,9 +82,9 @@ def test_only_student_and_projections_learn() -> None:
 
 def test_a_run_leaves_its_record(tmp_path: Path, folder: Path) -> None:
     plain = Recipe("teacher", system=TEACHER, crop=64, batch=2, validation=2, kernel_lr=0.0)
-    teacher = train(plain, folder, tmp_path / "teacher", minutes=5, steps=1)
+    teacher = train(plain, folder, tmp_path / "teacher", Budget(steps=1))
     recipe = replace(plain, name="student", system=TINY, exact=True, exact_from=0.7, distil=PHASES)
-    path = distil(recipe, teacher, folder, tmp_path / "student", minutes=5, steps=5)
+    path = distil(recipe, teacher, folder, tmp_path / "student", Budget(steps=5))
     checkpoint = load_checkpoint(path)
     assert checkpoint.config == TINY and not any("projection" in name for name in checkpoint.weights)
     record = json.loads((tmp_path / "student" / "run.json").read_text())
@@ -92,9 +94,9 @@ def test_a_run_leaves_its_record(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ModelError, match="A teacher is not packed"):
         pack(load_checkpoint(teacher), tmp_path / "packed", name="teacher", version="0.0.0")
     with pytest.raises(TrainingError, match="bifocal-train distil"):
-        train(recipe, folder, tmp_path / "no", minutes=1)
+        train(recipe, folder, tmp_path / "no", Budget(minutes=1))
     with pytest.raises(TrainingError, match=r"no \[distil\] table"):
-        distil(plain, teacher, folder, tmp_path / "no", minutes=1)
+        distil(plain, teacher, folder, tmp_path / "no", Budget(minutes=1))
 
 
 def test_teachers_that_cannot_teach_are_refused(tmp_path: Path) -> None:

@@ -15,19 +15,18 @@ import bifocal
 from bifocal.apps.cli.train.main import app
 from bifocal.errors import ModelError, TrainingError
 from bifocal.learn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bifocal.learn.recipe import JointSteps, Recipe, load_recipe
+from bifocal.learn.data.squares import Squares, as_tensor
+from bifocal.learn.nets.parameters import KERNELS, MATRICES
+from bifocal.learn.packing.heads import label_head
+from bifocal.learn.recipe import JointPhases, Recipe, load_recipe
 from bifocal.learn.systems.joint import Joint
-from bifocal.learn.training.tasks.joint import (
-    Squares,
-    Step,
-    as_tensor,
-    first_loss,
-    fit,
-    joint_steps,
-    label_head,
-    train_joint,
-    validate,
-)
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.fit import Loss, fit
+from bifocal.learn.training.joint_codec import Phase, first_loss, joint_phases, validate_joint
+from bifocal.learn.training.optimisers import Rates
+from bifocal.learn.training.run import train
+from bifocal.learn.training.schedule import Every
+from bifocal.learn.training.tasks.joint import phase_job
 from bifocal.stream.latents import unpack
 
 RECIPE = """
@@ -77,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
 def test_two_steps_from_the_command_line(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bifocal.learn.training.tasks.joint.LOG_EVERY", 0.0)
+    monkeypatch.setattr("bifocal.learn.training.fit.LOG", Every(steps=1))
     names, out = tmp_path / "names.tsv", tmp_path / "run"
     names.write_text("across\tlying\n")
     arguments = [str(recipe_file(tmp_path)), "--data", str(folder), "--out", str(out), "--names", str(names)]
@@ -90,15 +89,13 @@ def test_two_steps_from_the_command_line(
     assert record["classes"] == ["lying", "down"] and record["steps"] == 4 and len(record["validation"]) == 8
     assert loaded.history[0]["crops"] == 16
     with (out / "curve.csv").open() as file:
-        assert [(row["part"], row["step"]) for row in csv.DictReader(file)] == [
-            (part, step) for part in ("first", "second") for step in ("1", "2")
+        assert [(row["phase"], row["step"]) for row in csv.DictReader(file)] == [
+            (phase, step) for phase in ("first", "second") for step in ("1", "2")
         ]
     assert (out / "curve.png").exists() and (out / "samples.png").exists()
 
     recipe = load_recipe(recipe_file(tmp_path, first=0.0))  # goes on with the second step alone
-    again = train_joint(
-        recipe, folder, tmp_path / "b", minutes=9, steps=1, resume=out / "checkpoint.safetensors"
-    )
+    again = train(recipe, folder, tmp_path / "b", Budget(steps=1), resume=out / "checkpoint.safetensors")
     assert len(load_checkpoint(again).history) == 2
 
 
@@ -110,38 +107,40 @@ def test_the_first_step_learns(folder: Path, tmp_path: Path) -> None:
     stripes = np.broadcast_to(rng.integers(0, 256, (12, 1, 68, 3), np.uint8), (12, 68, 68, 3)).copy()
     stripes[::2] = stripes[::2].transpose(0, 2, 1, 3)
     data = Squares(stripes, np.arange(12) % 2)
-    before = validate(model, data.middle(64), exact=True)[-1]
-    step = Step("first", 30, 600.0, 2e-3, 5e-3, 0.0)
+    before = validate_joint(model, data.middle(64), exact=True)[-1]
+    phase = Phase("first", Budget(steps=30), Rates(2e-3, muon=(KERNELS, MATRICES), muon_lr=5e-3))
     losses: list[float] = []
-    plain = first_loss(model, JointSteps(picture=0.0, smoothing=0.0))
+    plain = first_loss(model, JointPhases(picture=0.0, smoothing=0.0))
 
-    def loss(pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value, figures = plain(pixels, labels)
-        losses.append(float(value.detach()))
-        return value, figures
+    def loss(pixels: torch.Tensor, labels: torch.Tensor) -> Loss:
+        made = plain(pixels, labels)
+        losses.append(float(made.value.detach()))
+        return made
 
-    assert fit(model, data, loss, step, recipe) == 30
+    assert fit(phase_job(model, data, loss, phase, recipe, None), phase.budget).step == 30
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     assert before["bpp"] >= 0
 
 
-def test_steps_share_the_run() -> None:
+def test_phases_share_the_run() -> None:
     recipe = Recipe("r", lr=1.0, kernel_lr=2.0)
-    first, second = joint_steps(JointSteps(first=0.25, second=0.1), recipe, 100, 40.0)
-    assert (first.steps, first.seconds, first.lr) == (25, 10.0, 1.0)
-    assert (second.steps, second.seconds, second.kernel_lr) == (75, 30.0, 0.2)
-    assert [s.name for s in joint_steps(JointSteps(first=0.0), recipe, 100, 40.0)] == ["second"]
+    budget = Budget(minutes=40.0, steps=100)
+    first, second = joint_phases(JointPhases(first=0.25, second=0.1), recipe, budget)
+    assert (first.budget, first.rates.lr) == (Budget(minutes=10.0, steps=25), 1.0)
+    assert (second.budget, second.rates.muon_lr) == (Budget(minutes=30.0, steps=75), 0.2)
+    assert [phase.name for phase in joint_phases(JointPhases(first=0.0), recipe, budget)] == ["second"]
 
 
 def test_refusals_come_before_the_first_step(tmp_path: Path, folder: Path) -> None:
     recipe = load_recipe(recipe_file(tmp_path))
     out = tmp_path / "run"
+    budget = Budget(minutes=1)
     with pytest.raises(TrainingError, match="that needs codec"):
-        train_joint(Recipe("plain"), folder, out, minutes=1)
+        train(Recipe("plain", joint=JointPhases()), folder, out, budget)
     with pytest.raises(TrainingError, match="multiple of 64"):
-        train_joint(Recipe("odd", recipe.system, joint=JointSteps(), crop=96), folder, out, minutes=1)
+        train(Recipe("odd", recipe.system, joint=JointPhases(), crop=96), folder, out, budget)
     with pytest.raises(TrainingError, match="at least two"):
-        train_joint(recipe, folder / "down", out, minutes=1)
+        train(recipe, folder / "down", out, budget)
     path = tmp_path / "misspelt.toml"
     path.write_text('codec = "joint"\n[joint]\nfrist = 0.5\n')
     with pytest.raises(TrainingError, match=r"\[joint\] does not know frist"):

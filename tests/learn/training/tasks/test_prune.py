@@ -11,19 +11,16 @@ from torch.nn import functional as F
 
 from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
 from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
-from bifocal.learn.training.tasks.prune import (
-    Batch,
+from bifocal.learn.training.pruning.latency import (
     LatencyTable,
-    Stage,
     block_tokens,
-    calibrate,
-    fit,
     latency,
     measure_latency,
     modelled_latency,
-    pruning_objective,
-    search_stages,
 )
+from bifocal.learn.training.pruning.objective import Batch, calibrate, pruning_objective
+from bifocal.learn.training.pruning.stages import Stage, search_stages
+from bifocal.learn.training.tasks.prune import train_pruned
 
 TABLE = LatencyTable((1, 10, 18), (0.1, 1.0, 2.0), "ms")
 
@@ -72,12 +69,12 @@ def test_measured_and_modelled_tables() -> None:
 
 def test_training_prunes_and_still_solves_the_task() -> None:
     """Rates are a pull, never a promise: what is asserted is what is realised at inference."""
-    dense = fit(
+    dense = train_pruned(
         vit(), toy(), lambda m, b, _: F.cross_entropy(m(b.inputs), b.targets), steps=60, lr=3e-3, average=0.9
     )
     model = HeatViT(copy.deepcopy(dense).requires_grad_(True), HeatConfig(before=(1, 2)))
     objective = pruning_objective((0.6, 0.3), TABLE, teacher=dense)
-    trained = fit(model, toy(), objective, steps=60, lr=5e-3, average=0.9)
+    trained = train_pruned(model, toy(), objective, steps=60, lr=5e-3, average=0.9)
     batch = next(itertools.islice(toy(), 3, None))
     with torch.no_grad():
         made = trained(batch.inputs)

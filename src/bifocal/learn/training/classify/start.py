@@ -21,7 +21,7 @@ from bifocal.runtime.heads.file import HeadFile, head_path, read_head
 from bifocal.runtime.model import Model
 
 #: Learning rates of a run that starts from another head, as a share of those from nothing.
-RATE = 0.3
+START_RATE = 0.3
 
 
 @torch.no_grad()

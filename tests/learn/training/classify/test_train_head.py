@@ -22,9 +22,12 @@ from bifocal.learn.nets.heads.latent_stem import (
     latent_classifier,
 )
 from bifocal.learn.packing.heads import pack_dense_head
-from bifocal.learn.training import head_loop
-from bifocal.learn.training.head import TrainedHead, train_head
-from bifocal.learn.training.head_loop import HeadRecipe
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.classify import run
+from bifocal.learn.training.classify.batches import cut
+from bifocal.learn.training.classify.recipe import HeadRecipe
+from bifocal.learn.training.classify.run import TrainedHead, train_head
+from bifocal.learn.training.soft_labels import mixed
 from bifocal.runtime.heads.classify import answer
 from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
@@ -59,7 +62,7 @@ def _fill(folder: Path, model: Model) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, model: Model) -> tuple[TrainedHead, list[str]]:
     folder, said = tmp_path_factory.mktemp("head"), list[str]()
     data = _fill(folder / "data", model)
-    return train_head(data, folder / "mine.bfh", minutes=5, steps=30, recipe=RECIPE, say=said.append), said
+    return train_head(data, folder / "mine.bfh", Budget(steps=30), recipe=RECIPE, say=said.append), said
 
 
 def test_a_trained_head_answers_from_streams(trained: tuple[TrainedHead, list[str]], model: Model) -> None:
@@ -88,6 +91,8 @@ def test_the_report_has_curve_confusion_and_figures(trained: tuple[TrainedHead, 
         "confusion.csv",
         "confusion.png",
         "report.json",
+        "checkpoint.safetensors",
+        "run.json",
     }
     figures = json.loads((folder / "report.json").read_text())
     assert figures["steps"] == 30 and figures["classes"] == {"blue": 8, "red": 8}
@@ -123,7 +128,7 @@ def test_a_head_with_selectors_is_trained_and_keeps_what_was_asked_for(tmp_path:
     said = list[str]()
     recipe = dataclasses.replace(RECIPE, classifier=TOKENS, keep=(0.5,))
     data = _fill(tmp_path / "data", model)
-    made = train_head(data, tmp_path / "tokens.bfh", minutes=5, steps=20, recipe=recipe, say=said.append)
+    made = train_head(data, tmp_path / "tokens.bfh", Budget(steps=20), recipe=recipe, say=said.append)
     head = Head.load(made.path)
     assert head.spec.stages == (True,) and not head.gives_evidence
     kept = head.spec.card["tokens kept"]
@@ -140,7 +145,7 @@ def test_a_head_with_selectors_is_trained_and_keeps_what_was_asked_for(tmp_path:
     [
         ({"out": "mine.onnx"}, OutputError, "mine.bfh"),
         ({"out": "file/mine.bfh"}, OutputError, "cannot be written"),
-        ({"minutes": 0}, OptionError, "minutes is 0"),
+        ({"recipe": HeadRecipe(side=64, batch=1)}, OptionError, "batch is 1"),
         ({"recipe": HeadRecipe(side=100)}, OptionError, "side is 100"),
         ({"recipe": HeadRecipe(channels=999)}, OptionError, "channels is 999"),
         ({"recipe": HeadRecipe(keep=(0.5,))}, OptionError, "keep is 0.5. It needs a transformer"),
@@ -153,18 +158,18 @@ def test_what_cannot_work_is_refused_before_any_picture_is_read(
     tmp_path: Path, change: dict[str, object], error: type[Exception], said: str
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    arguments = {"minutes": 1, "recipe": RECIPE, **change}
+    arguments = {"recipe": RECIPE, **change}
     out = tmp_path / str(arguments.pop("out", "mine.bfh"))
     with pytest.raises(error, match=said):
-        train_head(tmp_path / "no such folder", out, **arguments)  # type: ignore[arg-type]
+        train_head(tmp_path / "no such folder", out, Budget(minutes=1), **arguments)  # type: ignore[arg-type]
 
 
 def test_streams_of_another_model_are_refused_from_their_headers(tmp_path: Path, model: Model) -> None:
     data = _fill(tmp_path / "data", model)
-    golden = Path(__file__).parents[2] / "conformance" / "golden" / "tiny-1" / "gray-64x64.bfc"
+    golden = Path(__file__).parents[3] / "conformance" / "golden" / "tiny-1" / "gray-64x64.bfc"
     (data / "red" / "other.bfc").write_bytes(golden.read_bytes())
     with pytest.raises(TrainingError, match="other.bfc is a stream of another model than lowfirst"):
-        train_head(data, tmp_path / "mine.bfh", minutes=1, recipe=RECIPE)
+        train_head(data, tmp_path / "mine.bfh", Budget(minutes=1), recipe=RECIPE)
 
 
 def test_a_class_whose_pictures_cannot_be_read_is_refused_before_training(
@@ -174,9 +179,9 @@ def test_a_class_whose_pictures_cannot_be_read_is_refused_before_training(
     (data / "green").mkdir()
     for i in range(3):
         (data / "green" / f"{i}.png").write_bytes(b"nothing" + bytes([i]))
-    monkeypatch.setattr(head_loop, "train_steps", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr(run, "fit", lambda *_: pytest.fail("it was trained"))
     with pytest.raises(TrainingError, match="'green' has 0 usable"):
-        train_head(data, tmp_path / "mine.bfh", minutes=1, recipe=RECIPE)
+        train_head(data, tmp_path / "mine.bfh", Budget(minutes=1), recipe=RECIPE)
 
 
 def test_views_are_seeded_square_and_of_any_picture() -> None:
@@ -204,10 +209,10 @@ def test_mixing_keeps_the_weight_of_targets() -> None:
     rng = np.random.default_rng(3)
     y, target = torch.randn(6, 4, 8, 8), torch.eye(6)
     for _ in range(8):
-        mixed, soft = head_loop._mixed(y, target, rng)
-        assert mixed.shape == y.shape
+        both, soft = mixed(y, target, rng)
+        assert both.shape == y.shape
         assert torch.allclose(soft.sum(1), torch.ones(6))
-        assert min(head_loop._cut(y, rng).shape[2:]) >= 5
+        assert min(cut(y, rng).shape[2:]) >= 5
 
 
 def test_the_split_of_a_run_follows_its_seed() -> None:

@@ -38,10 +38,10 @@ def test_the_runtime_prunes_as_torch_does(tmp_path: Path, tiny_model: bifocal.Mo
     for h, w in ((1, 1), (2, 3), (8, 8), (5, 7)):
         y, cost = torch.randn(1, CHANNELS, h, w), 60 * torch.rand(1, 1, h, w)
         with torch.no_grad():
-            said = model.run(y, cost, masked=False)
+            made = model.run(y, cost, masked=False)
         said = answer(head, y[0].numpy(), cost[0, 0].numpy())
-        np.testing.assert_allclose(said.logits, said.logits[0].numpy(), atol=1e-4)
-        for kept, keep in zip(said.kept, said.keep, strict=True):
+        np.testing.assert_allclose(said.logits, made.logits[0].numpy(), atol=1e-4)
+        for kept, keep in zip(said.kept, made.keep, strict=True):
             assert np.array_equal(kept.ravel(), keep[0].numpy() > 0.5)
         some += int(sum(kept.any() and not kept.all() for kept in said.kept))
     assert some  # a decision was made that is neither all nor nothing

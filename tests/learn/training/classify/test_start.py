@@ -16,7 +16,7 @@ from bifocal.learn.nets.heads.latent_stem import (
     latent_classifier,
 )
 from bifocal.learn.packing.heads import pack_dense_head
-from bifocal.learn.training.head_start import take_over
+from bifocal.learn.training.classify.start import take_over
 from tests.tiny_head import CHANNELS, CLASSES, dense_head
 
 SIZES = LatentResNetConfig(CHANNELS, CHANNELS, width=6, blocks=1, deep_width=5, deep_blocks=1, classes=3)

@@ -1,0 +1,133 @@
+"""The options of the training commands, each declared once: first those of several commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# -- of several commands -------------------------------------------------------------------------------------
+
+Minutes = Annotated[
+    float,
+    typer.Option(
+        min=0, help="Stop after this long; validation does not count. 0 is no limit.", show_default=False
+    ),
+]
+CpuMinutes = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="Stop after so much processor time of all threads together, for machines that are shared.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[int, typer.Option(min=0, help="Stop after this many steps, if no time limit comes first.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.", show_default="cuda if there is one")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")]
+Pictures = Annotated[Path, typer.Option(help="Folder of pictures or of tar shards.", show_default=False)]
+TrainedOn = Annotated[Path, typer.Option(help="The training pictures.", show_default=False)]
+RunFolder = Annotated[Path | None, typer.Option(help="Where to write.", show_default="runs/NAME")]
+Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint of `bifocal-train run`.", show_default=False)]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(help="File of lines FOLDER<TAB>NAME, for better names of classes.", show_default=False),
+]
+
+# -- of run and distil ---------------------------------------------------------------------------------------
+
+Recipe = Annotated[
+    Path,
+    typer.Argument(help="A recipe of yours, or a shipped one: recipes/lowfirst.toml.", show_default=False),
+]
+StudentRecipe = Annotated[
+    Path,
+    typer.Argument(
+        help="A recipe with a [distil] table, yours or shipped: recipes/feds-small.toml.", show_default=False
+    ),
+]
+PicturesOrClasses = Annotated[
+    Path,
+    typer.Option(
+        help="Folder of pictures or of tar shards; a joint recipe takes a subfolder for each class.",
+        show_default=False,
+    ),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoint to go on from, with the optimiser's state in it.", show_default=False),
+]
+Teacher = Annotated[
+    Path, typer.Option(help="Checkpoint of the teacher, by `bifocal-train run`.", show_default=False)
+]
+
+# -- of head -------------------------------------------------------------------------------------------------
+
+Classes = Annotated[
+    Path,
+    typer.Option(
+        help="Folder with one subfolder of pictures, or of .bfc files, for each class.", show_default=False
+    ),
+]
+HeadFile = Annotated[Path, typer.Option(help="The head, for `bifocal classify --head`.")]
+Task = Annotated[str, typer.Option(help="What the head does: classify is all there is.")]
+Base = Annotated[str, typer.Option(help="The codec whose streams it reads: a model's name or folder.")]
+Side = Annotated[int, typer.Option(help="Side in pixels of what the head sees at once.")]
+Views = Annotated[int, typer.Option(help="Random views that are made of each picture.")]
+Held = Annotated[float, typer.Option(help="Share of the pictures that the head is judged on.")]
+Channels = Annotated[
+    int, typer.Option(help="Channels of the latents that it reads; 0: the first band, the cheapest.")
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        help="A head to start from, shipped (imagenette) or a file: for few pictures.", show_default=False
+    ),
+]
+ResumeHead = Annotated[
+    Path | None,
+    typer.Option(
+        help="Checkpoint in the report folder of an earlier run, with the same data and options, to go on "
+        "from.",
+        show_default=False,
+    ),
+]
+Keep = Annotated[
+    list[float] | None,
+    typer.Option(
+        help="Share of the positions that a token selector keeps, once for each selector: a transformer "
+        "whose --explain shows what it dropped, in place of the residual network.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of views, split and batches.")]
+Report = Annotated[
+    Path | None,
+    typer.Option(help="Folder for checkpoint, curve and confusion matrix.", show_default="beside the head"),
+]
+Work = Annotated[Path | None, typer.Option(help="Folder for temporary files.", show_default=False)]
+Card = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="KEY=VALUE for the head's card, as licence=CC-BY-4.0; any number of them.", show_default=False
+    ),
+]
+
+# -- of pack, revive, slim and cost --------------------------------------------------------------------------
+
+PackedFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the packed model, replaced as a whole.", show_default="packed/NAME"),
+]
+TablePictures = Annotated[
+    Path | None,
+    typer.Option(help="The training pictures: the tables are fitted to their symbols.", show_default=False),
+]
+ModelName = Annotated[str, typer.Option(help="The model's name.", show_default="its codec's")]
+Release = Annotated[str, typer.Option(help="The Bifocal version that ships it.", show_default="this one")]
+Revived = Annotated[Path, typer.Option(help="The checkpoint to go on from.", show_default=False)]
+Slim = Annotated[Path, typer.Option(help="The small checkpoint.", show_default=False)]
+CountedRecipe = Annotated[
+    Path, typer.Argument(help="The recipe of a codec.", show_default="the default codec's")
+]

@@ -1,0 +1,13 @@
+"""``bifocal-train slim``: a small checkpoint."""
+
+from __future__ import annotations
+
+from bifocal.apps.cli.train import options
+
+
+def slim(checkpoint: options.Checkpoint, out: options.Slim) -> None:
+    """Keep only the averaged weights, in float16: a small part of the size, and a run can resume from it."""
+    from bifocal.learn.checkpoint import load_checkpoint, save_checkpoint
+
+    save_checkpoint(out, load_checkpoint(checkpoint), half=True)
+    print(f"wrote {out}")

@@ -1,0 +1,1 @@
+"""Teaching a head classes: checks, batches, networks, judging, report."""

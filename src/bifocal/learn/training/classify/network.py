@@ -1,0 +1,47 @@
+"""The network of a new head: fresh, or with the convolutions of another."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bifocal.learn.data.views import Views
+from bifocal.learn.nets.heads.latent_stem import LatentResNet, LatentResNetConfig, latent_classifier
+from bifocal.learn.training.classify.recipe import HeadRecipe
+from bifocal.learn.training.classify.start import take_over
+from bifocal.runtime.model import Model
+
+#: Pictures whose latents give the scale of each channel.
+SAMPLE = 500
+
+
+def new_network(
+    recipe: HeadRecipe,
+    classes: int,
+    views: Views,
+    rows: NDArray[np.int64],
+    model: Model,
+    start: str | os.PathLike[str] | None = None,
+) -> nn.Module:
+    """A network for ``views`` of ``classes`` classes, of which ``rows`` are trained on.
+
+    With ``start``, a residual network takes over the convolutions of that head.
+
+    :raises HeadError: if they do not fit.
+    """
+    sample = views.y[rows[:: max(1, len(rows) // SAMPLE)], 0].astype(np.float32)
+    spread = (torch.from_numpy(f(sample, axis=(0, 2, 3))) for f in (np.mean, np.std))
+    plan, config = model.entropy.plan, recipe.classifier
+    sizes = {"channels": recipe.channels, "low": plan.groups[0].stop, "classes": classes}
+    if not isinstance(config, LatentResNetConfig):
+        grid = recipe.side // plan.y_stride
+        return latent_classifier(replace(config, grid=grid, **sizes), *spread)
+    network = LatentResNet(replace(config, **sizes), *spread)
+    if start is not None:
+        take_over(network, start, model, torch.from_numpy(sample))
+    return network

@@ -1,0 +1,267 @@
+"""Teaching a head your classes: a frozen codec, labelled pictures, a CPU and some minutes.
+
+Everything that can go wrong is tried first: the folder is checked, every picture read, the held ones
+encoded, the untrained network packed, loaded and asked, and the output written to. Only then the first step
+is made. The head is judged on real streams by the packed file that users get.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from bifocal.errors import OptionError, OutputError
+from bifocal.learn.checkpoint import Weights
+from bifocal.learn.nets.heads.heatvit import HeatViT
+from bifocal.learn.nets.heads.latent_stem import LatentResNetConfig
+from bifocal.learn.packing.heads import PackedHead, pack_head
+from bifocal.learn.training.average import Average
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.classify.batches import Feed, coding
+from bifocal.learn.training.classify.gather import HeadData, gather
+from bifocal.learn.training.classify.judging import describe, judge, watched
+from bifocal.learn.training.classify.network import new_network
+from bifocal.learn.training.classify.recipe import HeadRecipe, settled
+from bifocal.learn.training.classify.report import write_head_report
+from bifocal.learn.training.classify.resume import HeadCheckpoint, head_header, load_head_checkpoint
+from bifocal.learn.training.classify.selectors import (
+    DENSE_SHARE,
+    RATE,
+    SelectorObjective,
+    meet_shares,
+    with_selectors,
+)
+from bifocal.learn.training.classify.start import START_RATE
+from bifocal.learn.training.fit import fit, print_now
+from bifocal.learn.training.run_folder import RunFolder
+from bifocal.learn.training.tasks.classify import classify_job
+from bifocal.runtime.heads.file import SUFFIX, head_path, read_card
+from bifocal.runtime.model import Model
+from bifocal.storage.whole_files import write_atomically
+
+#: What a head's card says of its training.
+ON_CARD = ("start", "accuracy", "pictures", "tokens kept", "minutes", "steps", "recipe", "torch")
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """What was written, and how good it is: ``accuracy`` by quality, on real streams of held pictures."""
+
+    path: Path
+    report: Path
+    classes: tuple[str, ...]
+    accuracy: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+
+def train_head(
+    data: Path,
+    out: Path,
+    budget: Budget,
+    *,
+    recipe: HeadRecipe | None = None,
+    base: str = "lowfirst",
+    names: Path | None = None,
+    report: Path | None = None,
+    work: Path | None = None,
+    device: str = "cpu",
+    start: str | os.PathLike[str] | None = None,
+    resume: Path | None = None,
+    card: Mapping[str, str] = MappingProxyType({}),
+    say: Callable[[str], None] = print_now,
+) -> TrainedHead:
+    """Train a head on a folder per class of pictures or ``.bfc`` files and write it to ``out``.
+
+    :param budget: how long to train; reading the pictures before and judging after take their own time.
+    :param base: the codec whose streams the head reads: an installed model's name, or a folder.
+    :param names: a file of lines ``FOLDER<TAB>NAME`` for better names of classes.
+    :param report: folder for checkpoint, curve, confusion matrix and figures; by default beside ``out``.
+    :param work: folder for temporary latents, about 8 kB a view at 128 pixels; the system's by default.
+    :param device: where the steps are made; views and judging stay on the CPU.
+    :param start: a head, shipped or a file, whose convolutions are taken over: for few pictures.
+    :param resume: a checkpoint of the same data, classes and recipe to go on from.
+    :param card: what people should know of the head, such as its data and licence; figures are added.
+    :raises TrainingError: if the pictures cannot be trained on, or the checkpoint does not fit.
+    :raises OutputError: if ``out`` or ``report`` cannot be written.
+    :raises OptionError: if a number of the recipe is out of range.
+    :raises ModelError: if there is no such codec, or it has no analysis.
+    """
+    report = report or out.with_name(f"{out.stem}-report")
+    _check_output(out, report)
+    model = Model.load(base)
+    recipe = settled(recipe or HeadRecipe(), model)
+    _check_start(start, resume, recipe)
+    old = None if resume is None else load_head_checkpoint(resume)
+    torch.manual_seed(recipe.seed)
+    with tempfile.TemporaryDirectory(dir=work, prefix="bifocal-head-") as folder:
+        found = gather(data, model, recipe, Path(folder), names=names, say=say)
+        run = _HeadRun(recipe, found, model, out, report, device, say)
+        run.prepare(start, old)
+        run.rehearse(Path(folder))
+        packed = run.pack(run.train(budget))
+        accuracy, confusion = judge(packed, Path(folder), found.streams, model)
+    for name, share in accuracy.items():
+        say(f"{share:.1%} right on {len(found.streams[name]):,} real streams, {describe(name)}")
+    figures = {"accuracy": accuracy, "start": start and read_card(head_path(start)).name, **run.figures()}
+    write_atomically(out, packed.data({**card, **{key: figures[key] for key in ON_CARD}}))
+    write_head_report(report, run.curve, confusion, found.labelled.classes, figures)
+    return TrainedHead(out, report, found.labelled.classes, accuracy, found.labelled.warnings)
+
+
+class _HeadRun:
+    """One head from its network to its trained average: a dense phase, then one with selectors if wanted."""
+
+    def __init__(
+        self,
+        recipe: HeadRecipe,
+        data: HeadData,
+        model: Model,
+        out: Path,
+        report: Path,
+        device: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self.recipe, self.data, self.model, self.name, self.say = recipe, data, model, out.stem, say
+        self.feed = Feed(recipe, data.views, data.rows, coding(model, device), device)
+        self.judged = watched(data.streams, model, recipe)
+        self.folder = RunFolder(report, self._header(selectors=False))
+        self.curve: list[dict[str, float]] = []
+        self.kept: tuple[float, ...] = ()
+        self.network: nn.Module
+        self.average: Average | None = None
+        self.state: Weights | None = None
+
+    def _header(self, *, selectors: bool) -> dict[str, str]:
+        return head_header(self.recipe, self.data.labelled.classes, self.model, selectors)
+
+    def prepare(self, start: str | os.PathLike[str] | None, old: HeadCheckpoint | None) -> None:
+        """Make the network: fresh, or as ``start`` or the checkpoint has it. What does not fit is refused."""
+        recipe, data = self.recipe, self.data
+        classes = data.labelled.classes
+        if old is not None:
+            old.check(recipe, classes, self.model)
+        self.network = new_network(recipe, len(classes), data.views, data.rows, self.model, start)
+        if start is not None:
+            lr, matrix_lr = START_RATE * recipe.lr, START_RATE * recipe.matrix_lr
+            self.recipe = dataclasses.replace(recipe, lr=lr, matrix_lr=matrix_lr)
+        if old is not None:
+            if old.selectors:
+                self.network = with_selectors(self.network, recipe.keep)
+            self.average = old.restore(self.network, copy.deepcopy(self.network), recipe.ema)
+            self.state, self.folder.history = old.parts["optimiser"], old.history
+        counts = {"train": len(data.rows), "judged on": len(data.held)}
+        self.folder.facts |= {"recipe": dataclasses.asdict(self.recipe), "pictures": counts}
+
+    def rehearse(self, work: Path) -> None:
+        """Go through the last steps with the untrained network, so that they cannot fail at the end."""
+        network, keep = self.network, self.recipe.keep
+        if keep and not isinstance(network, HeatViT):
+            network = with_selectors(network, keep)
+        first = {name: pairs[:1] for name, pairs in self.data.streams.items()}
+        judge(self.pack(network), work, first, self.model)
+
+    def train(self, budget: Budget) -> nn.Module:
+        """Both phases; the average in the end."""
+        recipe, keep = self.recipe, self.recipe.keep
+        if isinstance(self.network, HeatViT):  # the checkpoint was of the second phase
+            return self._train_selectors(self.network, self.average, budget)
+        dense, selecting = budget.split(DENSE_SHARE) if keep else (budget, budget)
+        average = self._fit(self.network, self.average, dense)
+        if not keep:
+            return average
+        self.say("token selectors are put in and trained")
+        network = with_selectors(average, keep)
+        updates = None if self.folder.history else 1 + self.folder.over.step
+        return self._train_selectors(network, Average.of(network, recipe.ema, updates=updates), selecting)
+
+    def _train_selectors(self, network: HeatViT, average: Average | None, budget: Budget) -> nn.Module:
+        self.folder.header = self._header(selectors=True)
+        keep = self.recipe.keep
+        objective = SelectorObjective(network, keep)
+        made = self._fit(network, average, budget, objective=objective, share=RATE)
+        self.kept = meet_shares(cast(HeatViT, made), self.feed, self.recipe)
+        self.say("tokens kept: " + ", ".join(f"{part:.0%}" for part in self.kept))
+        return made
+
+    def _fit(self, network: nn.Module, average: Average | None, budget: Budget, **options: Any) -> nn.Module:
+        job = classify_job(
+            self.recipe,
+            network,
+            self.feed,
+            self.judged,
+            average=average,
+            curve=self.curve,
+            folder=self.folder,
+            seed=self.recipe.seed + 1000 * len(self.folder.history),
+            say=self.say,
+            **options,
+        )
+        job.state, self.state = self.state, None
+        fit(job, budget)
+        assert job.average is not None
+        return job.average.model
+
+    def pack(self, network: nn.Module) -> PackedHead:
+        return pack_head(
+            copy.deepcopy(network).cpu().eval(),
+            name=self.name,
+            base=self.model,
+            channels=self.recipe.channels,
+            classes=self.data.labelled.classes,
+            window=self.recipe.window,
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """What is known of the run: for the report, and partly for the head's card."""
+        labelled, total = self.data.labelled, self.folder.over
+        return {
+            "pictures": self.folder.facts["pictures"],
+            "classes": dict(zip(labelled.classes, np.bincount(labelled.labels).tolist(), strict=True)),
+            "tokens kept": self.kept,
+            "minutes": round(total.seconds / 60, 2),
+            "cpu_minutes": round(total.cpu_seconds / 60, 2),
+            "steps": total.step,
+            "skipped": total.skipped,
+            "recipe": self.folder.facts["recipe"],
+            "device": f"{platform.machine()} {self.feed.device}, {torch.get_num_threads()} threads",
+            "torch": torch.__version__,
+            "warnings": list(labelled.warnings),
+        }
+
+
+def _check_start(start: object, resume: object, recipe: HeadRecipe) -> None:
+    if start is None:
+        return
+    head_path(str(start))
+    if resume is not None:
+        raise OptionError("--resume goes on with a network of its own. Leave --start out.")
+    if not isinstance(recipe.classifier, LatentResNetConfig):
+        raise OptionError("a transformer, or a head with selectors, starts from nothing. Leave out --start.")
+
+
+def _check_output(out: Path, report: Path) -> None:
+    if out.suffix.lower() != SUFFIX:
+        raise OutputError(f"{out} is not named like a head. Call it {out.stem or 'mine'}{SUFFIX}.")
+    for folder in (out.parent, report):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(
+                f"{folder} cannot be written to ({error.strerror or error}). Name another output with --out."
+            ) from error
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder; a head is a file. Name another output with --out.")

@@ -1,0 +1,1 @@
+"""Pruned transformers: what a block costs, the losses, selectors one by one."""
