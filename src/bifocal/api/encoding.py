@@ -56,7 +56,7 @@ def encode(
     :param strip: metadata to leave out: ``"all"``, or one or several of ``"gps"``, ``"exif"``, ``"xmp"`` and
         ``"icc"``.
     :param metadata: what the stream holds instead of the picture's own metadata, as in
-        :attr:`Picture.metadata`.
+        ``Picture.metadata``.
     :raises PictureError: if the picture is of a kind that is not coded (CMYK, floating point).
     :raises OptionError: if an argument is out of range, two of ``quality``, ``size`` and ``psnr`` are given,
         or no quality meets ``size`` or ``psnr``: then the message says which can be met.
