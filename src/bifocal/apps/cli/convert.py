@@ -84,7 +84,7 @@ def check_target(asked: Conversion, target: str) -> None:
     from bifocal.pictures.files import format_to_write, is_picture_name
 
     if asked.verb == "encode":
-        if is_picture_name(PurePath(target)):
+        if PurePath(target).suffix != ".bfc" and is_picture_name(PurePath(target)):
             raise OptionError(f"{target} is named like a picture, but a stream is written. Call it .bfc.")
         return
     try:
