@@ -22,7 +22,7 @@ class Picture:
 
     ``metadata`` maps a lower-case key of at most four letters or digits (``icc``, ``exif``, ``xmp``) to bytes
     that Bifocal stores and gives back without looking inside. ``alpha`` is uint8 ``[h, w]``, 0 transparent to
-    255 opaque, not multiplied into the pixels; None says that every pixel is opaque.
+    255 opaque, not multiplied into the pixels; None if every pixel is opaque.
 
     >>> Picture(np.zeros((2, 3), np.uint8), {"icc": b"profile"})
     Picture(3×2 gray, icc)

@@ -184,6 +184,11 @@ def test_what_is_no_path_and_no_binary_file_is_refused(source: object) -> None:
         read_picture(source)  # type: ignore[arg-type]
 
 
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(PictureError, match="not a name that a file can have"):
+        read_picture("a\0b.png")
+
+
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot write a picture as '\.xyz'"):
         write_picture(Picture(made_picture(8, 8)), tmp_path / "a.xyz")

@@ -47,6 +47,8 @@ def test_a_picture_file_is_one(tmp_path: Path) -> None:
         np.ones((3, 3), np.int64),
         np.ones((3, 3, 3)),
         np.ones((0, 3)),
+        [[1, 0], [1]],
+        {"a": 1},
     ],
 )
 def test_what_is_no_map(given: np.ndarray) -> None:

@@ -98,6 +98,8 @@ def test_each_name_removes_what_it_says() -> None:
     assert b"garden" not in stripped["exif"] and b"GPS" not in stripped["xmp"]
     with pytest.raises(OptionError, match="no metadata 'position' to strip. Choose from all, gps, exif"):
         strip_metadata(metadata, ["gps", "position"])
+    with pytest.raises(OptionError, match="what to strip is True; give names from all, gps"):
+        strip_metadata(metadata, True)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_searched_for_a_position_is_left_out_with_a_warning() -> None:

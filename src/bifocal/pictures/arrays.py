@@ -13,7 +13,7 @@ from bifocal.errors import PictureError, PictureWarning
 from bifocal.types import Picture
 
 _ADVICE = {
-    "f": "Nothing says which value is white: scale to 0 to 255 and convert with .round().astype(numpy.uint8)",
+    "f": "Which value is white is not known: scale to 0 to 255 and convert with .round().astype(numpy.uint8)",
     "i": "Convert it to uint8, from 0 (black) to 255 (white)",
     "u": "Scale it to 0 to 255 and convert it to uint8",
 }
@@ -75,7 +75,7 @@ def check_depth(bits: int, strict: bool) -> None:
 
 
 def warn_of_depth(bits: int, name: str) -> None:
-    """Say that a picture of more than 8 bits a channel is rounded."""
+    """Warn that a picture of more than 8 bits a channel is rounded."""
     if bits > 8:
         warnings.warn(
             f"{name} has {bits} bits a channel; it is coded at 8, rounded (strict refuses instead).",

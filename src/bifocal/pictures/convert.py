@@ -85,7 +85,7 @@ def as_picture(picture: PictureLike, *, strict: bool = False) -> Picture:
 
 
 def _is_pillow(picture: object) -> bool:
-    module = sys.modules.get("PIL.Image")  # who holds a Pillow image has imported it; nobody else should pay
+    module = sys.modules.get("PIL.Image")  # imported already by whoever holds an image of it
     return module is not None and isinstance(picture, module.Image)
 
 
@@ -146,14 +146,17 @@ def from_open_image(
     return replace(picture, metadata=matching_profile(kept, gray=picture.gray, name=name))
 
 
-def to_pillow(picture: Picture) -> Image.Image:
+def to_pillow(picture: PictureLike) -> Image.Image:
     """The Pillow image of a :class:`Picture`: mode RGB, RGBA, L or LA, with upright metadata in ``info``.
+
+    :raises PictureError: if it is no picture.
 
     >>> to_pillow(Picture(np.zeros((4, 6), np.uint8))).mode
     'L'
     """
     from PIL import Image
 
+    picture = as_picture(picture)
     array = picture.pixels
     if picture.alpha is not None:
         array = np.dstack([array, picture.alpha])
@@ -263,7 +266,7 @@ def _with_valid_transparency(image: Image.Image, name: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8, from EXIF or, without it, XMP. Pillow has already turned a loaded TIFF, and says 1."""
+    """1 to 8, from EXIF or, without it, XMP. For a loaded TIFF, which Pillow has turned, 1."""
     try:
         value = image.getexif().get(0x0112, 1)
     except Exception:  # Pillow raises a dozen kinds for odd EXIF, and warnings can be errors

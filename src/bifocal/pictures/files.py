@@ -34,7 +34,7 @@ from bifocal.types import Picture
 
 __all__ = ["MAX_PIXELS", "READ_SUFFIXES", "is_picture_name", "read_picture", "write_picture"]
 
-#: Largest picture read by default, in pixels. The header says the size; nothing is allocated beyond this.
+#: Largest picture read by default, in pixels. The size in the header is checked before memory is allocated.
 MAX_PIXELS = 1 << 27
 
 
@@ -59,7 +59,11 @@ def read_picture(
         raise OptionError(f"max_pixels is {max_pixels!r}; it is a number of pixels, 1 or more.")
     if not isinstance(source, str | os.PathLike):
         return _read(source, str(getattr(source, "name", "the file")), max_pixels, strict)
-    with open(source, "rb") as file:
+    try:
+        opened = open(source, "rb")
+    except ValueError as error:  # a null character
+        raise PictureError(f"{source!r} is not a name that a file can have: {error}.") from error
+    with opened as file:
         return _read(file, os.fspath(source), max_pixels, strict)
 
 

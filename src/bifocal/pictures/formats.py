@@ -61,5 +61,5 @@ MANY_FRAMES_ARE_ONE_PICTURE = ("MPO", "ICO")
 
 
 def is_picture_name(path: PurePath) -> bool:
-    """Whether a file's name says that it is a picture of a format that is read."""
+    """Whether a file is named like a picture of a format that is read."""
     return path.suffix.lower() in READ_SUFFIXES

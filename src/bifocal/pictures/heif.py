@@ -27,8 +27,8 @@ def is_heif(head: bytes) -> bool:
 
 
 def read_heif(file: IO[bytes], name: str, max_pixels: int, strict: bool) -> Picture:
-    """The main picture of a HEIF file. Its transformations are applied: the standard makes them part of the
-    picture, and orientation in EXIF a mere remark.
+    """The main picture of a HEIF file, upright: pillow-heif applies the transformations of the file, and the
+    standard gives orientation in EXIF no effect.
 
     :raises PictureError: if pillow-heif is not installed, or the file holds more than ``max_pixels`` pixels
         or several pictures.

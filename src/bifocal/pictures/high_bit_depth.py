@@ -44,7 +44,7 @@ def raw_mode(image: Image.Image) -> str:
 def bits_per_channel(image: Image.Image, file: IO[bytes] | None = None) -> int:
     """Bits a channel of a picture that is open and not yet loaded; 8 stands for 8 and fewer.
 
-    AVIF and JPEG 2000 say it in ``file`` only, which is left at its beginning.
+    For AVIF and JPEG 2000 it is read from ``file``, which is left at its beginning.
     """
     if image.format == "TIFF":
         return max(8, *_sizes(image))
@@ -86,7 +86,7 @@ def gray_of_16_bits(image: Image.Image, raw: str = "") -> NDArray[np.uint8]:
     """A loaded gray picture of 16 bits (modes ``I;16…``, or ``I`` of PGM) as 8 bits ``[h, w]``, or with
     alpha ``[h, w, 2]`` where one value is declared transparent.
 
-    ``raw`` is what :func:`raw_mode` said before it was loaded.
+    ``raw`` is what :func:`raw_mode` returned before it was loaded.
     """
     values = np.asarray(image).astype(np.int64)
     gray = rounded(values * 65535 // (4095 if raw == "I;12" else 65535))
@@ -131,7 +131,7 @@ def colour_of_16_bits(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
 
 
 def _load(image: Any, raw: str) -> NDArray[np.uint8]:
-    """The upper bytes of every channel, where ``raw`` says which end of a number is the upper."""
+    """The upper byte of every channel, if its numbers are in the byte order of ``raw``."""
     raw = raw.replace("RGBa", "RGBA")  # not divided by alpha: that is done on all 16 bits
     image.tile = [
         tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)

@@ -29,7 +29,7 @@ _TIFF_XMP = 700
 #: What can be removed by name.
 STRIP = ("all", "gps", "exif", "xmp", "icc")
 
-#: Tags of a TIFF file that say something about its picture, and not how its pixels are stored.
+#: Tags of a TIFF file that describe its picture, and not how its pixels are stored.
 _TIFF_TAGS = frozenset(
     (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 316, 33432, 34665, 34853)
     # description, make, model, orientation, resolution, software, date, artist, host, copyright, EXIF, GPS
@@ -81,7 +81,7 @@ def _exif_of_tiff(image: Image.Image) -> bytes:
 
 
 def orientation_in(metadata: Mapping[str, bytes]) -> int:
-    """1 to 8, from EXIF or, where that says nothing, from XMP."""
+    """1 to 8, from EXIF or, where that has none, from XMP."""
     return orientation_of(metadata.get("exif", b"")) or orientation_of_xmp(metadata.get("xmp", b""))
 
 
@@ -97,6 +97,8 @@ def strip_metadata(metadata: Mapping[str, bytes], what: Iterable[str]) -> dict[s
     >>> strip_metadata({"icc": b"profile", "xmp": b"<x/>"}, ["xmp"])
     {'icc': b'profile'}
     """
+    if not isinstance(what, Iterable):
+        raise OptionError(f"what to strip is {what!r}; give names from {', '.join(STRIP)}.")
     names = {str(name) for name in (what.split(",") if isinstance(what, str) else what)}
     unknown = sorted(names - set(STRIP))
     if unknown:

@@ -1,8 +1,8 @@
 """Colour profiles that belong to the pixels beside them.
 
-An ICC profile says for which kind of pixels it is meant, in bytes 16 to 19 of its header (ICC.1:2022,
-7.2.6). A conversion of the pixels can leave the old profile behind: that of inks beside RGB, or that of RGB
-beside gray. A reader that follows it shows wrong colours, so it is left out.
+The colour space that an ICC profile is for is in bytes 16 to 19 of its header (ICC.1:2022, 7.2.6). A
+conversion of the pixels can leave the old profile behind: that of inks beside RGB, or that of RGB beside
+gray. A reader that follows it shows wrong colours, so it is left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def profile_space(icc: bytes) -> str:
 def matching_profile(metadata: Mapping[str, bytes], *, gray: bool, name: str) -> Mapping[str, bytes]:
     """Metadata for pixels that are gray or RGB, without a profile for another kind.
 
-    What is left out is said with a :class:`~bifocal.errors.PictureWarning`. Bytes that are no profile stay.
+    A profile is left out with a :class:`~bifocal.errors.PictureWarning`. Bytes that are no profile stay.
     """
     space, wanted = profile_space(metadata.get("icc", b"")), _GRAY if gray else _RGB
     if space in ("", wanted):

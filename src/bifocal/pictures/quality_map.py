@@ -33,7 +33,7 @@ def read_map(given: MapLike, width: int, height: int) -> NDArray[np.float32]:
         pixels = read_picture(given).pixels
         values = pixels if pixels.ndim == 2 else pixels.mean(axis=2).round().astype(np.uint8)
     else:
-        values = np.asarray(given)
+        values = _as_array(given)
     kind = values.dtype
     known = kind == np.bool_ or kind == np.uint8 or np.issubdtype(kind, np.floating)
     if values.ndim != 2 or not values.size or not known:
@@ -50,3 +50,10 @@ def read_map(given: MapLike, width: int, height: int) -> NDArray[np.float32]:
     if not weights.any():
         raise OptionError("a quality map is 0 everywhere: nothing would be coded. Mark what matters.")
     return weights
+
+
+def _as_array(given: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError) as error:  # rows of different lengths
+        raise OptionError(f"a quality map is an array [h, w] or a picture file; {error}.") from error

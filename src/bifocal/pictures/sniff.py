@@ -1,4 +1,4 @@
-"""Is this file a picture? By its first bytes, for files whose names do not say."""
+"""Pictures recognised by the first bytes of a file, whatever its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RAW_SUFFIXES = frozenset(
     ".orf .pef .ptx .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
 )
 
-#: Formats without a mark of their own at the beginning: only names say that a file is one.
+#: Formats without a signature: only its name shows that a file is one.
 _UNMARKED = frozenset({"TGA"})
 
 
@@ -37,6 +37,6 @@ def is_picture_file(path: str | os.PathLike[str]) -> bool:
             with opened(file, [name for name in FORMATS if name not in _UNMARKED], MAX_PIXELS):
                 return True
         except PictureError:
-            return True  # a picture, and reading it says that it is too large
+            return True  # a picture, if too large: reading it will refuse it
         except Exception:  # damaged files make Pillow raise errors of a dozen kinds
             return False

@@ -1,4 +1,4 @@
-"""Colours under fully transparent pixels: nobody sees them, so they become whatever is cheapest to code.
+"""Colours under fully transparent pixels: they are invisible, so they become what is cheapest to code.
 
 What stands there in a file is often the worst case for a codec: leftovers of a background, or noise. It is
 replaced by a smooth continuation of the visible colours around it (a pyramid of averages, filled from coarse

@@ -73,6 +73,8 @@ def test_one_picture_is_one_picture(tmp_path: Path) -> None:
         iio.imwrite(tmp_path / "b.bfc", [RGBA, RGBA], model="tiny")
     with pytest.raises(ValueError, match="index is 1"):
         iio.imread(tmp_path / "a.bfc", index=1)
+    with pytest.raises(ValueError, match="index is"):
+        iio.imread(tmp_path / "a.bfc", index=np.zeros(2))
 
 
 def test_a_second_picture_is_refused_and_the_first_stays(tmp_path: Path) -> None:

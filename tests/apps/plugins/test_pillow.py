@@ -119,6 +119,8 @@ def test_only_one_frame_is_saved(tmp_path: Path) -> None:
     assert (tmp_path / "a.bfc").read_bytes() == stream(PIXELS)
     with pytest.raises(ValueError, match="2 frames do not fit"):
         image.save(tmp_path / "b.bfc", model="tiny", save_all=True, append_images=[image])
+    with pytest.raises(ValueError, match="append_images is a int"):
+        image.save(tmp_path / "b.bfc", model="tiny", save_all=True, append_images=3)
 
 
 def test_sixteen_bits_are_saved_as_encode_codes_them() -> None:

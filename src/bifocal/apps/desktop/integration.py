@@ -1,4 +1,4 @@
-"""What file managers need to know streams: a MIME type, and a program that makes thumbnails.
+"""What file managers need for streams: a MIME type, and a program that makes thumbnails.
 
 Two small files in the user's data folder (``$XDG_DATA_HOME``, by default ``~/.local/share``): one for the
 shared MIME database, one for the thumbnailers of GNOME, Cinnamon, MATE and Xfce. Nothing else is touched.
@@ -28,7 +28,7 @@ _UPDATES = (("update-mime-database", "mime"), ("update-desktop-database", "appli
 
 
 def install() -> list[Path]:
-    """Make file managers know streams and show thumbnails of them, for this user; returns the files written.
+    """Install the MIME type and the thumbnailer for this user; returns the files written.
 
     Installing again replaces them, which is needed when Python has moved.
 

@@ -82,8 +82,10 @@ class BifocalPlugin(PluginV3):
             raise PictureError(
                 "a stream holds one picture, and one is written. Write the next to another file."
             )
-        taken = as_picture(_as_array(ndimage), strict=bool(options.get("strict", False)))
-        data = bifocal.encode(Picture(taken.pixels, metadata or {}, taken.alpha), quality, **options)
+        taken = as_picture(_as_array(ndimage), strict=options.get("strict", False))
+        data = bifocal.encode(
+            Picture(taken.pixels, {} if metadata is None else metadata, taken.alpha), quality, **options
+        )
         self._written = True
         self.request.get_file().write(data)
         return data if self.request.raw_uri == RETURN_BYTES else None
@@ -99,7 +101,7 @@ class BifocalPlugin(PluginV3):
         return ImageProperties(shape, np.dtype(np.uint8))
 
     def metadata(self, index: int | EllipsisType | None = 0, exclude_applied: bool = True) -> dict[str, Any]:
-        """``icc_profile``, ``exif`` and ``xmp`` as bytes, and what the header says.
+        """``icc_profile``, ``exif`` and ``xmp`` as bytes, and the fields of the header.
 
         With ``exclude_applied``, orientation in EXIF and XMP is 1, since pixels are upright; without, they
         are the bytes of the source.
@@ -120,7 +122,7 @@ class BifocalPlugin(PluginV3):
 
 
 def _check_index(index: int | EllipsisType | None) -> None:
-    if index not in (0, None, ...):
+    if index is not None and index is not ... and not (isinstance(index, int) and index == 0):
         raise OptionError(f"index is {index}; a stream holds one picture, number 0.")
 
 

@@ -1,6 +1,6 @@
 """Options that other libraries hand through to :func:`bifocal.encode` and :func:`bifocal.decode`.
 
-Those libraries take any keyword; one that nobody knows would be ignored, so it is refused here.
+Those libraries take any keyword, so an unknown one is refused here.
 """
 
 from __future__ import annotations

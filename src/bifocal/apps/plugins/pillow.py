@@ -3,12 +3,12 @@
 :func:`bifocal.register_pillow` makes them known. Opening reads the header, the metadata and the index; pixels
 are decoded when they are first needed, and then whole. Rules that are Pillow's are kept: its file is closed
 once it is loaded, a file object of the user never; what is wrong with a file is an ``OSError``. Pixels are
-upright, and the metadata in ``info`` says so.
+upright, and so is the orientation in ``info``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import IO, Any
 
@@ -110,7 +110,7 @@ class BifocalImageFile(ImageFile.ImageFile):
                 return available_reductions(model_folder(self.model))
             return available_reductions(find_card(header.wire_id, header.fingerprint, header.release).folder)
         except BifocalError:
-            return ()  # loading will say what is wrong
+            return ()  # loading raises the error
 
     def verify(self) -> None:
         """Check every checksum, and the transparency, without decoding pixels; ``OSError`` if one differs."""
@@ -137,7 +137,7 @@ def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options = {name: settings[name] for name in known if name in settings}
     try:
         picture = from_pillow(
-            image, metadata=_given_metadata(image, settings), strict=bool(settings.get("strict", False))
+            image, metadata=_given_metadata(image, settings), strict=settings.get("strict", False)
         )
         data = bifocal.encode(picture, **options)
     except OptionError:
@@ -152,7 +152,10 @@ def save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None
 
     :raises OptionError: if there are more: a stream holds one picture.
     """
-    frames = getattr(image, "n_frames", 1) + len(list(image.encoderinfo.pop("append_images", [])))
+    more = image.encoderinfo.pop("append_images", None) or []
+    if not isinstance(more, Iterable):
+        raise OptionError(f"append_images is a {type(more).__name__}; it is a list of images.")
+    frames = getattr(image, "n_frames", 1) + len(list(more))
     if frames > 1:
         raise OptionError(
             f"{frames} frames do not fit: a stream holds one picture. Save each frame by itself."
