@@ -1,7 +1,7 @@
 """Another codec in one file: channel groups of growing size, each coded in the two halves of a checkerboard.
 
 The idea is ELIC's (arXiv 2203.10886): the first channels carry most of what matters and are coded in small
-groups, the many later ones together; inside a group, half of the places see the other half. The transforms
+groups, the many later ones together; inside a group, half of the positions see the other half. The transforms
 are those of Minnen et al. (arXiv 1809.02736): strided 5×5 convolutions and GDN. Sizes are ours, and so is
 everything between, which every codec here has in common: gains by quality, the hyper-latent, integer entropy
 networks, the stream.
@@ -126,8 +126,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     picture = options.picture or data / "0.png"
     stream, decoded = options.out / "picture.bfc", options.out / "picture.png"
-    written = bifocal.encode_file(picture, stream, quality=50, model=model)
-    bifocal.decode_file(stream, decoded, model=model)
+    written = bifocal.encode_file(picture, stream, quality=50, model=model, overwrite=True)
+    bifocal.decode_file(stream, decoded, model=model, overwrite=True)
     print(f"{picture}: {written.bytes} bytes, {written.bpp:.3f} bits a pixel; decoded: {decoded}")
 
 
