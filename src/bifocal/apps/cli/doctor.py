@@ -7,56 +7,78 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bifocal.apps.cli import options
+
 if TYPE_CHECKING:
     from bifocal.stream.exact import Backend
 
 
 def doctor(
-    model: Annotated[
-        str, typer.Option(help="An installed model, or the folder of a packed one.")
-    ] = "lowfirst",
+    model: options.Model = None,
     check: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Check that every engine on this machine decodes to the same integers."""
-    import json
-    from dataclasses import asdict
+    from bifocal.runtime.doctor import expected, versions
+    from bifocal.runtime.model import DEFAULT_MODEL, model_folder
 
-    from bifocal.runtime import doctor as checks
-    from bifocal.runtime.engines.onnxruntime import REFERENCE
-    from bifocal.runtime.model import Model, model_folder
-    from bifocal.stream.entropy_model import EntropyModel
-
-    folder = model_folder(model)
+    folder = model_folder(DEFAULT_MODEL if model is None else model)
     if check:
-        task = checks.EngineCheck(**json.loads(check))
-        found = checks.examine(task, EntropyModel.load(folder), _backend(task.backend, folder, task.threads))
-        print(json.dumps(asdict(found)))
+        print(_examined(check, folder))
         return
-    for line in checks.versions():
+    for line in versions():
         print(line)
-    results = {}
-    print(f"\n{'engine':<15} {'threads':>7} {'kernels':<9} {'exact layers run':>16}  streams and latents")
-    for item in checks.plan_checks(_torch_backends()):
-        found = results[item] = checks.run_check(item, folder)
-        result = found.error or f"{found.small[:12]} {found.large[:12]}"
-        print(
-            f"{item.backend:<15} {item.threads:>7} {item.core or 'own':<9} {found.layers:>16}  {result}",
-            flush=True,
-        )
-    print("\npixels, where only they depend on it (--backend): levels of 255 from the reference")
-    for report in checks.float_backends(Model.load(folder)):
-        off = report.error or f"mean {report.mean:.3f}, at most {report.largest}"
-        default = " (default)" if report.backend == REFERENCE else ""
-        print(f"{report.backend + default:<26} {report.precision:<64} {off}")
-    expected = checks.expected(folder)
-    if not checks.agree(results, expected):
+    exact = _check_exact(folder)
+    _check_pixels(folder)
+    if not exact:
         print(
             "\nThis machine does NOT compute exactly with every engine: do not trust its streams, and "
             "report this table."
         )
         raise typer.Exit(1)
-    also = " and as where the model was packed" if expected else ""
+    also = " and as where the model was packed" if expected(folder) else ""
     print(f"\nAll engines agree, bit for bit{also}: streams decode here as everywhere.")
+
+
+def _examined(check: str, folder: Path) -> str:
+    """The result of one check, in the process that was started for it."""
+    import json
+    from dataclasses import asdict
+
+    from bifocal.runtime.doctor import EngineCheck, examine
+    from bifocal.stream.entropy_model import EntropyModel
+
+    task = EngineCheck(**json.loads(check))
+    backend = _backend(task.backend, folder, task.threads)
+    return json.dumps(asdict(examine(task, EntropyModel.load(folder), backend)))
+
+
+def _check_exact(folder: Path) -> bool:
+    """Print what each engine computes where it must be exact; whether all agree."""
+    from bifocal.runtime.doctor import agree, expected, plan_checks, run_check
+
+    results = {}
+    print(f"\n{'engine':<15} {'threads':>7} {'kernels':<9} {'exact layers run':>16}  streams and latents")
+    for item in plan_checks(_torch_backends()):
+        found = results[item] = run_check(item, folder)
+        result = found.error or f"{found.small[:12]} {found.large[:12]}"
+        print(
+            f"{item.backend:<15} {item.threads:>7} {item.core or 'own':<9} {found.layers:>16}  {result}",
+            flush=True,
+        )
+    return agree(results, expected(folder))
+
+
+def _check_pixels(folder: Path) -> None:
+    """Print how far the pixels of each backend are from the reference's."""
+    from bifocal.runtime.doctor import float_backends
+    from bifocal.runtime.engines.onnxruntime import REFERENCE
+    from bifocal.runtime.model import Model
+
+    print("\npixels, where only they depend on it (--backend): levels of 255 from the reference")
+    for report in float_backends(Model.load(folder)):
+        off = report.error or f"mean {report.mean:.3f}, at most {report.largest}"
+        default = " (default)" if report.backend == REFERENCE else ""
+        print(f"{report.backend + default:<26} {report.precision:<64} {off}")
 
 
 def _torch_backends() -> list[str]:
