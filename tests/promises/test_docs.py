@@ -10,6 +10,7 @@ import pytest
 
 import bifocal
 import bifocal.errors
+from tests.promises.test_house import RULES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "bifocal"
@@ -122,3 +123,31 @@ def test_every_guide_is_in_the_navigation_of_the_site() -> None:
     linked = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs").glob("*.md"):
         assert page.stem in shown or page.name in linked, f"{page.name} cannot be reached"
+
+
+def test_the_tree_of_the_architecture_page_is_the_tree() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page.partition("## 5. The tree")[2].partition("```\n")[2].partition("```")[0]
+    shown, above = set(), [PACKAGE]
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        for name in re.findall(r"[\w_]+/(?= |$)", line):
+            folder = above[depth] / name
+            above[depth + 1 :] = [folder]
+            shown.add(folder.relative_to(PACKAGE).as_posix())
+    folders = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")} - {"."}
+    assert shown - folders <= {"models", "learn/recipes"}  # these hold no Python
+    assert folders - shown == set()
+
+
+def test_rooms_import_only_rooms_above_them_on_the_architecture_page() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("| room | imports |")[2].partition("\n\n")[0]
+    rows = [
+        re.findall(r"`([\w.]+)`", line.split("|")[1]) for line in table.splitlines() if line.count("|") > 2
+    ]
+    height = {room: number for number, rooms in enumerate(rows) for room in rooms}
+    assert set(RULES) - set(height) == {"apps", "learn", "__main__", "__init__"}
+    for room in height:
+        for other in RULES[room][0] - {room}:
+            assert height[other] <= height[room], f"{room} may import {other}, which the page has below it"
