@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -169,6 +170,21 @@ def test_progress_ends_with_all(uart: Netlist, stimulus: Stimulus) -> None:
     faults = Faults.stuck(uart)
     Campaign(uart, stimulus, faults, engine="numba", progress=lambda d, t: seen.append((d, t))).run()
     assert seen[0] == (0, len(faults)) and seen[-1] == (len(faults), len(faults))
+
+
+def test_an_interrupt_ends_the_workers_at_once(
+    uart: Netlist, stimulus: Stimulus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "UNIT", 128)
+
+    def interrupt(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    campaign = Campaign(uart, stimulus, Faults.lut_init(uart), engine="numba", jobs=2, progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run()
+    assert multiprocessing.active_children() == []
 
 
 def test_what_cannot_run_is_refused(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,36 @@ def test_outputs_may_be_listed_with_spaces(
     ]
     printed = bifocal(capsys, monkeypatch, *words, "--outputs", "tx, busy", "--out", str(tmp_path / "hard"))
     assert "compared  2 output bits: tx, busy" in printed and "the same  outputs as before" in printed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGTERM and /bin/sh are POSIX")
+def test_sigterm_leaves_no_tool_behind(tmp_path: Path) -> None:
+    """A stand-in for Yosys starts another program and waits; both are gone when the command has ended."""
+    tool, started = tmp_path / "yosys", tmp_path / "started"
+    tool.write_text(
+        "#!/bin/sh\n"
+        "[ \"$1\" = -V ] && echo 'Yosys 0.0' && exit\n"
+        f"sleep 60 & echo $$ $! > '{started}.part'; mv '{started}.part' '{started}'; wait\n"
+    )
+    tool.chmod(0o755)
+    (tmp_path / "design.v").write_text("module design (input a, output y); assign y = a; endmodule\n")
+    command = [sys.executable, "-m", "bifocal", "faults", "run", str(tmp_path / "design.v")]
+    options = ["--yosys", str(tool), "--out", str(tmp_path / "report")]
+    with subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL) as process:
+        while not started.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(20) != 0
+    pids = started.read_text().split()
+    deadline = time.monotonic() + 5
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not (tmp_path / "report").exists()
+
+
+def is_running(pid: str) -> bool:
+    """Whether a process is there and has not ended; one that nobody waited for counts as ended."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False)
+    return state.stdout.strip()[:1] not in ("", "Z")

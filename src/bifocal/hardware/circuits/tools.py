@@ -1,4 +1,4 @@
-"""Programs that are called and not linked: how they are run, stopped and quoted when they refuse."""
+"""Programs that we call: how they are run and stopped, and how their errors are quoted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT = 900.0
 
 @dataclass(frozen=True)
 class Tool:
-    """A program that was found: how to call it, what it calls itself, where it came from, its environment."""
+    """A program that was found: how to call it, its name and version, its origin, its environment."""
 
     command: tuple[str, ...]
     version: str
@@ -33,11 +33,37 @@ def run_tool(
     failure: str,
     variables: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a program in ``folder`` and give its standard output; nothing of it outlives the call.
+    """Run a program in ``folder`` and return its standard output.
 
     ``variables`` are added to the environment; ``failure`` begins the message if it does not work.
 
     :raises ToolError: with the errors that it printed.
+    """
+    try:
+        done = run_to_end(command, timeout, folder=folder, variables=variables)
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(
+            f"{failure}: it was stopped after {timeout:g} s. Give it longer with --timeout, or a smaller "
+            "design."
+        ) from error
+    if done.returncode:
+        raise ToolError(f"{failure}. Its message:\n{_complaint(done.stdout, done.stderr)}")
+    return done.stdout
+
+
+def run_to_end(
+    command: Sequence[str],
+    timeout: float = TIMEOUT,
+    *,
+    folder: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program and capture what it prints; neither it nor its children outlive the call.
+
+    That holds for a time-out and for an interrupt, too: Ctrl-C, and SIGTERM where that is handled.
+
+    :raises OSError: if it cannot be started.
+    :raises subprocess.TimeoutExpired: if it takes longer than ``timeout`` seconds.
     """
     process = subprocess.Popen(
         command,
@@ -48,40 +74,39 @@ def run_tool(
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # so that a time-out ends its children too
+        start_new_session=True,  # a group of its own, which can be ended as a whole
     )
     try:
         out, err = process.communicate(timeout=timeout)
-    except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
+    except BaseException:
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
         process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise ToolError(
-                f"{failure}: it was stopped after {timeout:g} s. Give it longer with --timeout, or a "
-                "smaller design."
-            ) from error
         raise
-    if process.returncode:
-        raise ToolError(f"{failure}. It says:\n{_complaint(out, err)}")
-    return out
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def version_of(command: Sequence[str]) -> str:
-    """What a program calls itself, as ``Yosys 0.70``: its first line up to the version."""
+    """The name and version of a program, as ``Yosys 0.70``: its first line up to the version.
+
+    :raises ToolError: if it does not run, or prints no version.
+    """
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        result = run_to_end(command)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolError(f"{command[0]} does not run: {error}. Install it anew.") from error
+        raise ToolError(f"{command[0]} does not run: {error}. Install it again.") from error
     lines = (result.stdout or result.stderr).splitlines()
     if result.returncode or not lines:
         raise ToolError(
-            f"{command[0]} does not say its version ({result.stderr.strip()[:200]}). Install it anew."
+            f"{command[0]} does not print its version ({result.stderr.strip()[:200]}). Install it again."
         )
     return re.sub(r"(\d[\d.]*).*", r"\1", lines[0]).strip()
 
 
 def _complaint(out: str, err: str) -> str:
-    """The lines that matter of what a tool printed: those with an error, or else the last ten."""
+    """The relevant lines of what a tool printed: ten from the first error on, or else the last ten."""
     lines = [line.rstrip() for line in (err if err.strip() else out).splitlines() if line.strip()]
     first = next((i for i, line in enumerate(lines) if re.search(r"\berror\b|:\d+:\d+:", line, re.I)), None)
     chosen = lines[-10:] if first is None else lines[first : first + 10]

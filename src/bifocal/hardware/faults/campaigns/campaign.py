@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -128,12 +130,13 @@ class Campaign:
             finished = resumed
             self._report(finished, len(chosen))
             todo = [n for n in range(len(units)) if journal is None or n not in journal.done]
-            for number, found in self._simulate(engine, [(n, chosen[units[n]]) for n in todo]):
-                if journal is not None:
-                    journal.append(number, found)
-                effects.put(chosen[units[number]], found)
-                finished += len(found)
-                self._report(finished, len(chosen))
+            with closing(self._simulate(engine, [(n, chosen[units[n]]) for n in todo])) as finished_units:
+                for number, found in finished_units:
+                    if journal is not None:
+                        journal.append(number, found)
+                    effects.put(chosen[units[number]], found)
+                    finished += len(found)
+                    self._report(finished, len(chosen))
         simulate_seconds = time.perf_counter() - begin
         facts = Facts(
             engine.name, self.jobs, fault_free_seconds, build_seconds, simulate_seconds, resumed, notes
@@ -193,7 +196,7 @@ class Campaign:
 
     def _simulate(
         self, engine: Engine, todo: list[tuple[int, NDArray[np.intp]]]
-    ) -> Iterator[tuple[int, Effects]]:
+    ) -> Generator[tuple[int, Effects], None, None]:
         jobs = min(self.jobs, len(todo))
         if jobs <= 1:
             for number, places in todo:
@@ -210,10 +213,13 @@ class Campaign:
             while waiting:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     yield waiting.pop(future), future.result()
-        except BrokenProcessPool as error:
+        except BaseException as error:
+            _stop_workers(pool)
+            if not isinstance(error, BrokenProcessPool):
+                raise
             raise CampaignError(
-                "a worker process died, perhaps for want of memory. Use fewer --jobs; with a journal,"
-                " --resume keeps what is finished."
+                "a worker process died, perhaps because memory ran out. Use fewer --jobs; with a journal, "
+                "--resume keeps what is finished."
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -279,7 +285,18 @@ _worker: list[Engine] = []
 
 
 def _start_worker(name: str, netlist: Netlist, stimulus: Stimulus) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the programs that it runs first
     _worker[:] = [make_engine(name, netlist, stimulus, run_fault_free(netlist, stimulus))]
+
+
+def _stop_workers(pool: ProcessPoolExecutor) -> None:
+    """End the workers now, whatever they are doing, and the programs that they run."""
+    workers = list((pool._processes or {}).values())
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(2.0)
+        worker.kill()
 
 
 def _work(faults: Faults) -> Effects:

@@ -1,4 +1,4 @@
-"""Compile a generated C++ file to a library, once: a cache keeps what this compiler made for this machine."""
+"""Compile a generated C++ file to a library, once: libraries are kept by compiler and processor."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import contextlib
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from hashlib import sha256
 from pathlib import Path
 
 from bifocal.errors import ToolError
+from bifocal.hardware.circuits.tools import run_to_end
 
 COMPILERS = ("g++", "clang++", "c++")
 FLAGS = ("-O1", "-march=native", "-fno-strict-aliasing", "-fPIC", "-shared", "-w")
-#: Libraries that the cache keeps; the oldest go first.
+#: Libraries that the cache keeps; the least recently used are removed.
 KEPT = 64
 
 
@@ -40,14 +40,14 @@ def build_library(source: str, *, compiler: str | None = None, cache: Path | Non
     compiler = compiler or find_compiler()
     if compiler is None:
         raise ToolError(
-            f"the native engine needs a C++ compiler and none of {', '.join(COMPILERS)} is here. Install one"
-            " (apt-get install g++), or use --engine numba."
+            f"the native engine needs a C++ compiler, and none of {', '.join(COMPILERS)} is installed. "
+            "Install one (apt-get install g++), or use --engine numba."
         )
     cache = cache or cache_folder()
     path = cache / f"{_key(source, compiler)}.so"
     if path.exists():
         with contextlib.suppress(OSError):
-            os.utime(path)  # used lately: it goes last
+            os.utime(path)  # used just now: the last to be removed
         return path
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def build_library(source: str, *, compiler: str | None = None, cache: Path | Non
 
 def _compile(compiler: str, source: Path, target: Path) -> None:
     command = [compiler, *FLAGS, str(source), "-o", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    done = run_to_end(command)
     if done.returncode != 0 or not target.exists():
         lines = "\n".join(f"  {line}" for line in done.stderr.strip().splitlines()[:12])
         raise ToolError(
@@ -77,8 +77,8 @@ def _compile(compiler: str, source: Path, target: Path) -> None:
 
 
 def _key(source: str, compiler: str) -> str:
-    """A name for source, compiler and processor: -march=native code runs only where it was made for."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    """A name for source, compiler and processor: -march=native code runs only on the processor it is for."""
+    version = run_to_end([compiler, "--version"]).stdout
     processor = platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
