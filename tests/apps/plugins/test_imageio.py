@@ -99,8 +99,6 @@ def test_arrays_of_other_types_are_those_of_encode(tmp_path: Path) -> None:
 
 
 def test_unknown_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no lossless mode yet"):
-        iio.imwrite(tmp_path / "a.bfc", RGBA, model="tiny", lossless=True)
     with pytest.raises(ValueError, match=r"no option 'qualty'. Did you mean quality\?"):
         iio.imwrite(tmp_path / "a.bfc", RGBA, model="tiny", qualty=3)
     data = bifocal.encode(RGBA, model="tiny")
