@@ -1,7 +1,7 @@
 """Groups of parameters that learn alike, named by the networks that own them.
 
 A network says what its parameters are, a training task what it does with each group (learning rate, weight
-decay, AdamW or Muon: ``learn/training/optimiser.py``). So no task has to know the names inside a network.
+decay, AdamW or Muon: ``learn/training/optimisers.py``). So no task has to know the names inside a network.
 """
 
 from __future__ import annotations

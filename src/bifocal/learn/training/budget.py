@@ -51,7 +51,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         limits = (self.minutes, self.cpu_minutes, self.steps)
-        if not (min(limits) >= 0 and max(limits) > 0):
+        if not (all(limit >= 0 for limit in limits) and max(limits) > 0):
             raise OptionError(
                 f"the training has {self.minutes} minutes, {self.cpu_minutes} processor minutes and "
                 f"{self.steps} steps. Give at least one of --minutes, --cpu-minutes and --steps above 0."
