@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from bifocal.apps.cli.options import Force
+from bifocal.apps.cli.outputs import check_document
 from bifocal.apps.cli.train import options
 
 
@@ -30,6 +32,7 @@ def head(
     card: options.Card = None,
     device: options.Device = "",
     threads: options.Threads = 0,
+    force: Force = False,
 ) -> None:
     """Train a head on your own labelled pictures, the codec frozen, and judge it on real streams.
 
@@ -40,6 +43,7 @@ def head(
     from bifocal.learn.training.classify.run import train_head
     from bifocal.learn.training.machine import prepare
 
+    check_document(out, force or resume is not None)
     made = train_head(
         data,
         out,

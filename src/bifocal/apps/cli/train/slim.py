@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from bifocal.apps.cli.options import Force
+from bifocal.apps.cli.outputs import check_document
 from bifocal.apps.cli.train import options
 
 
-def slim(checkpoint: options.Checkpoint, out: options.Slim) -> None:
+def slim(checkpoint: options.Checkpoint, out: options.Slim, force: Force = False) -> None:
     """Keep only the averaged weights, in float16: a small part of the size, and a run can resume from it."""
     from bifocal.learn.checkpoint import load_checkpoint, save_checkpoint
 
+    check_document(out, force)
     save_checkpoint(out, load_checkpoint(checkpoint), half=True)
     print(f"wrote {out}")
