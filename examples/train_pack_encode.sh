@@ -25,7 +25,7 @@ bifocal encode "$photo" --quality 60 --model "$out/model" --force -o "$out/photo
 bifocal decode "$out/photo.bfc" --model "$out/model" --force -o "$out/photo.png"
 
 # 4. Teach a head the classes: it reads the latents of that codec, which stays as it is.
-bifocal-train head --data "$pictures" --base "$out/model" --minutes "$minutes" --steps "${STEPS:-0}" --out "$out/head.bfh"
+bifocal-train head --data "$pictures" --base "$out/model" --minutes "$minutes" --steps "${STEPS:-0}" --force --out "$out/head.bfh"
 
 # 5. Label the file, without decoding the picture.
 bifocal classify "$out/photo.bfc" --model "$out/model" --head "$out/head.bfh"
