@@ -13,6 +13,7 @@ from zlib import crc32
 import pytest
 
 from tests.conformance import spec_decoder as spec
+from tests.conformance import spec_model
 
 GOLDEN = Path(__file__).parent / "golden"
 HASHES = {
@@ -101,11 +102,13 @@ def words_of(model: spec.Model, trace: list[tuple[int, int]]) -> bytes:
 
 def test_the_decoder_is_independent() -> None:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(Path(spec.__file__).read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or ".")
+    for module in (spec, spec_model):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module or ".")
+    names.discard(spec_model.__name__)
     assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
 
 

@@ -51,9 +51,10 @@ def decode(
     stream = container.read(as_source(data, limits), limits)
     header = stream.header
     box, reduction = check_box(box, header.width, header.height), check_scale(scale)
-    loaded = stream_model(header, model)
+    stored = all(tile.lossless for tile in stream.tiles)
+    loaded = None if stored else stream_model(header, model)  # pixels that are stored need no network
     alpha = decode_transparency(stream, box=box, reduction=reduction)
-    loaded = loaded if backend is None else loaded.on(backend)
+    loaded = loaded if backend is None or loaded is None else loaded.on(backend)
     pixels = decode_pixels(stream, loaded, box=box, reduction=reduction)
     return Picture(pixels, picture_metadata(stream), alpha)
 

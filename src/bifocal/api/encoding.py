@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bifocal.pictures.arrays import from_array
-from bifocal.runtime.encoding import EFFORT, QUALITY, TILE, Encoder, check_effort, check_quality, check_tile
+from bifocal.runtime.encoding import (
+    EFFORT,
+    QUALITY,
+    TILE,
+    Encoder,
+    check_effort,
+    check_lossless,
+    check_quality,
+    check_tile,
+)
 from bifocal.runtime.engines.onnxruntime import REFERENCE
 from bifocal.runtime.model import DEFAULT_MODEL, Model, ModelLike, loaded_model
 from bifocal.stream import container
@@ -33,6 +42,7 @@ def encode(
     quality_map: MapLike | None = None,
     strip: str | Iterable[str] = (),
     metadata: Mapping[str, bytes] | None = None,
+    lossless: bool | None = None,
 ) -> bytes:
     """Encode a picture as a Bifocal stream.
 
@@ -57,6 +67,8 @@ def encode(
         ``"icc"``.
     :param metadata: what the stream holds instead of the picture's own metadata, as in
         ``Picture.metadata``.
+    :param lossless: True stores the exact pixels, whatever the quality; False never does. By default drawn
+        content (screens, charts, pixel art) is stored so where it takes at most 1.2 times the bytes.
     :raises PictureError: if the picture is of a kind that is not coded (CMYK, floating point).
     :raises OptionError: if an argument is out of range, two of ``quality``, ``size`` and ``psnr`` are given,
         or no quality meets ``size`` or ``psnr``: then the message says which can be met.
@@ -72,7 +84,15 @@ def encode(
     if strip or metadata is not None:
         taken = _with_metadata(taken, strip, metadata)
     loaded = loaded_model(model).on(REFERENCE)  # bytes never depend on what decodes
-    return _encode(taken, budget, loaded, tile, effort, quality_map)
+    return _encode(
+        taken,
+        budget,
+        loaded,
+        tile,
+        effort,
+        quality_map,
+        check_lossless(lossless, free_size=isinstance(budget, int)),
+    )
 
 
 def _encode(
@@ -82,6 +102,7 @@ def _encode(
     tile: int,
     effort: int,
     quality_map: MapLike | None,
+    lossless: bool | None,
 ) -> bytes:
     """The stream of a picture at a quality, or within a budget of bytes or PSNR."""
     pixels, chunks, weights = picture.pixels, picture.metadata, None
@@ -97,11 +118,11 @@ def _encode(
 
         weights = read_map(quality_map, picture.width, picture.height)
     if isinstance(budget, int):
-        encoder = Encoder(pixels, model, tile=tile, weights=weights)
+        encoder = Encoder(pixels, model, tile=tile, weights=weights, lossless=lossless)
         return encoder.encode(budget, metadata=chunks, effort=effort)
     from bifocal.runtime.budget import decoded_psnr, encode_within
 
-    encoder = Encoder(pixels, model, tile=tile, weights=weights, keep=True)
+    encoder = Encoder(pixels, model, tile=tile, weights=weights, keep=True, lossless=lossless)
     seen = None if picture.alpha is None else picture.alpha > 0
     return encode_within(
         lambda quality, effort: encoder.encode(quality, metadata=chunks, effort=effort),

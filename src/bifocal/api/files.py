@@ -35,6 +35,7 @@ def encode_file(
     quality_map: MapLike | None = None,
     strip: str | Iterable[str] = (),
     metadata: Mapping[str, bytes] | None = None,
+    lossless: bool | None = None,
     max_pixels: int = MAX_PIXELS,
     overwrite: bool = False,
 ) -> StreamInfo:
@@ -65,6 +66,7 @@ def encode_file(
             quality_map=quality_map,
             strip=strip,
             metadata=metadata,
+            lossless=lossless,
         )
     with remote.sent(target) as file:
         write_atomically(file, data, overwrite=overwrite)

@@ -18,7 +18,8 @@ class StreamInfo:
 
     ``width`` and ``height`` in pixels, ``quality`` 1 to 100, ``tile`` the side of its ``tiles`` in pixels;
     ``bytes`` of the whole stream and ``bpp``, its bits per pixel; ``metadata`` the size of each chunk in
-    bytes, ``alpha`` that of its transparency, 0 for an opaque picture; ``model`` the name of the installed
+    bytes, ``alpha`` that of its transparency, 0 for an opaque picture; ``lossless`` how many of its tiles are
+    stored without loss; ``model`` the name of the installed
     model that reads it, or None; ``release`` the Bifocal release that first shipped that model.
     """
 
@@ -36,6 +37,7 @@ class StreamInfo:
     wire_id: int
     fingerprint: str
     release: str
+    lossless: int = 0
 
     def __repr__(self) -> str:
         model = self.model or f"model {self.fingerprint}, not installed"
@@ -72,6 +74,7 @@ def info(data: StreamLike, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
         wire_id=header.wire_id,
         fingerprint=header.fingerprint.hex(),
         release=".".join(map(str, header.release)),
+        lossless=sum(tile.lossless for tile in stream.tiles),
     )
 
 

@@ -18,6 +18,7 @@ from bifocal.runtime.rendering import REDUCTIONS, reduce_box, render
 from bifocal.runtime.windows import Box
 from bifocal.stream.chunks.alpha import decode_alpha
 from bifocal.stream.container import ALPHA, Container
+from bifocal.stream.latents import Analyse
 from bifocal.stream.plan import low_groups
 from bifocal.stream.tiles import TileReader, Watch
 
@@ -27,7 +28,7 @@ _NUMBER = re.compile(r"[1-9]\d?/[1-9]\d?|[01]?\.\d{1,9}|1")
 
 def decode_pixels(
     stream: Container,
-    model: Model,
+    model: Model | None,
     *,
     box: Box | None = None,
     reduction: int = 1,
@@ -37,15 +38,27 @@ def decode_pixels(
     """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a stream; see :func:`bifocal.decode`.
 
     ``watch`` is called with every tile that is decoded, once (see
-    :class:`~bifocal.stream.tiles.TileReader`), and with what its positions cost if ``count``.
+    :class:`~bifocal.stream.tiles.TileReader`), and with what its positions cost if ``count``. ``model`` may
+    be None for a stream whose tiles are all stored without loss.
     """
-    header, plan = stream.header, model.entropy.plan
+    header = stream.header
+    some_stored = any(tile.lossless for tile in stream.tiles)
+    if model is None or some_stored and watch is None and all(tile.lossless for tile in stream.tiles):
+        return _only_stored(stream, box, reduction)
+    plan = model.entropy.plan
     low = low_groups(plan) if reduction == REDUCTIONS[-1] else None
     channels = None if low is None else plan.groups[0].stop
     tiles = TileReader(
-        stream, model.entropy, model.backend, groups=low, channels=channels, watch=watch, count=count
+        stream,
+        model.entropy,
+        model.backend,
+        groups=low,
+        channels=channels,
+        watch=watch,
+        count=count,
+        analyse=_analyse_of(model, header.quality) if some_stored else None,
     )
-    return render(
+    pixels = render(
         model,
         tiles,
         width=header.width,
@@ -55,6 +68,28 @@ def decode_pixels(
         box=box,
         reduction=reduction,
     )
+    if some_stored:
+        from bifocal.runtime.lossless import paste_stored
+
+        paste_stored(stream, pixels, box, reduction)
+    return pixels
+
+
+def _analyse_of(model: Model, quality: int) -> Analyse:
+    from bifocal.runtime.lossless import latents_of_pixels
+
+    return latents_of_pixels(model, quality)
+
+
+def _only_stored(stream: Container, box: Box | None, reduction: int) -> NDArray[np.uint8]:
+    """A picture whose tiles are all stored without loss: no network runs."""
+    from bifocal.runtime.lossless import paste_stored
+
+    header = stream.header
+    left, top, right, bottom = reduce_box(box or (0, 0, header.width, header.height), reduction)
+    pixels = np.empty((bottom - top, right - left, *(() if header.gray else (3,))), np.uint8)
+    paste_stored(stream, pixels, box, reduction)
+    return pixels
 
 
 def decode_transparency(

@@ -17,6 +17,7 @@ from bifocal.errors import OptionError
 from bifocal.runtime.model import Model
 from bifocal.runtime.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.stream import container
+from bifocal.stream.chunks.lossless import LATENTS, MAX_WEBP_SIDE, WEBP, encode_lossless
 from bifocal.stream.container import Header
 from bifocal.stream.drivers import BITS_PER_SQUARE, RateDistortion, nearest
 from bifocal.stream.latents import CodedTile, encode_tile
@@ -34,6 +35,10 @@ ROUNDS = (0, 0, 1, 2, 3, 5, 8, 12, 18, 30)
 #: What an encoder takes unless others are asked for: quality, effort, and the side of a tile in pixels, such
 #: that pictures of up to four megapixels are one tile.
 QUALITY, EFFORT, TILE = 60, 1, 2048
+
+#: A picture is drawn rather than photographed where this share of pixels equals the left neighbour. A tile is
+#: then stored without loss if that takes at most so many times the bytes of its latents.
+FLAT_SHARE, WORTH_OF_EXACT = 0.3, 1.2
 
 #: What an error is worth in the first coding, times what it is worth by itself: choosing one symbol after the
 #: other overlooks that a cheap symbol misleads the prediction of later ones.
@@ -97,6 +102,18 @@ def check_tile(tile: SupportsIndex) -> int:
             f"tile is {tile!r}; give the side of a tile as a whole number of pixels, such as 2048."
         )
     return known
+
+
+def check_lossless(lossless: bool | None, *, free_size: bool) -> bool | None:
+    """``lossless`` as it is; ``free_size`` says that neither a size nor a PSNR is asked for.
+
+    :raises OptionError: if it is neither True, False nor None, or True for a picture of a certain size.
+    """
+    if lossless is not None and not isinstance(lossless, bool):
+        raise OptionError(f"lossless is {lossless!r}; say True or False, or leave it out.")
+    if lossless and not free_size:
+        raise OptionError("exact pixels take as many bytes as they take: leave out size and psnr.")
+    return lossless
 
 
 def _whole(value: SupportsIndex) -> int | None:
@@ -170,7 +187,8 @@ class Encoder:
     ``pixels`` uint8 ``[h, w, 3]`` or ``[h, w]``; ``tile`` is the side of a tile in pixels; ``weights``
     float32 ``[h, w]`` in 0..1 say what an error counts at each pixel. With ``keep``, what the analysis
     network makes of the pixels (about 4.5 bytes a pixel) stays in memory, so that every quality after the
-    first costs half the time.
+    first costs half the time. ``lossless`` True stores every tile without loss, whatever the quality; False
+    none; None those where it costs little: :data:`WORTH_OF_EXACT`.
 
     :raises OptionError: if a picture of this size cannot be written, or not in such tiles.
     """
@@ -183,11 +201,18 @@ class Encoder:
         tile: int,
         weights: NDArray[np.float32] | None = None,
         keep: bool = False,
+        lossless: bool | None = None,
     ) -> None:
         self._height, self._width = pixels.shape[:2]
         container.check_options(self._width, self._height, 1, tile)
+        if lossless and min(tile, max(self._width, self._height)) > MAX_WEBP_SIDE:
+            raise OptionError(
+                f"a tile of {tile} pixels a side is too large to be stored without loss: choose at most "
+                f"{MAX_WEBP_SIDE}, such as 2048."
+            )
         self._pixels, self._model, self._tile = pixels, model, tile
-        self._weights, self._keep = weights, keep
+        self._weights, self._keep, self._lossless = weights, keep, lossless
+        self._stored: dict[Box, tuple[bytes, int] | None] = {}
         self._kept: dict[Box, Transformed] = {}
 
     def encode(self, quality: int, *, metadata: Mapping[str, bytes] | None = None, effort: int = 0) -> bytes:
@@ -201,10 +226,14 @@ class Encoder:
             effort = max(effort, 1)
         width, height, tile, entropy = self._width, self._height, self._tile, self._model.entropy
         in_row = -(-width // tile)
-        coded = {
-            top // tile * in_row + left // tile: (made.payload, made.latent_crc)
-            for (left, top), made in self._tiles(quality, effort)
-        }
+        coded: dict[int, tuple[bytes, int, int]] = {}
+        for box, lossy in self._tiles(quality, effort):
+            number = box[1] // tile * in_row + box[0] // tile
+            stored = self._stored_tile(box)
+            if stored and (lossy is None or len(stored[0]) <= WORTH_OF_EXACT * len(lossy.payload)):
+                coded[number] = (*stored, WEBP)
+            elif lossy:
+                coded[number] = (lossy.payload, lossy.latent_crc, LATENTS)
         header = Header(
             entropy.wire_id,
             entropy.fingerprint,
@@ -215,11 +244,28 @@ class Encoder:
             quality,
             tile,
         )
-        return container.write(header, metadata or {}, [coded[number] for number in range(len(coded))])
+        tiles = [coded[number] for number in range(len(coded))]
+        codings = [coding for *_, coding in tiles]
+        return container.write(header, metadata or {}, [(data, crc) for data, crc, _ in tiles], codings)
 
-    def _tiles(self, quality: int, effort: int) -> Iterator[tuple[tuple[int, int], CodedTile]]:
-        """The left and top of every tile, and the tile, coded: block by block, not in stream order."""
+    def _stored_tile(self, box: Box) -> tuple[bytes, int] | None:
+        """The tile at ``box`` as a WebP file and the CRC of its pixels, if it may be stored so."""
+        if self._lossless is False:
+            return None
+        if box not in self._stored:
+            pixels = self._pixels[box[1] : box[3], box[0] : box[2]]
+            fits = max(pixels.shape[:2]) <= MAX_WEBP_SIDE
+            wanted = self._lossless or (fits and _is_flat(pixels))
+            self._stored[box] = encode_lossless(pixels) if wanted else None
+        return self._stored[box]
+
+    def _tiles(self, quality: int, effort: int) -> Iterator[tuple[Box, CodedTile | None]]:
+        """The box of every tile, and the tile, coded, if latents may be needed: block by block, not in stream
+        order."""
         w, h = padded_size(self._width, TILE_UNIT), padded_size(self._height, TILE_UNIT)
+        if self._lossless:
+            yield from ((box, None) for box in boxes(w, h, self._tile))
+            return
         plan = self._model.entropy.plan
         for block in boxes(w, h, self._tile * max(1, BLOCK // self._tile)):
             latents = at_quality(self._model, self._transformed(block), quality)
@@ -229,7 +275,7 @@ class Encoder:
                     for part, stride in zip(latents, (plan.y_stride, plan.z_stride), strict=True)
                 )
                 box = block[0] + left, block[1] + top, block[0] + right, block[1] + bottom
-                yield box[:2], self._code(FloatLatents(y, z), box, quality, effort)
+                yield box, self._code(FloatLatents(y, z), box, quality, effort)
 
     def _transformed(self, block: Box) -> Transformed:
         made = self._kept.get(block) or transform(self._model, self._pixels, block)
@@ -259,6 +305,12 @@ class Encoder:
         inside = left > 0, top > 0, right < self._width, bottom < self._height
         aim = Aim(pixels, weight, share, inside)
         return search(model, made, latents.y, aim, rounds=ROUNDS[effort], quality=quality)
+
+
+def _is_flat(pixels: NDArray[np.uint8]) -> bool:
+    same = pixels[:, 1:] == pixels[:, :-1]
+    same = same if pixels.ndim == 2 else same.all(axis=2)
+    return bool(same.size) and float(same.mean()) >= FLAT_SHARE
 
 
 def _weight_of(box: Box, size: tuple[int, ...], weights: NDArray[np.float32] | None) -> NDArray[np.float32]:

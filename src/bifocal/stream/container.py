@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bifocal.errors import (
     DamagedStream,
@@ -22,6 +22,7 @@ from bifocal.errors import (
     TruncatedStream,
     UnsupportedStream,
 )
+from bifocal.stream.chunks.lossless import CODINGS, read_codings
 from bifocal.stream.limits import (
     DEFAULT_LIMITS,
     MAX_CHUNKS,
@@ -66,7 +67,9 @@ class Header:
 @dataclass(frozen=True)
 class Tile:
     """One tile: the units of 64 pixels that it covers (``top:bottom``, ``left:right``), where its payload
-    lies in the stream, and its checksums: of the payload, and of the latents that it must decode to."""
+    lies in the stream, and its checksums: of the payload, and of the latents that it must decode to.
+
+    A ``lossless`` tile is stored as pixels (chunks/lossless.py), and its second checksum is theirs."""
 
     top: int
     bottom: int
@@ -76,6 +79,7 @@ class Tile:
     length: int
     payload_crc: int
     latent_crc: int
+    lossless: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,15 @@ def _tile_area(width: int, height: int, tile: int) -> int:
     return min(tile, -(-width // TILE_UNIT) * TILE_UNIT) * min(tile, -(-height // TILE_UNIT) * TILE_UNIT)
 
 
-def write(header: Header, metadata: Mapping[str, bytes], tiles: Sequence[tuple[bytes, int]]) -> bytes:
+def write(
+    header: Header,
+    metadata: Mapping[str, bytes],
+    tiles: Sequence[tuple[bytes, int]],
+    codings: Sequence[int] = (),
+) -> bytes:
     """The stream of a header, metadata and tiles (payload, latent CRC-32), in the order of :func:`tile_grid`.
+
+    ``codings`` say how each tile is coded, if not all as latents.
 
     Raises :class:`OptionError` for a header or metadata that the format cannot hold.
 
@@ -151,12 +162,13 @@ def write(header: Header, metadata: Mapping[str, bytes], tiles: Sequence[tuple[b
         raise OptionError(f"{len(tiles)} tiles do not cover the picture. Code every tile of its grid once.")
     front = bytearray(MAGIC)
     front.append(VERSION)
-    front.append(header.gray * _GRAY | bool(metadata) * _CHUNKS)
+    stored = bytes(codings) if any(codings) else b""
+    front.append(header.gray * _GRAY | bool(metadata or stored) * _CHUNKS)
     front += varint(header.wire_id) + header.fingerprint + bytes(header.release)
     front += varint(header.width) + varint(header.height)
     front.append(header.quality)
     front += varint(header.tile // TILE_UNIT)
-    chunks = _write_chunks(metadata) if metadata else b""
+    chunks = _write_chunks(metadata, stored) if metadata or stored else b""
     index = bytearray()
     for payload, latent_crc in tiles:
         index += varint(len(payload)) + _crc(payload) + latent_crc.to_bytes(4, "little")
@@ -164,8 +176,9 @@ def write(header: Header, metadata: Mapping[str, bytes], tiles: Sequence[tuple[b
     return b"".join([front, _crc(front), chunks, index, _crc(index), *payloads])
 
 
-def _write_chunks(metadata: Mapping[str, bytes]) -> bytes:
-    if len(metadata) > MAX_CHUNKS:
+def _write_chunks(metadata: Mapping[str, bytes], codings: bytes) -> bytes:
+    count = len(metadata) + bool(codings)
+    if count > MAX_CHUNKS:
         raise OptionError(f"{len(metadata)} metadata chunks are too many: at most {MAX_CHUNKS} are written.")
     total = sum(len(value) for key, value in metadata.items() if key != ALPHA)
     if total > DEFAULT_LIMITS.metadata_bytes:
@@ -173,7 +186,10 @@ def _write_chunks(metadata: Mapping[str, bytes]) -> bytes:
             f"the picture carries {total} bytes of metadata ({', '.join(sorted(metadata))}); streams hold "
             f"{DEFAULT_LIMITS.metadata_bytes}. Leave some out: Picture(pixels, metadata={{}}, alpha=alpha)."
         )
-    out = bytearray(varint(len(metadata)))
+    out = bytearray(varint(count))
+    if codings:  # upper case comes first
+        chunk = CODINGS.encode() + varint(len(codings)) + codings
+        out += chunk + _crc(chunk)
     for key in sorted(metadata):
         if not _KEY.fullmatch(key):
             raise OptionError(
@@ -226,9 +242,12 @@ def read(data: Source, limits: Limits = DEFAULT_LIMITS) -> Container:
         )
     header, flags = _read_header(reader, limits)
     before = reader.position
-    metadata = _read_chunks(reader, header, limits) if flags & _CHUNKS else {}
+    metadata, stored = _read_chunks(reader, header, limits) if flags & _CHUNKS else ({}, b"")
     chunk_bytes = reader.position - before
     tiles = _read_index(reader, header)
+    if stored:
+        codings = read_codings(stored, len(tiles))
+        tiles = tuple(replace(tile, lossless=bool(c)) for tile, c in zip(tiles, codings, strict=True))
     overhead = reader.position - chunk_bytes
     end = tiles[-1].offset + tiles[-1].length
     if end > len(data):
@@ -270,9 +289,11 @@ def _read_header(reader: Reader, limits: Limits) -> tuple[Header, int]:
     ), flags
 
 
-def _read_chunks(reader: Reader, header: Header, limits: Limits) -> dict[str, bytes]:
-    """Ancillary chunks by key, known or not; an unknown critical one (capital first letter) is refused."""
+def _read_chunks(reader: Reader, header: Header, limits: Limits) -> tuple[dict[str, bytes], bytes]:
+    """Ancillary chunks by key, known or not, and the codings of tiles, if they are named; an unknown critical
+    chunk (capital first letter) is refused."""
     metadata: dict[str, bytes] = {}
+    codings = b""
     room, last = limits.metadata_bytes, ""
     count = reader.varint(MAX_CHUNKS, "number of metadata chunks")
     if count == 0:
@@ -290,6 +311,9 @@ def _read_chunks(reader: Reader, header: Header, limits: Limits) -> dict[str, by
             room -= size
         value = reader.take(size, "metadata")
         _check_crc(reader, start, "metadata chunk")
+        if key == CODINGS and not last:
+            codings, last = bytes(value), key
+            continue
         if name[:1].isupper():
             raise UnsupportedStream(
                 f"the stream needs chunk {key!r}, which this release does not know. Update Bifocal."
@@ -299,7 +323,7 @@ def _read_chunks(reader: Reader, header: Header, limits: Limits) -> dict[str, by
                 f"metadata chunk {key!r} is misnamed, repeated or out of order: it is damaged."
             )
         metadata[key], last = bytes(value), key
-    return metadata
+    return metadata, codings
 
 
 def _read_index(reader: Reader, header: Header) -> tuple[Tile, ...]:

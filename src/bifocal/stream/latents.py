@@ -9,7 +9,7 @@ so a large picture need never be in memory as a whole.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import DamagedStream, LatentsError, ModelMissing
 from bifocal.stream import container
+from bifocal.stream.chunks.lossless import decode_lossless
 from bifocal.stream.coder import TileDecoder, TileEncoder
 from bifocal.stream.container import Container, Header, tile_grid
 from bifocal.stream.drivers import Decode, Encode, Quantise, decode_z, nearest
@@ -27,7 +28,11 @@ from bifocal.stream.limits import DEFAULT_LIMITS, MAX_SYMBOL, TILE_UNIT, Limits
 from bifocal.stream.plan import code_groups
 from bifocal.types import Latents
 
+#: Makes latents y, int32 ``[c, h, w]``, of the pixels of a tile that is stored without loss.
+Analyse = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
+
 __all__ = [
+    "Analyse",
     "CodedTile",
     "EntropyModel",
     "Quantise",
@@ -37,6 +42,7 @@ __all__ = [
     "encode_tile",
     "nearest",
     "pack",
+    "stored_pixels",
     "tile_cuts",
     "unpack",
 ]
@@ -157,6 +163,7 @@ def decode_tile(
     *,
     groups: int | None = None,
     spent: NDArray[np.int64] | None = None,
+    analyse: Analyse | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """``y`` and ``z`` of tile ``number``, int32 ``[c, h, w]``, checked against both of its checksums.
 
@@ -164,10 +171,20 @@ def decode_tile(
     the latents covers all groups, so then only that of the payload is checked. To ``spent``, contiguous int64
     ``[groups, h, w]``, what each group cost at each place of y is added, in ``tables.COST_UNIT`` of a bit.
 
-    Raises :class:`DamagedStream` if the tile is damaged, :class:`ModelMissing` if it is another model's.
+    A tile that is stored without loss has no latents: ``analyse`` makes some of its pixels, and z is zero.
+
+    Raises :class:`DamagedStream` if the tile is damaged, :class:`ModelMissing` if it is another model's,
+    :class:`LatentsError` if it has no latents and there is no ``analyse``.
     """
     check_model(box, model)
     tile, plan, quality = box.tiles[number], model.plan, box.header.quality
+    if tile.lossless:
+        if analyse is None:
+            raise LatentsError(f"tile {number} is stored without loss: it holds pixels and no latents.")
+        y = analyse(stored_pixels(box, number))
+        shape = ((tile.bottom - tile.top), (tile.right - tile.left))
+        z_sides = (side * TILE_UNIT // plan.z_stride for side in shape)
+        return y, np.zeros((plan.z_channels, *z_sides), np.int32)
     units, scale = (tile.bottom - tile.top, tile.right - tile.left), TILE_UNIT // plan.z_stride
     coder = TileDecoder(box.payload(number), model.tables)
     z = decode_z(coder, (plan.z_channels, units[0] * scale, units[1] * scale), model, quality)
@@ -180,6 +197,17 @@ def decode_tile(
                 "file is intact, this machine computes wrongly: run bifocal doctor."
             )
     return y, z
+
+
+def stored_pixels(box: Container, number: int) -> NDArray[np.uint8]:
+    """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a tile that is stored without loss, its visible part.
+
+    Raises :class:`DamagedStream` if it is damaged.
+    """
+    header, tile = box.header, box.tiles[number]
+    h = min(tile.bottom * TILE_UNIT, header.height) - tile.top * TILE_UNIT
+    w = min(tile.right * TILE_UNIT, header.width) - tile.left * TILE_UNIT
+    return decode_lossless(bytes(box.payload(number)), h, w, gray=header.gray, crc=tile.latent_crc)
 
 
 def check_model(box: Container, model: EntropyModel) -> None:

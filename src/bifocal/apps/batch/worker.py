@@ -121,7 +121,7 @@ class Worker:
         if self.verb == "encode":
             from bifocal.pictures.metadata import strip_metadata
             from bifocal.runtime.budget import check_budget
-            from bifocal.runtime.encoding import check_effort
+            from bifocal.runtime.encoding import check_effort, check_lossless
             from bifocal.stream.container import check_options
 
             option = self.options.get
@@ -129,6 +129,7 @@ class Worker:
             check_options(1, 1, budget.quality or 1, option("tile", 64))
             check_effort(option("effort", 0))
             strip_metadata({}, option("strip", ()))
+            check_lossless(option("lossless"), free_size=(option("size"), option("psnr")) == (None, None))
         elif self.verb == "decode":
             from bifocal.runtime.decoding import check_scale
             from bifocal.runtime.engines.float_engines import check_backend

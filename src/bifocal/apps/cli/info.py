@@ -45,6 +45,8 @@ def _as_text(result: FileResult) -> str:
         f"  size      {about.bytes:,} bytes, {about.bpp:.3f} bits per pixel",
         f"  model     {about.fingerprint} (wire id {about.wire_id}), {name}",
     ]
+    if about.lossless:
+        lines.append(f"  lossless  {about.lossless} of {tiles}")
     if about.alpha:
         lines.append(f"  alpha     {about.alpha:,} bytes")
     lines += [f"  metadata  {key}, {size:,} bytes" for key, size in about.metadata.items()]

@@ -108,6 +108,14 @@ Strip = Annotated[
         help="Leave out metadata: all, or any of gps, exif, xmp, icc; repeat it, or give a list with commas.",
     ),
 ]
+Lossless = Annotated[
+    bool | None,
+    typer.Option(
+        "--lossless/--lossy",
+        help="Store the exact pixels, or never do.",
+        show_default="drawn content is exact where that costs little",
+    ),
+]
 Tile = Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 64.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse pictures of more than 8 bits, instead of rounding them.")

@@ -12,10 +12,6 @@ from typing import Any
 
 from bifocal.errors import OptionError
 
-_NOT_YET = {
-    "lossless": "there is no lossless mode yet; quality=100 is the best, and transparency is always lossless."
-}
-
 
 def known_options(call: Callable[..., Any]) -> tuple[str, ...]:
     """The names of what ``call`` takes after its first argument."""
@@ -32,5 +28,4 @@ def check_options(given: Iterable[str], known: Iterable[str]) -> None:
         if name not in names:
             near = get_close_matches(name, names, 1)
             advice = f" Did you mean {near[0]}?" if near else ""
-            reason = _NOT_YET.get(name, f"there is no option '{name}'.{advice}")
-            raise OptionError(f"{reason} Options are {', '.join(names)}.")
+            raise OptionError(f"there is no option '{name}'.{advice} Options are {', '.join(names)}.")

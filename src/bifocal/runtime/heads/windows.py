@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import HeadError, LatentsError
 from bifocal.runtime.heads.file import HeadSpec
+from bifocal.runtime.lossless import latents_of_pixels
 from bifocal.runtime.model import Model
 from bifocal.runtime.windows import padded_size, spans
 from bifocal.stream import container
@@ -109,9 +110,12 @@ def stream_tiles(stream: Container, model: Model, spec: HeadSpec) -> Iterator[Ti
     :raises StreamError: if a tile is damaged.
     """
     groups = groups_of(model.entropy.plan, spec.channels)
+    analyse = latents_of_pixels(model, stream.header.quality)
     for number in range(len(stream.tiles)):
         spent = spent_on(stream, number, model) if spec.bits else None
-        y, _ = decode_tile(stream, number, model.entropy, model.backend, groups=groups, spent=spent)
+        y, _ = decode_tile(
+            stream, number, model.entropy, model.backend, groups=groups, spent=spent, analyse=analyse
+        )
         yield Tile(number, y, spent)
 
 
@@ -158,12 +162,15 @@ def read_latents(data: bytes | Container, model: Model, channels: int | None = N
     channels = plan.y_channels if channels is None else channels
     groups = groups_of(plan, channels)
     h, w = (-(-side // plan.y_stride) for side in (header.height, header.width))
+    analyse = latents_of_pixels(model, header.quality)
     y, bits = np.empty((channels, h, w), np.float32), np.empty((h, w), np.float32)
     for number, (rows, columns, _, _) in enumerate(
         tile_cuts(header.width, header.height, header.tile, model.entropy)
     ):
         spent = spent_on(stream, number, model)
-        tile, _ = decode_tile(stream, number, model.entropy, model.backend, groups=groups, spent=spent)
+        tile, _ = decode_tile(
+            stream, number, model.entropy, model.backend, groups=groups, spent=spent, analyse=analyse
+        )
         inside = slice(0, min(rows.stop, h) - rows.start), slice(0, min(columns.stop, w) - columns.start)
         y[:, rows, columns] = model.to_float(tile[:channels, *inside], header.quality)
         bits[rows, columns] = bits_of(spent[:, *inside])
