@@ -148,6 +148,15 @@ def test_a_profile_that_cannot_be_had_is_left_out_with_a_warning(kind: str) -> N
     assert picture.metadata == {} and picture.width == 61
 
 
+def test_more_metadata_than_a_stream_holds_is_left_out_with_a_warning() -> None:
+    data = png_with((b"eXIf", b"MM\0*" + bytes(16 << 20)), (b"iCCP", b"name\0\0" + zlib.compress(b"profile")))
+    with pytest.warns(
+        PictureWarning, match=r"more than 16777216 bytes of metadata: exif, of 16777220 bytes, is left"
+    ):
+        picture = read_picture(io.BytesIO(data))
+    assert picture.metadata == {"icc": b"profile"}
+
+
 def test_text_that_is_no_metadata_is_not_even_unpacked() -> None:
     """A hundred comments of 16 MiB each, in a file of 2 MB."""
     bomb = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(16 << 20)))

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from bifocal.errors import PictureError, PictureWarning
 from bifocal.pictures.arrays import check_depth, from_array, warn_of_depth
 from bifocal.pictures.high_bit_depth import bits_per_channel, colour_of_16_bits, gray_of_16_bits, raw_mode
-from bifocal.pictures.metadata import orientation_in, pillow_info, read_metadata
+from bifocal.pictures.metadata import orientation_in, pillow_info, read_metadata, without_excess
 from bifocal.pictures.profiles import matching_profile, profile_space
 from bifocal.types import Picture
 
@@ -142,7 +142,7 @@ def from_open_image(
     turn = _orientation(image) if metadata is None else orientation_in(metadata)
     picture = from_array(_turn(planes, turn))
     warn_of_depth(depth, name)
-    kept = read_metadata(image) if metadata is None else metadata
+    kept = without_excess(read_metadata(image), name) if metadata is None else metadata
     return replace(picture, metadata=matching_profile(kept, gray=picture.gray, name=name))
 
 

@@ -56,6 +56,9 @@ ALPHA_FORMATS = ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
 #: Formats that hold no gray: it becomes RGB.
 RGB_FORMATS = ("WEBP", "AVIF")
 
+#: Most bytes of metadata that a picture keeps: as many as a stream holds.
+MOST_METADATA = 1 << 24
+
 #: Formats of which further frames are previews or gain maps.
 MANY_FRAMES_ARE_ONE_PICTURE = ("MPO", "ICO")
 

@@ -10,6 +10,7 @@ import numpy as np
 from bifocal.errors import PictureError
 from bifocal.pictures.arrays import from_array
 from bifocal.pictures.exif import EXIF_PREFIX
+from bifocal.pictures.metadata import without_excess
 from bifocal.pictures.own_pillow import check_size
 from bifocal.types import Picture
 
@@ -49,7 +50,7 @@ def read_heif(file: IO[bytes], name: str, max_pixels: int, strict: bool) -> Pict
     metadata = {key: bytes(value) for key, value in found.items() if value}
     if "exif" in metadata:
         metadata["exif"] = metadata["exif"].removeprefix(EXIF_PREFIX)
-    return from_array(pixels, metadata, name=name, strict=strict, bits=bits)
+    return from_array(pixels, without_excess(metadata, name), name=name, strict=strict, bits=bits)
 
 
 def _pillow_heif() -> ModuleType:

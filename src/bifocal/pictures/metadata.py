@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bifocal.errors import OptionError, PictureWarning
 from bifocal.pictures.exif import EXIF_PREFIX, orientation_of, upright_exif, without_gps
+from bifocal.pictures.formats import MOST_METADATA
 from bifocal.pictures.xmp import orientation_of_xmp, upright_xmp, without_gps_properties
 
 if TYPE_CHECKING:
@@ -78,6 +79,23 @@ def _exif_of_tiff(image: Image.Image) -> bytes:
         return exif.tobytes() if len(exif) else b""
     except Exception:  # odd tags make Pillow raise a dozen kinds; without EXIF it is still a picture
         return b""
+
+
+def without_excess(metadata: Mapping[str, bytes], name: str) -> Mapping[str, bytes]:
+    """Metadata without its largest pieces, if all together are more than a stream holds.
+
+    What is left out is said with a :class:`~bifocal.errors.PictureWarning`.
+    """
+    kept = dict(metadata)
+    while sum(map(len, kept.values())) > MOST_METADATA:
+        largest = max(kept, key=lambda key: len(kept[key]))
+        warnings.warn(
+            f"{name} has more than {MOST_METADATA} bytes of metadata: {largest}, of {len(kept.pop(largest))} "
+            "bytes, is left out.",
+            PictureWarning,
+            stacklevel=4,
+        )
+    return kept
 
 
 def orientation_in(metadata: Mapping[str, bytes]) -> int:

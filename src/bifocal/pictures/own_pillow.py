@@ -29,13 +29,12 @@ from typing import IO, Any
 import PIL
 
 from bifocal.errors import PictureError
+from bifocal.pictures.formats import MOST_METADATA
 
 _COPY = f"{__name__}.PIL"
 _COMPILED = ("_imaging", "_imagingmath", "_webp", "_avif")
 _PLUGINS = "Bmp Gif Jpeg Mpo Ppm Png WebP Avif Tiff Jpeg2K Tga Qoi Ico".split()
 
-#: Most bytes of one compressed piece of metadata: as many as a stream holds.
-_MOST_METADATA = 1 << 24
 #: Text of PNG that is metadata which a stream keeps.
 _PNG_TEXT = (b"XML:com.adobe.xmp", b"Raw profile type exif", b"exif")
 
@@ -88,12 +87,12 @@ def _decompress(data: bytes) -> bytes:
     """A compressed piece of metadata in PNG; empty, and a note, if it cannot be had."""
     unpacker = zlib.decompressobj()
     try:
-        plain = unpacker.decompress(data, _MOST_METADATA)
+        plain = unpacker.decompress(data, MOST_METADATA)
     except zlib.error:
         _reading.get().notes.append("its compressed metadata is damaged and is left out")
         return b""
     if unpacker.unconsumed_tail:
-        _reading.get().notes.append(f"metadata of more than {_MOST_METADATA} bytes is left out")
+        _reading.get().notes.append(f"metadata of more than {MOST_METADATA} bytes is left out")
         return b""
     return plain
 
