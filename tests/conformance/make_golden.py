@@ -22,7 +22,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.stream import container
 from bifocal.stream.chunks.alpha import encode_alpha
+from bifocal.stream.chunks.lossless import encode_lossless
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend
 from bifocal.stream.latents import encode_latents
@@ -249,6 +251,16 @@ def golden_stream(name: str, recipe: Recipe, model: EntropyModel) -> tuple[bytes
         quality=recipe.quality, tile=recipe.tile, model=model, backend=NumpyBackend("int64"),
         metadata=recipe.metadata,
     )  # fmt: skip
+
+
+def stored_stream() -> bytes:
+    """``stored/mixed-128x64.bfc``: its first tile is stored without loss, its second holds latents of tiny-4."""
+    data, _ = golden_stream("mixed-128x64", Recipe(128, 64, 64, 70, 3.0), points_model())
+    stream = container.read(data)
+    rows, columns = np.mgrid[:64, :64]
+    pixels = np.dstack([rows // 8 * 30, columns // 16 * 60, (rows + columns) % 7]).astype(np.uint8)
+    second = bytes(stream.payload(1)), stream.tiles[1].latent_crc
+    return container.write(stream.header, {"xmp": b"<x/>"}, [encode_lossless(pixels), second], [1, 0])
 
 
 def latents_hash(latents: Latents) -> str:

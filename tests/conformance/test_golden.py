@@ -11,7 +11,7 @@ import pytest
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import decode_alpha
 from bifocal.stream.exact import Kind, NumpyBackend
-from bifocal.stream.latents import EntropyModel, pack, unpack
+from bifocal.stream.latents import EntropyModel, decode_tile, pack, stored_pixels, unpack
 from tests.conformance.make_golden import golden_alpha, latents_hash
 from tests.conformance.spec_alpha import read_alpha
 
@@ -59,6 +59,26 @@ def test_decodes_to_the_recorded_latents_and_packs_again(
         for net in (model.hyper, *model.predictors)
         for i in range(len(net.layers))
     }
+
+
+def test_a_golden_tile_stored_without_loss_gives_the_recorded_pixels() -> None:
+    data = (GOLDEN.parent / "stored" / "mixed-128x64.bfc").read_bytes()
+    assert (
+        hashlib.sha256(data).hexdigest() == "e76c0048e2a14ee61c326a0b64a2ad37d6d36bad2375365cc6380a9aed00527a"
+    )
+    stream = container.read(data)
+    assert [tile.lossless for tile in stream.tiles] == [True, False] and stream.metadata == {"xmp": b"<x/>"}
+    pixels = stored_pixels(stream, 0)
+    assert (
+        hashlib.sha256(pixels.tobytes()).hexdigest()
+        == "c3a6d6910036ba96267f589001c5ec6c19164c9cf6eb11d4ac547baeb21947a2"
+    )
+    y, z = decode_tile(stream, 1, EntropyModel.load(GOLDEN / "tiny-4" / "model"), NumpyBackend())
+    latents = z.astype("<i4").tobytes() + y.astype("<i4").tobytes()
+    assert (
+        hashlib.sha256(latents).hexdigest()
+        == "d9afb1732a04a242f86335274883b9ec647ad031b586dc68a8ee752e5481214f"
+    )
 
 
 def test_the_golden_alpha_is_read_alike_by_us_and_from_the_specification() -> None:
