@@ -43,7 +43,7 @@ autodoc_member_order = "bysource"
 nitpicky = True
 smartquotes = False  # options in running text keep both their hyphens
 nitpick_ignore_regex = [  # what annotations and docstrings name of the rooms behind the public face
-    ("py:class", ".*"),
+    ("py:(class|data|attr)", ".*"),
     ("py:.*", r"bifocal\.(apps|hardware|learn|pictures|runtime|storage|stream)\..*"),
 ]
 suppress_warnings = ["toc.not_included"]  # pages of results are reached by links
