@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from bifocal.errors import PictureError
 from bifocal.pictures.arrays import rounded
-from bifocal.pictures.own_pillow import open_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,6 +102,8 @@ def colour_of_16_bits(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
 
     :raises PictureError: if the low bytes cannot be had.
     """
+    from bifocal.pictures.own_pillow import open_image
+
     raw = raw_mode(image)
     if raw == "LA;16B":
         image.tile = [image.tile[0]._replace(args="RGBA")]  # four bytes a pixel, as they are

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from bifocal.errors import OptionError
 from bifocal.pictures.files import read_picture
@@ -45,6 +44,8 @@ def read_map(given: MapLike, width: int, height: int) -> NDArray[np.float32]:
     if not (weights.min() >= 0 and weights.max() <= 1):  # also where one is not a number
         raise OptionError("a quality map has values below 0 or above 1. Scale it to 0..1, or give uint8.")
     if weights.shape != (height, width):
+        from PIL import Image
+
         image = Image.fromarray(weights).resize((width, height), Image.Resampling.BILINEAR)
         weights = np.clip(np.asarray(image, np.float32), 0, 1)
     if not weights.any():
