@@ -64,6 +64,15 @@ def test_the_name_stands_once() -> None:
     assert all(address.startswith(home) for address in project["urls"].values())
 
 
+def test_the_oldest_versions_are_those_that_are_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line)
+    for needed in project["dependencies"]:
+        name, floor = re.match(r"(\w+)>=([\d.]+)", needed).groups()  # type: ignore[union-attr]
+        assert re.fullmatch(re.escape(floor) + r"(\.0)*", pinned[name]), f"{needed}, not {pinned[name]}"
+
+
 def run(*command: str | Path, folder: Path) -> str:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
     done = subprocess.run([*map(str, command)], cwd=folder, env=clean, capture_output=True, text=True)
