@@ -81,7 +81,7 @@ def plain_objective(model: nn.Module, batch: Batch, done: float) -> Tensor:
 
 
 def thresholds(coded: Coded, rows: Any, shares: list[float]) -> list[float]:
-    """Thresholds on log(1 + bits) that keep these shares of the places of pictures ``rows``."""
+    """Thresholds on log(1 + bits) that keep these shares of the positions of pictures ``rows``."""
     bits = np.log1p(coded.bits[rows].astype(np.float32))
     return [float(np.quantile(bits, 1 - share)) for share in shares]
 
@@ -161,7 +161,7 @@ def match(model: HeatViT, coded: Coded, rows: Any, rates: list[float]) -> None:
 
 @torch.no_grad()
 def judge(model: nn.Module, coded: Coded, rows: Any, stem: float) -> dict[str, Any]:
-    """Accuracy on ``rows``, realised shares of places and multiply-adds, means over pictures."""
+    """Accuracy on ``rows``, realised shares of positions and multiply-adds, means over pictures."""
     right, rates, macs, tokens = [], [], [], []
     torch.manual_seed(0)  # random pruning draws here
     for i in range(0, len(rows), 100):

@@ -1,7 +1,7 @@
 """Latents for run.py: views of pictures from zip files, coded exactly, in mixed batches.
 
 ``CACHE/v{k}.npy`` are latents before gains of view ``k`` of every training picture (view 0 is the picture),
-``CACHE/coded{k}.npz`` what a decoder sees of it at one quality: latents of the low band and bits per place.
+``CACHE/coded{k}.npz`` what a decoder sees of it at one quality: latents of the low band and bits for each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import bifocal
+from bifocal.learn.data.views import recoloured
 from bifocal.learn.nets.codec import Codec, quality_anchors
 from bifocal.learn.nets.entropy.coding import Estimate
 from bifocal.learn.nets.entropy.exact import round_ste
 from bifocal.learn.training.pruning.objective import Batch
+from bifocal.learn.training.soft_labels import mixed
 from bifocal.runtime.encoding import transform
 from bifocal.runtime.heads.windows import read_latents
 from bifocal.runtime.model import Model
@@ -79,16 +80,7 @@ def view(picture: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
     picture = picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=(x, y, x + cw, y + ch))
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    pixels = np.asarray(picture).astype(np.float32)
-    if rng.random() < 0.8:
-        brightness, contrast, colour = rng.uniform(0.7, 1.3, 3)
-        gray = pixels.mean(2, keepdims=True)
-        pixels = gray + (pixels - gray) * colour
-        middle = pixels.mean()
-        pixels = (middle + (pixels - middle) * contrast) * brightness
-    if rng.random() < 0.05:
-        pixels = np.repeat(pixels.mean(2, keepdims=True), 3, 2)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return recoloured(np.asarray(picture, np.float32), rng)
 
 
 def make_view(path: Path, found: list[Member], number: int, model: Model) -> NDArray[np.float16]:
@@ -175,21 +167,6 @@ def batches(
         )
         target = F.one_hot(torch.from_numpy(views[0].labels[chosen]), classes).float()
         if rng.random() < mix:
-            y, bits, target = mixed(y, bits, target, rng)
+            both, target = mixed(torch.cat([y, bits[:, None]], 1), target, rng)  # bits like latents
+            y, bits = both[:, :-1], both[:, -1]
         yield Batch(y, bits, 0.9 * target + 0.1 / classes)
-
-
-def mixed(y: Tensor, bits: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Mixup or CutMix with the same batch in another order; bits are mixed like latents."""
-    other = torch.from_numpy(rng.permutation(len(y)))
-    if rng.random() < 0.5:
-        share = rng.beta(0.4, 0.4)
-        y, bits = share * y + (1 - share) * y[other], share * bits + (1 - share) * bits[other]
-    else:
-        side = round(GRID * (1 - rng.uniform()) ** 0.5)
-        i, j = rng.integers(0, GRID + 1 - side, 2)
-        here: Any = (..., slice(i, i + side), slice(j, j + side))
-        y, bits = y.clone(), bits.clone()
-        y[here], bits[here] = y[other][here], bits[other][here]
-        share = 1 - side**2 / GRID**2
-    return y, bits, share * target + (1 - share) * target[other]

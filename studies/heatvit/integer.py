@@ -41,7 +41,7 @@ CALIBRATED = 64
 
 @torch.no_grad()
 def judge(model: HeatViT, train: Coded, val: Coded) -> dict[str, float]:
-    """Accuracy in float and in 8 bits, and the share of places whose last decision differs."""
+    """Accuracy in float and in 8 bits, and the share of positions whose last decision differs."""
     model.eval()
     net = quantise(model, torch.from_numpy(train.y[:CALIBRATED].astype(np.float32)))
     right, byte, differ, kept = [], [], [], []
@@ -114,8 +114,8 @@ def table(rows: dict[str, dict[str, float]]) -> str:
         "functions",
         "float, %",
         "8 bit, %",
-        "places kept last, %",
-        "of all places decided otherwise, %",
+        "positions kept last, %",
+        "positions decided otherwise, %",
         "seeds",
     )
     return markdown(head, lines)

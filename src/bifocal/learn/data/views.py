@@ -163,7 +163,11 @@ def random_view(picture: Image.Image, rng: np.random.Generator, side: int) -> Pi
     left, top = rng.uniform(0, w - across), rng.uniform(0, h - down)
     box = (left, top, left + across, top + down)
     cut = picture.resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-    pixels = np.asarray(cut, np.float32)[:, :: rng.choice([-1, 1])]
+    return recoloured(np.asarray(cut, np.float32)[:, :: rng.choice([-1, 1])], rng)
+
+
+def recoloured(pixels: NDArray[np.float32], rng: np.random.Generator) -> Pixels:
+    """Pixels ``[h, w, 3]`` of 0..255 as uint8, their colours a little changed, now and then gray."""
     if rng.random() < 0.8:
         brightness, contrast, colour = rng.uniform(0.7, 1.3, 3)
         gray = pixels.mean(2, keepdims=True)
