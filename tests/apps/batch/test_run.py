@@ -15,7 +15,7 @@ from bifocal.apps import batch
 from bifocal.apps.batch import manifest as manifests
 from bifocal.apps.batch.engines import local
 from bifocal.errors import BatchError, ModelError, OptionError
-from bifocal.runtime.engines import sessions
+from bifocal.runtime.engines import onnxruntime
 from bifocal.storage.whole_files import part_prefix
 from tests.conftest import made_picture
 
@@ -255,7 +255,7 @@ def test_threads_are_shared_out(work: Path, monkeypatch: pytest.MonkeyPatch) -> 
         seen.append(worker.threads)
         return iter(())
 
-    monkeypatch.setattr(sessions, "available_threads", lambda: 8)
+    monkeypatch.setattr(onnxruntime, "available_threads", lambda: 8)
     monkeypatch.setattr(local, "run_local", look)
     for jobs in (2, 3, 8, 9):
         batch.run(encoder(), ["in"], f"out{jobs}", jobs=jobs)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bifocal import api
+import bifocal
 from bifocal.errors import OutputError
 from tests.apps.cli.test_commands import Command, command
 
@@ -61,7 +61,7 @@ def test_a_full_disk_stops_the_run(command: Command, monkeypatch: pytest.MonkeyP
         def full(*_: object, **__: object) -> None:
             raise OutputError("out/0.bfc cannot be written: full.") from OSError(errno.ENOSPC, "full")
 
-        monkeypatch.setattr(api, "encode_file", full)
+        monkeypatch.setattr(bifocal, "encode_file", full)
     else:  # worker processes see no monkeypatch, but this device, which is always full
         Path("out").mkdir()
         Path("out/0.bfc").symlink_to("/dev/full")
