@@ -90,7 +90,7 @@ def test_vhdl_keeps_its_lines(tmp_path: Path) -> None:
 
 
 @needs_yosys
-def test_the_tool_says_itself_what_it_does_not_understand(tmp_path: Path) -> None:
+def test_errors_of_a_tool_are_quoted(tmp_path: Path) -> None:
     (tmp_path / "bad.v").write_text("module bad (input a;\nendmodule\n")
     with pytest.raises(ToolError, match=r"could not read .*bad\.v.*\n.*bad.v:1: ERROR: syntax error"):
         synthesise([tmp_path / "bad.v"], yosys="auto")
@@ -100,7 +100,7 @@ def test_the_tool_says_itself_what_it_does_not_understand(tmp_path: Path) -> Non
         synthesise([CIRCUITS / "haar.v"], yosys="auto", timeout=0.001)
 
 
-def test_a_missing_tool_comes_with_the_command_that_mends_it(
+def test_a_missing_tool_comes_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
@@ -119,7 +119,7 @@ def test_what_is_no_design_is_refused(tmp_path: Path) -> None:
     for name, message in (("empty.v", "is empty"), ("binary.v", "no text"), ("gone.v", "cannot be read")):
         with pytest.raises(ToolError, match=message):
             read_sources([tmp_path / name])
-    with pytest.raises(ToolError, match="name it alone"):
+    with pytest.raises(ToolError, match="give it alone"):
         load_design([NETLISTS / "haar.json", CIRCUITS / "haar.v"])
     assert load_design([NETLISTS / "haar.json"]).tools == ()
 

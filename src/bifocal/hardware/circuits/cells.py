@@ -1,7 +1,7 @@
 """The Xilinx 7-series cells that can be simulated, each as truth tables or as a flip-flop.
 
-What they do follows the vendor's library guide (UG953). A cell that is not here (memories, shift registers,
-DSP blocks, latches, pads with enables) is refused by the reader with the list of its instances.
+Their functions follow the vendor's library guide (UG953). Other cells (memories, shift registers, DSP blocks,
+latches, pads with enables) are refused by the reader, with a list of their instances.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate
 
-#: Cells that hand their input on: pads and clock buffers, by input and output pin.
+#: Cells whose output is their input: pads and clock buffers, by input and output pin.
 BUFFERS = {"IBUF": ("I", "O"), "OBUF": ("I", "O"), "BUFG": ("I", "O"), "BUFH": ("I", "O"), "BUFR": ("I", "O")}
 #: Cells that hold a net at a constant, by output pin.
 CONSTANTS = {"GND": ("G", ZERO), "VCC": ("P", ONE)}
@@ -68,7 +68,7 @@ def is_falling(cell: Cell) -> bool:
 
 
 def gates_of(cell: Cell, new_net: Callable[[str], int]) -> list[Gate]:
-    """The truth tables of a combinational cell; ``new_net`` makes a net for what lies between them."""
+    """The truth tables of a combinational cell; ``new_net`` makes a net between two of them."""
     return _GATES[cell.kind](cell, new_net)
 
 
@@ -105,9 +105,7 @@ def flipflop_of(cell: Cell, new_net: Callable[[str], int]) -> tuple[FlipFlop, li
 
 def _lut(cell: Cell, new_net: Callable[[str], int]) -> list[Gate]:
     inputs = tuple(cell.pin(f"I{i}", ZERO) for i in range(int(cell.kind[3:])))
-    digits = re.sub(
-        "[^01]", "0", cell.parameters.get("INIT", "0")
-    )  # an x of INIT is 0, as the bitstream has it
+    digits = re.sub("[^01]", "0", cell.parameters.get("INIT", "0"))  # x becomes 0, as in the bitstream
     table = int(digits, 2) & ((1 << (1 << len(inputs))) - 1)
     return [Gate(cell.name, cell.kind, inputs, cell.pin("O", ZERO), table, cell.sources)]
 
@@ -124,7 +122,7 @@ def _mux(cell: Cell, new_net: Callable[[str], int]) -> list[Gate]:
 def _carry(cell: Cell, new_net: Callable[[str], int]) -> list[Gate]:
     """CARRY4: O = S xor C and the next C = S ? C : DI, four times, from CI or CYINIT.
 
-    One gate for each pin that is connected; a carry that no pin shows gets a net of its own.
+    One gate for each connected pin; a carry without a pin gets a net of its own.
     """
     first = (cell.pin("CI", ZERO), cell.pin("CYINIT", ZERO))
     known = [net for net in first if net != ZERO]

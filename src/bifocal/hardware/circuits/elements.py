@@ -1,4 +1,4 @@
-"""What a netlist is made of: ports, gates, flip-flops, the reset. Nets are numbers; 0 and 1 are constant."""
+"""The elements of a netlist: ports, gates, flip-flops, the reset. Nets are numbers; 0 and 1 are constants."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FlipFlop:
     """A flip-flop: at the edge, ``output`` takes ``data`` if ``enable``; ``control`` forces it to ``value``.
 
     An asynchronous control (FDCE, FDPE) acts as soon as it is 1, a synchronous one (FDRE, FDSE) at the edge,
-    whatever ``enable`` says. ``initial`` is the state at the start: INIT, or ``value`` where INIT is x.
+    whatever the ``enable``. ``initial`` is the state at the start: INIT, or ``value`` where INIT is x.
     """
 
     name: str

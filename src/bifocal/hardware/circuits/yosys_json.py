@@ -191,7 +191,7 @@ class _Reader:
         return len(self.nets) - 1
 
     def _aliases(self) -> dict[Any, Any]:
-        """Each bit behind a buffer or constant cell, and the bit that it stands for."""
+        """For each bit behind a buffer or constant cell, the bit that replaces it."""
         near: dict[Any, Any] = {}
         for entry in self.module["cells"].values():
             pins = entry["connections"]

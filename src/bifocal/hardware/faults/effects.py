@@ -1,4 +1,4 @@
-"""What faults did, as every engine reports it."""
+"""The effects of faults, as every engine reports them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """What each of n faults did: all ``[n]``.
+    """The effects of n faults; all arrays are ``[n]``.
 
     ``wrong_cycles`` int32 counts cycles with any wrong output bit, ``wrong_bits`` int64 the wrong output bits
     of all cycles, ``first_wrong`` int32 is the first such cycle or −1, ``latent`` is true where no output was
@@ -27,7 +27,7 @@ class Effects:
 
     @classmethod
     def silent(cls, count: int) -> Effects:
-        """The outcome of faults that never change anything."""
+        """The effects of faults that never change anything."""
         return cls(
             np.zeros(count, np.int32),
             np.zeros(count, np.int64),
@@ -36,14 +36,14 @@ class Effects:
         )
 
     def put(self, where: NDArray[np.intp] | slice, other: Effects) -> None:
-        """Write the outcomes of some faults into their places."""
+        """Replace the effects of some faults."""
         self.wrong_cycles[where] = other.wrong_cycles
         self.wrong_bits[where] = other.wrong_bits
         self.first_wrong[where] = other.first_wrong
         self.latent[where] = other.latent
 
     def same_as(self, other: Effects) -> bool:
-        """Whether every fault did exactly the same."""
+        """Whether all effects are exactly the same."""
         return all(
             np.array_equal(getattr(self, name), getattr(other, name))
             for name in ("wrong_cycles", "wrong_bits", "first_wrong", "latent")

@@ -24,7 +24,7 @@ FILES = ("netlist.json", "hardened.json", "hardened.v", "before.json", "after.js
 class HardeningReport:
     """A hardened design: what was triplicated, and all INIT bits before and after.
 
-    ``survival`` is what Yosys left of the copies, or a sentence that says why it was not asked.
+    ``survival`` is what Yosys left of the copies, or a sentence that explains why that was not checked.
     """
 
     design: Design

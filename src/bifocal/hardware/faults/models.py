@@ -1,4 +1,4 @@
-"""Fault models: which single fault each faulty machine has.
+"""Fault models: lists of single faults, each of which is simulated by itself.
 
 * ``lut-init``: one INIT bit of one LUT is flipped and stays so until reconfiguration, as radiation does to
   the memory that configures an FPGA. Exhaustive by default. That this is what the paper (arXiv 2303.12269)
@@ -50,7 +50,7 @@ class Fault:
     detail: int
 
     def label(self, netlist: Netlist) -> str:
-        """What a person reads: ``u1.INIT[5]``, ``count_reg[0] flips before cycle 12``, ``n7 stuck at 1``."""
+        """The fault in text: ``u1.INIT[5]``, ``count_reg[0] flips before cycle 12``, ``n7 stuck at 1``."""
         if self.kind == INIT:
             return f"{netlist.gates[self.target].name}.INIT[{self.detail}]"
         if self.kind == UPSET:
@@ -91,7 +91,7 @@ class Faults:
         return (self[i] for i in range(len(self)))
 
     def take(self, index: NDArray[np.intp]) -> Faults:
-        """The faults at these places, in this order."""
+        """The faults with these indices, in this order."""
         return Faults(self.model, self.kind[index], self.target[index], self.detail[index])
 
     def digest(self) -> str:
@@ -111,7 +111,7 @@ class Faults:
         for fault in self:
             if not _exists(fault, netlist, cycles):
                 raise CircuitError(
-                    f"{netlist.name} has no place for {fault}; make the faults from this netlist."
+                    f"{fault} is not possible in {netlist.name}; make the faults from this netlist."
                 )
 
     @classmethod
@@ -166,7 +166,7 @@ class Faults:
 def make_faults(model: str, netlist: Netlist, cycles: int, *, upsets: int, seed: int) -> Faults:
     """The faults of a model by its name; ``upsets`` is how many flip-flop upsets are drawn with ``seed``.
 
-    :raises CircuitError: if there is no such model, or the circuit has no place for such a fault.
+    :raises CircuitError: if there is no such model, or nothing in the circuit can have such faults.
     """
     if model not in MODELS:
         raise CircuitError(f"there is no fault model '{model}'; there are {', '.join(MODELS)}.")
@@ -176,13 +176,13 @@ def make_faults(model: str, netlist: Netlist, cycles: int, *, upsets: int, seed:
         faults = {"lut-init": Faults.lut_init, "stuck": Faults.stuck, "open": Faults.open}[model](netlist)
     if not len(faults):
         raise CircuitError(
-            f"{netlist.name} has no place for {model} faults. Take another model with --faults."
+            f"nothing in {netlist.name} can have {model} faults. Choose another model with --faults."
         )
     return faults
 
 
 def draw(total: int, count: int, seed: int) -> NDArray[np.int64]:
-    """``count`` different numbers below ``total``, ascending, the same for a seed on every machine.
+    """``count`` different numbers below ``total``, ascending, the same for a seed on every computer.
 
     >>> draw(10, 3, seed=1).tolist() == draw(10, 3, seed=1).tolist(), draw(4, 9, seed=1).tolist()
     (True, [0, 1, 2, 3])
@@ -191,7 +191,7 @@ def draw(total: int, count: int, seed: int) -> NDArray[np.int64]:
         return np.arange(total, dtype=np.int64)
     chosen: set[int] = set()
     source = np.random.PCG64(seed)
-    limit = 2**64 - 2**64 % total  # above it, numbers would favour the low ones
+    limit = 2**64 - 2**64 % total  # with words above it, low numbers would be more frequent
     while len(chosen) < count:
         for word in source.random_raw(count - len(chosen)).tolist():
             if word < limit:

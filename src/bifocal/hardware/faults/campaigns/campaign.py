@@ -1,11 +1,13 @@
-"""A campaign: every fault of a list over a stimulus, in parallel, resumable, the same however it is run.
+"""A campaign: simulates a list of faults over a stimulus, in parallel and resumable.
 
-1. The fault-free run tells which INIT bits are never addressed: those faults are silent, exactly, and cost
-   nothing.
-2. If the rest times the cycles exceeds the budget, a seeded sample of it is simulated, and the result
-   says so.
-3. Faults are ordered so that neighbours share a unit; units go to the engine, here or in spawned processes,
-   and each finished unit to the journal.
+The result is the same for every engine and number of processes, and after a resumption.
+
+1. The fault-free run shows which INIT bits are never addressed: these faults cannot have an effect, and are
+   not simulated.
+2. If the number of the others times the cycles exceeds the budget, a seeded sample of them is simulated, and
+   the result records that.
+3. Faults are ordered so that neighbours share a unit. Units go to the engine, here or in spawned processes,
+   and each finished unit goes to the journal.
 """
 
 from __future__ import annotations
@@ -50,16 +52,16 @@ from bifocal.hardware.faults.result import (
 )
 
 ENGINES = ("auto", "numba", "native", "verilator", "reference")
-#: Fault-cycles: about an hour of one core at the slowest rate that we accept.
+#: Fault-cycles: about an hour of one core at the slowest acceptable rate.
 BUDGET = 200_000_000_000
-#: The most faults of a unit, the piece that a process takes and the journal keeps.
+#: The most faults of a unit, which a process simulates and the journal keeps as a whole.
 UNIT = 4096
 #: Below so many fault-cycles compiling takes longer than it saves.
 WORTH_COMPILING = 200_000_000
 
 
 class Engine(Protocol):
-    """What simulates: at most ``lanes`` faults at a time."""
+    """Simulates at most ``lanes`` faults at a time."""
 
     name: str
     lanes: int
@@ -68,7 +70,7 @@ class Engine(Protocol):
 
 
 class ReferenceEngine:
-    """The referee as an engine."""
+    """The reference simulation as an engine."""
 
     name = "reference"
     lanes = 1024
@@ -102,11 +104,11 @@ class Campaign:
     progress: Callable[[int, int], None] | None = None
 
     def run(self) -> CampaignResult:
-        """Simulate, and return every fault's effects.
+        """Simulate, and return the effects of every fault.
 
         :raises CircuitError: if a fault or the stimulus does not belong to the netlist.
         :raises CampaignError: if the options are out of range, or the journal is another campaign's.
-        :raises ToolError: if the engine cannot be had.
+        :raises ToolError: if the engine is not available.
         """
         self._check()
         begin = time.perf_counter()
@@ -148,7 +150,7 @@ class Campaign:
             raise CampaignError(f"there is no engine '{self.engine}'; there are {', '.join(ENGINES)}.")
         if self.jobs < 1 or self.budget < 1:
             raise CampaignError(
-                f"{self.jobs} jobs and a budget of {self.budget} cannot be; both are at least 1."
+                f"{self.jobs} jobs and a budget of {self.budget}: both have to be at least 1."
             )
         if self.stimulus.names != tuple(name for name, _ in self.netlist.driven):
             raise CampaignError(
@@ -157,7 +159,7 @@ class Campaign:
         self.faults.check(self.netlist, self.stimulus.cycles)
 
     def _choose(self, fault_free: FaultFree) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-        """The status of every fault, and the places of those to simulate."""
+        """The status of every fault, and the indices of those to simulate."""
         matters = fault_free.matters(self.faults)
         candidates = np.flatnonzero(matters)
         affordable = max(1, self.budget // self.stimulus.cycles)
@@ -182,7 +184,7 @@ class Campaign:
     def _open_journal(self, chosen: NDArray[np.intp], units: list[slice]) -> Journal | nullcontext[None]:
         if self.journal is None:
             if self.resume:
-                raise CampaignError("there is nothing to resume from without a journal. Name its file.")
+                raise CampaignError("a run without a journal cannot be resumed. Name the journal's file.")
             return nullcontext()
         picked = sha256(chosen.astype("<i8").tobytes()).hexdigest()
         header = {
@@ -199,8 +201,8 @@ class Campaign:
     ) -> Generator[tuple[int, Effects], None, None]:
         jobs = min(self.jobs, len(todo))
         if jobs <= 1:
-            for number, places in todo:
-                yield number, run_unit(engine, self.faults.take(places))
+            for number, indices in todo:
+                yield number, run_unit(engine, self.faults.take(indices))
             return
         pool = ProcessPoolExecutor(
             jobs,
@@ -209,7 +211,7 @@ class Campaign:
             (engine.name, self.netlist, self.stimulus),
         )
         try:
-            waiting = {pool.submit(_work, self.faults.take(places)): n for n, places in todo}
+            waiting = {pool.submit(_work, self.faults.take(indices)): n for n, indices in todo}
             while waiting:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     yield waiting.pop(future), future.result()
@@ -269,11 +271,11 @@ def make_engine(name: str, netlist: Netlist, stimulus: Stimulus, fault_free: Fau
 
 
 def run_unit(engine: Engine, faults: Faults) -> Effects:
-    """The outcomes of any number of faults, as many at a time as the engine takes."""
+    """The effects of any number of faults, as many at a time as the engine takes."""
     effects = Effects.silent(len(faults))
     for start in range(0, len(faults), engine.lanes):
-        places = np.arange(start, min(start + engine.lanes, len(faults)))
-        effects.put(places, engine.simulate(faults.take(places)))
+        indices = np.arange(start, min(start + engine.lanes, len(faults)))
+        effects.put(indices, engine.simulate(faults.take(indices)))
     return effects
 
 

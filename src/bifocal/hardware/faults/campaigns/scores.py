@@ -1,10 +1,9 @@
-"""From outcomes to vulnerability: scores of faults, of LUTs and of the design, and how sure a sample is.
+"""From effects to vulnerability: scores of faults, of LUTs and of the design, with intervals for samples.
 
 For a fault: S_t, the share of wrong cycles; S_h, the mean share of wrong output bits; whether any output
 was ever wrong; whether only the state is (latent). For a site (a LUT): V, the share of its faults that
 ever make an output wrong, and its mean S_t. For the design: counts and the sum of S_t over all faults.
-The paper (arXiv 2303.12269) speaks of a vulnerability score without saying its formula where we could
-read it; these are ours.
+The paper (arXiv 2303.12269) has a vulnerability score; we could not read its formula. These are ours.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class SiteScore:
 
 @dataclass(frozen=True, slots=True)
 class DesignScore:
-    """A whole campaign in numbers.
+    """The scores of a whole campaign.
 
     ``score`` is the sum of S_t over all faults. With sampling, ``score`` and ``wrong_share`` are
     estimates: faults that are never addressed are known exactly, the others are scaled up from the
@@ -102,13 +101,13 @@ def score_sites(result: CampaignResult) -> list[SiteScore]:
 
 
 def score_design(result: CampaignResult) -> DesignScore:
-    """The numbers of the whole campaign."""
+    """The scores of the whole campaign."""
     unaddressed, simulated, left_out = (
         int((result.status == status).sum()) for status in (UNADDRESSED, SIMULATED, LEFT_OUT)
     )
     wrong = int((result.first_wrong >= 0).sum())
     total = max(1, len(result))
-    scale = (simulated + left_out) / max(1, simulated)  # each simulated fault stands for so many
+    scale = (simulated + left_out) / max(1, simulated)  # how many faults each simulated one represents
     share = wrong * scale / total
     interval = (share, share)
     if left_out:
@@ -133,7 +132,7 @@ def score_design(result: CampaignResult) -> DesignScore:
 
 
 def saturation(result: CampaignResult, points: int = 100) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many faults had shown themselves after so many cycles: cycles and counts, int64 ``[≤ points]``.
+    """How many faults had made an output wrong after how many cycles: int64 ``[≤ points]`` each.
 
     The cycles are spaced evenly in their logarithm, from 1 to all.
     """
@@ -143,7 +142,7 @@ def saturation(result: CampaignResult, points: int = 100) -> tuple[NDArray[np.in
 
 
 def wilson(hits: int, trials: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's interval of a share (1927): honest near 0 and 1, where the textbook one is not.
+    """Wilson's interval of a share (1927), which is also right near 0 and 1.
 
     >>> low, high = wilson(0, 100)
     >>> round(low, 4), round(high, 4)

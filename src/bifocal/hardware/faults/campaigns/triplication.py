@@ -1,14 +1,14 @@
-"""Hardening by triplication: the worst LUTs and flip-flops three times, and majority voters where they end.
+"""Hardening by triplication: copies of the worst LUTs and flip-flops, and majority voters behind them.
 
-A cell that is triplicated reads, in copy k, copy k of whatever else is triplicated; only where a triplicated
-net leaves for a reader that exists once, or for an output, stands a voter, a LUT3. So copies that lie side by
-side share few voters, and a voter is a LUT like any other: its INIT bits are faults of the hardened netlist.
+Copy k of a triplicated cell reads copy k of every other triplicated cell. Only where a triplicated net is
+read by a cell that exists once, or is an output, is there a voter, a LUT3. So neighbouring copies need few
+voters. A voter is a LUT like any other: its INIT bits are faults of the hardened netlist.
 
-One flipped bit of a voter holds its output at a constant. That makes the price of a voter on a net known
-beforehand: what the net costs when it is stuck at 0 and at 1. :func:`choose` weighs this. Triplicated
-flip-flops are worth it where they move voters away from costly nets.
+One flipped bit of a voter holds its output at a constant. So the cost of a voter on a net is known in
+advance: it is the score of the net stuck at 0 and at 1. :func:`choose` uses it. Triplicating a flip-flop is
+worth it where that moves voters away from costly nets.
 
-The plan is ours; triplication with majority voters is old (von Neumann 1956; Lyons and Vanderkulk 1962).
+The selection is ours; triplication with majority voters is old (von Neumann 1956; Lyons, Vanderkulk 1962).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from bifocal.hardware.circuits.synthesis import find_yosys, only_top, run_yosys
 from bifocal.hardware.circuits.tools import TIMEOUT
 from bifocal.hardware.circuits.verilog import to_verilog
 
-#: INIT of a LUT3 that says what two of its three inputs say, highest address first.
+#: INIT of a LUT3 whose output is the majority of its inputs, highest address first.
 MAJORITY = "11101000"
 _KEEP = "00000000000000000000000000000001"
-#: For the number of a net, the numbers of the nets that stand for it in copies 0, 1 and 2.
+#: For the number of a net, the numbers of its nets in copies 0, 1 and 2.
 _Nets = Mapping[int, tuple[int, int, int]]
 
 
@@ -56,7 +56,7 @@ class Hardened:
 
 @dataclass(frozen=True)
 class Survival:
-    """What Yosys left of the copies and voters when it read the structural Verilog and optimised it."""
+    """Which copies and voters are lost when Yosys reads the structural Verilog and optimises it."""
 
     tool: str
     made: int
@@ -74,11 +74,11 @@ def choose(
     *,
     share: float = 0.5,
 ) -> tuple[list[int], list[int]]:
-    """The LUTs (indices of gates) and flip-flops that should be triplicated.
+    """The LUTs (as indices of gates) and flip-flops to triplicate.
 
     The worst LUTs by ``lut_scores`` (the sum of a LUT's scores over its INIT bits) that make up ``share`` of
-    the whole sum are taken; then every flip-flop whose triplication lowers what remains. ``stuck_scores`` is,
-    for a net, the sum of the scores of its being stuck at 0 and at 1: the price of a voter there.
+    the whole sum are taken; then every flip-flop whose triplication lowers the cost of voters.
+    ``stuck_scores`` is, for each net, the sum of its scores when stuck at 0 and at 1, the cost of a voter.
 
     :raises CircuitError: if ``share`` is not in 0..1, or there is nothing to harden.
     """
@@ -96,8 +96,8 @@ def choose(
     gates = len(netlist.gates)
     readers, driver = _readers(netlist)
 
-    def price(net: int) -> float:
-        """What the voter on this net costs, 0 if it needs none."""
+    def cost(net: int) -> float:
+        """The cost of the voter on this net, 0 if it needs none."""
         if driver[net] not in chosen or readers[net] <= chosen:
             return 0.0
         return stuck_scores.get(net, 0.0)
@@ -110,9 +110,9 @@ def choose(
             if cell in chosen:
                 continue
             around = {flipflop.output, flipflop.data, flipflop.enable, flipflop.control} & driver.keys()
-            before = sum(map(price, around))
+            before = sum(map(cost, around))
             chosen.add(cell)
-            if sum(map(price, around)) < before - 1e-12:
+            if sum(map(cost, around)) < before - 1e-12:
                 changed = True
             else:
                 chosen.discard(cell)
@@ -142,10 +142,10 @@ def triplicate(
 ) -> Hardened:
     """Triplicate cells of a Yosys JSON netlist, by name.
 
-    With ``feedback`` three voters stand behind every triplicated flip-flop, so that a copy that was upset is
-    put right by the others; without, it stays wrong (and outvoted) until it is overwritten.
+    With ``feedback`` there are three voters behind every triplicated flip-flop, so that a copy that was upset
+    is corrected by the others; without, it stays wrong (and outvoted) until it is overwritten.
 
-    :raises CircuitError: if a cell is not there, or is neither a LUT nor a flip-flop.
+    :raises CircuitError: if a cell does not exist, or is neither a LUT nor a flip-flop.
     """
     design = json.loads(text)
     ((name, module),) = design["modules"].items()
@@ -214,9 +214,9 @@ def _rename_replaced(module: Mapping[str, Any], copies: _Nets) -> None:
 
 
 def survival(hardened: Hardened, *, yosys: str = "auto", timeout: float = TIMEOUT) -> Survival:
-    """Read the structural Verilog into Yosys, let it merge equal cells and clean up, and see what is left.
+    """Read the structural Verilog into Yosys, let it merge equal cells and clean up, and list what is lost.
 
-    :raises ToolError: if there is no Yosys, or it cannot read what we wrote.
+    :raises ToolError: if there is no Yosys, or it cannot read the netlist.
     """
     tool = find_yosys(yosys)
     (top,) = json.loads(hardened.json)["modules"]
@@ -238,7 +238,7 @@ def survival(hardened: Hardened, *, yosys: str = "auto", timeout: float = TIMEOU
         run_yosys(tool, lines, folder, timeout, "read the hardened netlist")
         after, _ = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
     ((_, module),) = json.loads(after)["modules"].items()
-    left = {name.removeprefix("\\") for name in module["cells"]}  # Yosys marks names with a $ of ours so
+    left = {name.removeprefix("\\") for name in module["cells"]}  # Yosys puts this before names with a $
     lost = tuple(name for name in hardened.made if name not in left)
     return Survival(tool.version, len(hardened.made), lost)
 

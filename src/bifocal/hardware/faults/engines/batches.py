@@ -1,6 +1,6 @@
-"""The faults of one batch, a lane each, written into a program.
+"""The faults of one batch, one in each lane, written into a program.
 
-All flipped INIT bits of a LUT cost one operation over the few words where its lanes lie: with E the lanes
+All flipped INIT bits of a LUT cost one operation over the few words that hold its lanes: with E the lanes
 that have such a fault and A0…A5 the address bits of each lane's fault, ``out ^= E & ~(in0 ^ A0) & … & ~(in5 ^
 A5)``.
 """
@@ -22,7 +22,7 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True, eq=False)
 class FaultBatch:
-    """A program with the faults of up to 64 × ``words`` machines in it.
+    """A program with up to 64 × ``words`` faults in it, each in a lane of its own.
 
     ``ops`` int32 ``[n, 5]``; ``rows`` int32 ``[m, 10]`` of a fault operation: where its masks begin in
     ``masks``, first and last word, number of inputs, six slots. ``segments`` int32 ``[chunks, 3]``: whether
@@ -41,18 +41,18 @@ class FaultBatch:
 
 def order_faults(program: Program, faults: Faults) -> NDArray[np.intp]:
     """An order in which faults of neighbouring nodes share a batch, so that few chunks of it hold any."""
-    place = np.zeros(len(faults), np.int64)
+    position = np.zeros(len(faults), np.int64)
     gate_end = np.array([*program.gate_end, *program.edge_op], np.int64)
     for kind in (INIT, OPEN):
         chosen = faults.kind == kind
-        place[chosen] = gate_end[faults.target[chosen]]
+        position[chosen] = gate_end[faults.target[chosen]]
     chosen = faults.kind == STUCK
-    place[chosen] = [program.hold_at.get(int(net), 0) for net in faults.target[chosen]]
-    return np.lexsort((faults.detail, faults.target, place, faults.kind))
+    position[chosen] = [program.hold_at.get(int(net), 0) for net in faults.target[chosen]]
+    return np.lexsort((faults.detail, faults.target, position, faults.kind))
 
 
 class _Writer:
-    """Collects masks and the operations to insert, by chunk and place."""
+    """Collects masks, and the operations to insert by chunk and position."""
 
     def __init__(self, program: Program, words: int) -> None:
         self.program, self.words = program, words
@@ -62,15 +62,15 @@ class _Writer:
         self.size = 0
         self.moved: dict[int, int] = {}
 
-    def behind(self, place: int, op: list[int]) -> None:
-        """Insert behind operation ``place`` − 1, in its chunk."""
-        chunk = max(0, bisect_left(self.program.chunks, place) - 1)
-        self.inserted.setdefault(chunk, []).append((place, op))
+    def behind(self, position: int, op: list[int]) -> None:
+        """Insert behind operation ``position`` − 1, in its chunk."""
+        chunk = max(0, bisect_left(self.program.chunks, position) - 1)
+        self.inserted.setdefault(chunk, []).append((position, op))
 
-    def before_edge(self, place: int, op: list[int]) -> None:
-        """Insert before operation ``place`` of the clock edge."""
-        chunk = bisect_right(self.program.chunks, place) - 1
-        self.inserted.setdefault(chunk, []).append((place, op))
+    def before_edge(self, position: int, op: list[int]) -> None:
+        """Insert before operation ``position`` of the clock edge."""
+        chunk = bisect_right(self.program.chunks, position) - 1
+        self.inserted.setdefault(chunk, []).append((position, op))
 
     def row(self, lanes: NDArray[np.intp], bits: list[NDArray[np.bool_]], slots: tuple[int, ...] = ()) -> int:
         """Masks over the words that ``lanes`` touch: one word row for each of ``bits``; returns the row."""
@@ -129,7 +129,7 @@ def _by_target(faults: Faults, kind: int) -> list[tuple[int, NDArray[np.intp]]]:
 
 
 def _open_gate(writer: _Writer, gate: int, lanes: NDArray[np.intp], details: NDArray[np.int32]) -> None:
-    """A cut input makes another table; where the two differ is a function of the inputs, computed beside."""
+    """A cut input makes another table. Where the two differ is computed beside, from the same inputs."""
     program = writer.program
     slots, end = program.gate_inputs[gate], program.gate_end[gate]
     table, bits = program.gate_tables[gate], 1 << len(slots)
@@ -139,27 +139,27 @@ def _open_gate(writer: _Writer, gate: int, lanes: NDArray[np.intp], details: NDA
         ops, result = decompose(table ^ cut, len(slots))
         if result == -1:
             continue
-        place = [*slots, *range(program.scratch, program.scratch + len(ops))]
+        where = [*slots, *range(program.scratch, program.scratch + len(ops))]
         for i, (code, *operands) in enumerate(ops):
             reads = operands[: 3 if code == MUX else 1 if code in (NOT, COPY) else 2]
-            sources = [place[operand] for operand in reads]
-            writer.behind(end, [code, place[len(slots) + i], *sources, *([0] * (3 - len(sources)))])
+            sources = [where[operand] for operand in reads]
+            writer.behind(end, [code, where[len(slots) + i], *sources, *([0] * (3 - len(sources)))])
         chosen = lanes[details == detail]
         row = writer.row(chosen, [np.ones(len(chosen), np.bool_)])
-        differs = 1 if result == -2 else place[result]
+        differs = 1 if result == -2 else where[result]
         writer.behind(end, [XOR_MASKED, int(program.ops[end - 1, 1]), row, differs, 0])
 
 
 def _open_data(writer: _Writer, flipflop: int, lanes: NDArray[np.intp], details: NDArray[np.int32]) -> None:
-    """The flip-flop reads a copy of its data in which the cut lanes are forced."""
+    """The flip-flop reads a copy of its data that is forced in the lanes where it is cut."""
     program = writer.program
-    place = program.edge_op[flipflop]
-    data = int(program.ops[place, 2 if program.ops[place, 0] == COPY else 3])
+    position = program.edge_op[flipflop]
+    data = int(program.ops[position, 2 if program.ops[position, 0] == COPY else 3])
     value = details.astype(np.bool_)
     row = writer.row(lanes, [~value, value])
-    writer.before_edge(place, [COPY, program.scratch, data, 0, 0])
-    writer.before_edge(place, [FORCE, program.scratch, row, 0, 0])
-    writer.moved[place] = program.scratch
+    writer.before_edge(position, [COPY, program.scratch, data, 0, 0])
+    writer.before_edge(position, [FORCE, program.scratch, row, 0, 0])
+    writer.moved[position] = program.scratch
 
 
 def _assemble(program: Program, writer: _Writer) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -169,17 +169,17 @@ def _assemble(program: Program, writer: _Writer) -> tuple[NDArray[np.int32], NDA
     for chunk, (start, stop) in enumerate(zip(program.chunks[:-1], program.chunks[1:], strict=True)):
         begin = size
         at = start
-        for place, op in sorted(writer.inserted.get(chunk, ()), key=lambda item: item[0]):
-            pieces += [program.ops[at:place], np.array([op], np.int32)]
-            size += place - at + 1
-            at = place
+        for position, op in sorted(writer.inserted.get(chunk, ()), key=lambda item: item[0]):
+            pieces += [program.ops[at:position], np.array([op], np.int32)]
+            size += position - at + 1
+            at = position
         pieces.append(program.ops[at:stop])
         size += stop - at
         segments.append([chunk in writer.inserted, begin, size])
     ops = np.ascontiguousarray(np.concatenate(pieces))
-    for place, slot in writer.moved.items():
-        chunk = bisect_right(program.chunks, place) - 1
-        shift = sum(1 for other, _ in writer.inserted[chunk] if other <= place)
-        index = segments[chunk][1] + place - program.chunks[chunk] + shift
+    for position, slot in writer.moved.items():
+        chunk = bisect_right(program.chunks, position) - 1
+        shift = sum(1 for other, _ in writer.inserted[chunk] if other <= position)
+        index = segments[chunk][1] + position - program.chunks[chunk] + shift
         ops[index, 2 if ops[index, 0] == COPY else 3] = slot
     return ops, np.array(segments, np.int32)

@@ -1,4 +1,4 @@
-"""Numba's compiler with our settings, or a clear word where it is missing."""
+"""Numba's compiler with our settings, or an error that explains how to install it."""
 
 from __future__ import annotations
 

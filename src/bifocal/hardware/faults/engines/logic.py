@@ -1,7 +1,8 @@
 """Truth tables → few word operations, by Shannon expansion over the best variable with shared parts.
 
-A word holds one bit of every faulty machine, so an operation of two words does the work of as many gates as
-the word has bits. A LUT6 of a real design needs about three operations; a plain multiplexer tree needs 63.
+A word holds one bit of every lane (one faulty copy of the circuit), so an operation on words computes as
+many gates as a word has bits. A LUT6 of a real design needs about three operations; a plain multiplexer tree
+needs 63.
 """
 
 from __future__ import annotations

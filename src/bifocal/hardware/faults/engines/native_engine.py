@@ -1,4 +1,4 @@
-"""The engine that a C++ compiler makes: generated straight-line code over wide words, loaded by ctypes."""
+"""The engine that needs a C++ compiler: generated straight-line code over wide words, loaded by ctypes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class NativeEngine:
         self._run.argtypes, self._run.restype = [ctypes.POINTER(_Job)], None
 
     def simulate(self, faults: Faults) -> Effects:
-        """The outcomes of at most ``lanes`` faults."""
+        """The effects of at most ``lanes`` faults."""
         program = self.program
         batch = plan_batch(program, faults, WORDS, self.stimulus.reset_cycles)
         arrays: dict[str, Any] = {

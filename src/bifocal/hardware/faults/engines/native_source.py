@@ -1,8 +1,8 @@
 """C++ for one program: every chunk as a straight line of vector operations, around it a small interpreter.
 
 A batch runs the compiled chunk wherever it has no fault and interprets the few chunks where it has one, so
-nothing is ever rebuilt for a fault. The code uses the vector extensions of GCC and Clang, which any
-instruction set can carry out; ``-march=native`` makes the most of the machine's.
+nothing is rebuilt for a fault. The code uses the vector extensions of GCC and Clang, which work with any
+instruction set; ``-march=native`` selects the widest one of the processor.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ static void interpret(const i32* ops, i32 start, i32 stop, const i32* rows, cons
 }
 
 static inline void count(V* counters, V carry) {
-  for (int place = 0; any(carry); place++) {
-    V held = counters[place] & carry;
-    counters[place] ^= carry;
+  for (int bit = 0; any(carry); bit++) {
+    V held = counters[bit] & carry;
+    counters[bit] ^= carry;
     carry = held;
   }
 }

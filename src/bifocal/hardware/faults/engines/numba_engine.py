@@ -1,8 +1,8 @@
 """The engine that needs no compiler: an interpreter of word operations, compiled once by Numba and cached.
 
-Each operation works on up to 64 words, 4,096 faulty machines, so that choosing what to do next costs
-little beside doing it. Wrong cycles and wrong bits are counted in vertical counters: word i holds bit i
-of every lane's count, and adding a word of ones and zeros is a ripple of carries that dies out soon.
+A lane is one faulty copy of the circuit. Each operation works on up to 64 words, 4,096 lanes, so that
+decoding it costs little beside carrying it out. Wrong cycles and wrong bits are counted in vertical counters:
+word i holds bit i of every lane's count, and adding a word of ones and zeros is a short ripple of carries.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class NumbaEngine:
         self.initial = np.array([f.initial for f in netlist.flipflops], np.uint8)
 
     def simulate(self, faults: Faults) -> Effects:
-        """The outcomes of at most ``lanes`` faults."""
+        """The effects of at most ``lanes`` faults."""
         step = 32 if len(faults) > 1024 else 8  # loops are unrolled to 32 words
         words = max(step, -(-len(faults) // (64 * step)) * step)
         batch = plan_batch(self.program, faults, words, self.stimulus.reset_cycles)
@@ -250,12 +250,12 @@ def _find_wrong(slots: Any, chosen: Any, expected: Any, wrong: Any) -> None:
 @compiled
 def _add(counters: Any, w: Any, carry: Any) -> None:
     """Add one to the counters of the lanes in ``carry``: a ripple of carries."""
-    place = 0
+    bit = 0
     while carry:
-        held = counters[place, w] & carry
-        counters[place, w] ^= carry
+        held = counters[bit, w] & carry
+        counters[bit, w] ^= carry
         carry = held
-        place += 1
+        bit += 1
 
 
 @compiled

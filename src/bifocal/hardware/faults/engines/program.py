@@ -1,10 +1,10 @@
 """A netlist as a straight list of word operations over slots: what both fast engines run.
 
-A slot is a word for every 64 faulty machines. Slots 0 and 1 are the constants; a flip-flop has a slot for
-good, other nets share slots as soon as nobody reads them any more. A cycle is: inputs into their slots;
-asynchronous controls that ports drive; all gates; here outputs are compared; then the clock edge. The list is
-cut into chunks: the engine that generates code replaces whole chunks, and both insert the faults of a batch
-behind the nodes that have them.
+A slot holds a net in every lane (one faulty copy of the circuit), 64 lanes a word. Slots 0 and 1 are the
+constants; a flip-flop keeps its slot, other nets share slots once they are not read any more. A cycle is:
+inputs into their slots; asynchronous controls that ports drive; all gates; here outputs are compared; then
+the clock edge. The list is cut into chunks: the engine that generates code replaces whole chunks, and both
+insert the faults of a batch behind the nodes that have them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.faults.engines.logic import ANDN, COPY, MUX, NOT, OR, decompose
 
-#: Skip the next ``b`` operations if slot ``a`` is 0 everywhere: a reset that nobody pulls costs nothing.
+#: Skip the next ``b`` operations if slot ``a`` is 0 everywhere: an inactive reset costs nothing.
 SKIP = 11
 #: Fault operations; operand ``a`` is a row of the batch's table of masks.
 FLIP_INIT, FORCE, XOR_MASKED = 12, 13, 14
 
-#: Slots that are free for what a fault needs besides.
+#: Slots for what a fault computes besides.
 SCRATCH = 64
 CHUNK_OPS = 160
 
@@ -33,10 +33,11 @@ CHUNK_OPS = 160
 class Program:
     """Operations ``ops`` int32 ``[n, 5]``: code, target slot, operands a, b, c.
 
-    ``chunks`` are the places where chunks begin, and the end; outputs are compared before chunk
-    ``compare_chunk``, at operation ``compare_at``: the clock edge follows. ``gate_end[i]`` is the place right
-    behind gate i, where ``gate_inputs[i]`` are the slots of its inputs; ``hold_at[net]`` is the place where
-    the net has its value, in slot ``net_slot[net]``; ``edge_op[j]`` moves the data of flip-flop j.
+    Positions count operations. ``chunks`` are the positions where chunks begin, and the end; outputs are
+    compared before chunk ``compare_chunk``, at position ``compare_at``: the clock edge follows.
+    ``gate_end[i]`` is the position right behind gate i, where ``gate_inputs[i]`` are the slots of its inputs;
+    ``hold_at[net]`` is the position from which the net has its value, in slot ``net_slot[net]``;
+    ``edge_op[j]`` moves the data of flip-flop j.
     """
 
     ops: NDArray[np.int32]
@@ -59,22 +60,22 @@ class Program:
         """For every chunk, the slots whose value is read after it."""
         state = set(self.states.tolist())
         reads: dict[int, set[int]] = {self.compare_at: set(self.outputs.tolist())}
-        for place, slots in zip(self.gate_end, self.gate_inputs, strict=True):
-            reads.setdefault(place, set()).update(slots)  # a fault may need an input that the table ignores
+        for position, slots in zip(self.gate_end, self.gate_inputs, strict=True):
+            reads.setdefault(position, set()).update(slots)  # a fault may need what the table ignores
         live, found = set(state), {}
         ops = self.ops.tolist()
-        for place in range(len(ops), -1, -1):
-            if place < len(ops):
-                code, target, *operands = ops[place]
+        for position in range(len(ops), -1, -1):
+            if position < len(ops):
+                code, target, *operands = ops[position]
                 if code == SKIP:
                     live.add(operands[0])
                 else:
                     live.discard(target)
                     live.update(operands[: 3 if code == MUX else 1 if code in (NOT, COPY) else 2])
-            live |= reads.get(place, set())
-            if place in self.chunks:
-                found[place] = frozenset(live)
-        return [found[place] for place in self.chunks[1:]]
+            live |= reads.get(position, set())
+            if position in self.chunks:
+                found[position] = frozenset(live)
+        return [found[position] for position in self.chunks[1:]]
 
 
 def lower(netlist: Netlist) -> Program:
@@ -173,7 +174,7 @@ class _Lowering:
         return flipflop.asynchronous and control > ONE and control not in self.ports
 
     def _last_uses(self) -> dict[int, int]:
-        """The position in the schedule of the last reader of each net that may give its slot away."""
+        """The position in the schedule of the last reader of each net whose slot may be reused."""
         netlist = self.netlist
         last: dict[int, int] = {}
         for position, node in enumerate(netlist.schedule):
@@ -185,7 +186,7 @@ class _Lowering:
         forever = {ZERO, ONE, *(net for _, net in netlist.compared)}
         for f in netlist.flipflops:
             forever |= {f.output, f.data, f.enable, f.control}
-        return {net: place for net, place in last.items() if net not in forever}
+        return {net: use for net, use in last.items() if net not in forever}
 
     def _take(self) -> int:
         if self.free:
@@ -208,22 +209,22 @@ class _Lowering:
         self._compute(table, [self.slot[net] for net in nets], target)
 
     def _compute(self, table: int, inputs: list[int], target: int) -> None:
-        """Emit a truth table; the slots between are given back."""
+        """Emit a truth table; slots for values in between are reused."""
         ops, result = decompose(table, len(inputs))
         if result < len(inputs):
             self._put(COPY, target, inputs[result] if result >= 0 else (ZERO if result == -1 else ONE))
             return
         last = {operand: i for i, (code, *operands) in enumerate(ops) for operand in operands[: _reads(code)]}
-        place = list(inputs)
+        slots = list(inputs)
         for i, (code, *operands) in enumerate(ops):
             read = operands[: _reads(code)]
-            sources = [place[operand] for operand in read]
-            # never in place: a loop that writes what it reads is not vectorised
-            place.append(target if i == len(ops) - 1 else self._take())
-            self._put(code, place[-1], *sources)
+            sources = [slots[operand] for operand in read]
+            # never onto an operand: a loop that writes what it reads is not vectorised
+            slots.append(target if i == len(ops) - 1 else self._take())
+            self._put(code, slots[-1], *sources)
             for operand in dict.fromkeys(read):
                 if operand >= len(inputs) and last[operand] == i:
-                    self.free.append(place[operand])
+                    self.free.append(slots[operand])
 
     def _force(self, flipflop: FlipFlop) -> None:
         slot, control = self.slot[flipflop.output], self._old(flipflop.control)
@@ -241,7 +242,7 @@ class _Lowering:
                 self._force(flipflop)
 
     def _clock_edge(self) -> tuple[int, ...]:
-        """Move data into every flip-flop in place, each before what it reads is overwritten."""
+        """Move data into every flip-flop, each before what it reads is overwritten."""
         flipflops = self.netlist.flipflops
         owner = {f.output: j for j, f in enumerate(flipflops)}
         for control in dict.fromkeys(f.control for f in flipflops if f.control in owner):
@@ -266,7 +267,7 @@ class _Lowering:
         return len(self.ops) - 1
 
     def _old(self, net: int) -> int:
-        """Where the value from before the clock edge lies."""
+        """The slot of the value from before the clock edge."""
         return self.kept.get(net, self.slot[net])
 
     def _keep(self, net: int) -> None:
@@ -312,7 +313,7 @@ def _fix(table: int, inputs: int, i: int, value: int) -> int:
     ('0b10', '0b0')
     """
     kept = [a for a in range(1 << inputs) if a >> i & 1 == value]
-    return sum((table >> a & 1) << place for place, a in enumerate(kept))
+    return sum((table >> a & 1) << bit for bit, a in enumerate(kept))
 
 
 def _reads(code: int) -> int:

@@ -1,4 +1,4 @@
-"""The C++ around a machine that Verilator made: it plays the stimulus and counts what differs.
+"""The C++ around a circuit that Verilator compiled: it applies the stimulus and counts differences.
 
 Given rows of inputs in ``stimulus.bin``, 32-bit words, bit 0 first. Prints a line for each fault: wrong
 cycles, wrong output bits, the first wrong cycle or -1, and whether the last state is wrong.
@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
 }
 """
 
-#: The main of a machine whose fault is chosen at run time: all in `faults.bin`, none first.
+#: The main of a circuit whose fault is chosen at run time: first none, then each in `faults.bin`.
 SELECT = """
 int main(int argc, char** argv) {
   rows = atol(argv[1]), reset = atol(argv[2]);
@@ -118,7 +118,7 @@ int main(int argc, char** argv) {
 
 
 def harness(model: VerilogModel, main: str) -> str:
-    """The C++ around the model: plays the stimulus, remembers the expected outputs, counts what differs."""
+    """The C++ around the model: applies the stimulus, keeps the right outputs, counts differences."""
     defined = {
         "INS": model.in_words,
         "OUTS": model.out_words,

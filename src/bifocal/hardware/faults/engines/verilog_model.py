@@ -1,9 +1,9 @@
 """A netlist as behavioural Verilog for Verilator, with one fault built in or with a fault chosen at run time.
 
-LUTs are indexed constants, not primitives of the simulator, whose user-defined ones elaborate slowly. An
-asynchronous set or clear is a multiplexer behind the flip-flop: in a simulation by cycles it says the same,
-and does not depend on what a simulator takes for an edge at time zero. Only the places that ``faults`` asks
-for get the means to be faulty, so that the model is as fast as it can be.
+LUTs are indexed constants, because user-defined primitives elaborate slowly. An asynchronous set or clear is
+a multiplexer behind the flip-flop: in a simulation by cycles that is equivalent, and it does not depend on
+what a simulator takes for an edge at time zero. Only the cells and nets in ``faults`` get logic for faults,
+so that the model is as fast as possible.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MODEL = "machine"
 
 @dataclass(frozen=True)
 class VerilogModel:
-    """The text, and how many 32-bit words of inputs, compared outputs and state its ports have.
+    """The text, and how many 32-bit words its inputs, compared outputs and state take.
 
     Ports: clk; in0 …, out0 …, state0 … of 32 bits; ``show`` (the state ports hold the state), ``flip`` (an
     upset happens in this cycle). With a fault chosen at run time also ``load`` (the clock edge takes the
@@ -34,12 +34,12 @@ class VerilogModel:
 
 
 def with_fault(netlist: Netlist, fault: Fault | None = None) -> VerilogModel:
-    """The machine with one fault built in, or with none."""
+    """The circuit with one fault built in, or with none."""
     return _Writer(netlist, fault, None).model()
 
 
 def selectable(netlist: Netlist, faults: Faults) -> VerilogModel:
-    """One machine that can have any of ``faults``; which one, is said while it runs.
+    """One circuit that can have any of ``faults``; which one is an input at run time.
 
     >>> from bifocal.hardware.circuits.netlist import build_netlist
     >>> from bifocal.hardware.circuits.elements import Port
@@ -69,8 +69,8 @@ class _Writer:
         columns = [net for _, net in netlist.driven]
         compared = [net for _, net in netlist.compared]
         words = [-(-len(part) // 32) for part in (columns, compared, netlist.flipflops)]
-        for place, net in enumerate(columns):
-            self._drive(net, f"in{place // 32}[{place % 32}]")
+        for index, net in enumerate(columns):
+            self._drive(net, f"in{index // 32}[{index % 32}]")
         for j in range(len(netlist.flipflops)):
             self._flipflop(j)
         for i, gate in enumerate(netlist.gates):
@@ -154,12 +154,12 @@ class _Writer:
         if f.asynchronous and f.control != ZERO:
             state = f"{control} ? 1'b{f.value} : {state}"
         self._drive(f.output, state)
-        place = len(self.netlist.gates) + j
+        index = len(self.netlist.gates) + j
         data = self._read(f.data)
-        if self.fault is not None and (self.fault.kind, self.fault.target) == (OPEN, place):
+        if self.fault is not None and (self.fault.kind, self.fault.target) == (OPEN, index):
             data = f"1'b{self.fault.detail}"
-        elif (OPEN, place) in self.hooked:
-            self._register(f"d{j}", 2, f"{{{self._chosen(OPEN, place)}, detail[0]}}")
+        elif (OPEN, index) in self.hooked:
+            self._register(f"d{j}", 2, f"{{{self._chosen(OPEN, index)}, detail[0]}}")
             data = f"(d{j}[1] ? d{j}[0] : {data})"
         self.edge.append(f"q{j} <= {control} ? 1'b{f.value} : ({enable} ? {data} : n{f.output});")
 

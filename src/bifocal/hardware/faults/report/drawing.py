@@ -17,7 +17,7 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 74, 16, 28, 46
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: where it stands on the axis, its height, and what hovering over it says."""
+    """One bar: its ends on the axis, its height, and the text that is shown when it is hovered over."""
 
     left: float
     right: float
@@ -154,7 +154,7 @@ def stacked(parts: Sequence[tuple[str, str, int]]) -> str:
 
 
 def waveform(waves: Sequence[Wave], first: int) -> str:
-    """Signals of the golden machine and, where they differ, of the faulty one, from cycle ``first`` on.
+    """Signals without the fault and, where they differ, with it, from cycle ``first`` on.
 
     >>> svg = waveform([Wave("q", 1, [0, 1, 1], [0, 1, 0]), Wave("bus", 8, [1, 2, 3], [1, 2, 7])], 40)
     >>> svg.count('class="wrong"'), "03" in svg, "07" in svg
