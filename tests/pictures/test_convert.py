@@ -182,8 +182,8 @@ def test_a_transparency_that_means_nothing_is_no_accident(mode: str, clear: obje
     )  # the image is left alone
     meant = mode in ("LA", "PA", "RGBA", "YCbCr") or (clear in (5, 999, -1) and mode not in ("RGB", "P"))
     meant |= (clear == (1, 2, 3) and mode == "RGB") or (mode == "P" and clear in (b"\0\1", 5))
-    told = any("means nothing in mode" in str(warning.message) for warning in seen)
-    assert told is not meant
+    warned = any("means nothing in mode" in str(warning.message) for warning in seen)
+    assert warned is not meant
 
 
 @pytest.mark.parametrize(("mode", "clear"), [("RGB", (9, 8, 7)), ("L", 9), ("1", 255), ("1", 0)])

@@ -86,7 +86,7 @@ def test_a_position_is_removed_from_xmp_and_the_rest_stays(encoding: str) -> Non
     assert without_gps_properties(after) == after
 
 
-def test_each_name_removes_what_it_says() -> None:
+def test_each_name_removes_its_piece() -> None:
     metadata = {"icc": b"profile", "exif": exif_with_position(), "xmp": XMP.encode()}
     assert strip_metadata(metadata, []) == metadata
     assert strip_metadata(metadata, ["all"]) == {}

@@ -1,4 +1,4 @@
-"""Colours that nobody sees are smooth; colours that somebody sees are untouched."""
+"""Invisible colours become smooth; visible ones are untouched."""
 
 from __future__ import annotations
 

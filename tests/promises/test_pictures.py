@@ -257,7 +257,7 @@ def test_pillow_gets_metadata_that_turns_nothing_twice() -> None:
         ("a.tif", {"exif": b"no exif at all"}, "EXIF is damaged"),
     ],
 )
-def test_metadata_that_has_no_place_is_left_out_with_a_word(
+def test_metadata_that_has_no_place_is_left_out_with_a_warning(
     name: str, metadata: dict[str, bytes], says: str, tmp_path: Path
 ) -> None:
     picture = bifocal.Picture(made_picture(5, 6), metadata)

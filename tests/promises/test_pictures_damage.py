@@ -46,7 +46,6 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's words about damaged TIFF
 def test_a_file_cut_anywhere_is_whole_or_refused(name: str) -> None:
     """A missing end marker is no loss; a missing pixel is."""
     data = FILES[name]
@@ -61,7 +60,6 @@ def test_a_file_cut_anywhere_is_whole_or_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.filterwarnings("ignore")  # what libraries say of damaged files
 def test_a_damaged_file_is_a_picture_or_our_error(name: str) -> None:
     data = FILES[name]
     rng = np.random.default_rng(7)

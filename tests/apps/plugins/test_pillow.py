@@ -102,7 +102,7 @@ def test_orientation_is_applied_once_from_photo_to_photo(orientation: int, tmp_p
     assert bifocal.decode_file(tmp_path / "a.bfc").metadata["exif"] == made_exif(orientation)
 
 
-def test_metadata_is_kept_or_what_the_caller_says(tmp_path: Path) -> None:
+def test_metadata_is_kept_unless_the_caller_gives_another(tmp_path: Path) -> None:
     image = Image.fromarray(PIXELS)
     image.info |= {
         "icc_profile": icc(),
