@@ -254,7 +254,7 @@ def golden_stream(name: str, recipe: Recipe, model: EntropyModel) -> tuple[bytes
 
 
 def stored_stream() -> bytes:
-    """``stored/mixed-128x64.bfc``: its first tile is stored without loss, its second holds latents of tiny-4."""
+    """``stored/mixed-128x64.bfc``: a tile stored without loss, and one of latents of tiny-4."""
     data, _ = golden_stream("mixed-128x64", Recipe(128, 64, 64, 70, 3.0), points_model())
     stream = container.read(data)
     rows, columns = np.mgrid[:64, :64]
