@@ -53,7 +53,7 @@ def run(engine: str, netlist: Netlist, stimulus: Stimulus, faults: Faults) -> Ef
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(0, 7), st.integers(0, 2))
-def test_numba_agrees_with_the_reference_on_random_circuits(seed: int, gates: int, flipflops: int, reset: int) -> None:
+def test_numba_agrees_with_the_reference(seed: int, gates: int, flipflops: int, reset: int) -> None:
     netlist = random_netlist(seed, gates=gates, flipflops=flipflops)
     stimulus = Stimulus.random(netlist, cycles=25, seed=seed % 7, reset_cycles=reset)
     faults = every_fault(netlist, stimulus.cycles)
@@ -65,9 +65,7 @@ def test_numba_agrees_with_the_reference_on_random_circuits(seed: int, gates: in
 
 @needs_compiler
 @pytest.mark.parametrize("seed", range(4))
-def test_native_agrees_with_the_reference_on_random_circuits(
-    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_native_agrees_with_the_reference(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     netlist = random_netlist(seed, gates=90, flipflops=12, inputs=6)
     stimulus = Stimulus.random(netlist, cycles=40, seed=seed)

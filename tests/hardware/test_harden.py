@@ -66,7 +66,7 @@ def test_with_feedback_an_upset_copy_heals(read: Callable[[str], Netlist]) -> No
     for feedback in (False, True):
         hard = read(triplicate(text, *names, feedback=feedback).json)
         stimulus = Stimulus.random(hard, cycles=60)
-        stimulus.bits[:, stimulus.names.index("load")] = 0  # nothing but the feedback can mend a count
+        stimulus.bits[:, stimulus.names.index("load")] = 0  # only the feedback can correct a count
         upset = [Fault(UPSET, j, 5) for j, f in enumerate(hard.flipflops) if "copy1" in f.name]
         result = Campaign(hard, stimulus, Faults.of(upset), "numba").run()
         assert (result.first_wrong < 0).all()  # outvoted
