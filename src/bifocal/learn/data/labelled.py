@@ -71,28 +71,31 @@ def find_labelled(folder: Path, *, names: Path | None = None, streams: bool = Fa
     if not folder.is_dir():
         raise TrainingError(f"{folder} is not a folder. Give a folder that has one subfolder for each class.")
     called = {} if names is None else _read_names(names)
-    places = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    listed = [(place, _files(place, streams)) for place in places]
-    empty = [place.name for place, files in listed if not files]
-    listed = [(place, files) for place, files in listed if files]
-    if len(listed) < 2:
-        kinds = "pictures or .bfc files" if streams else "pictures"
-        raise TrainingError(
-            f"{folder} has {len(listed)} subfolder{'s' * (len(listed) != 1)} with {kinds}; telling classes "
-            "apart needs at least two. Put the pictures of each class into a subfolder of its own."
-        )
-    classes = tuple(called.get(place.name, place.name) for place, _ in listed)
-    twice = [name for name, count in Counter(classes).items() if count > 1 or not name.strip()]
-    if twice:
-        raise TrainingError(f"{names}: {twice[0]!r} cannot name a class: each needs its own name, not empty.")
-    if len(classes) > MOST_CLASSES:
-        raise TrainingError(f"{folder} has {len(classes)} classes; a head has at most {MOST_CLASSES}.")
-    files = tuple(file for _, found in listed for file in found)
-    labels = np.repeat(np.arange(len(listed), dtype=np.int64), [len(found) for _, found in listed])
+    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    listed = {subfolder: _files(subfolder, streams) for subfolder in subfolders}
+    empty = [subfolder.name for subfolder, files in listed.items() if not files]
+    listed = {subfolder: files for subfolder, files in listed.items() if files}
+    classes = tuple(called.get(subfolder.name, subfolder.name) for subfolder in listed)
+    _check_classes(folder, names, classes, "pictures or .bfc files" if streams else "pictures")
+    files = tuple(file for found in listed.values() for file in found)
+    labels = np.repeat(np.arange(len(listed), dtype=np.int64), [len(found) for found in listed.values()])
     warnings = (f"{len(empty)} folders without pictures: {', '.join(empty[:3])}",) if empty else ()
     found = Labelled(classes, files, labels, warnings)
     _check_counts(found)
     return found.without(_duplicates(found))
+
+
+def _check_classes(folder: Path, names: Path | None, classes: tuple[str, ...], kinds: str) -> None:
+    if len(classes) < 2:
+        raise TrainingError(
+            f"{folder} has {len(classes)} subfolder{'s' * (len(classes) != 1)} with {kinds}; telling classes "
+            "apart needs at least two. Put the pictures of each class into a subfolder of its own."
+        )
+    unfit = [name for name, count in Counter(classes).items() if count > 1 or not name.strip()]
+    if unfit:
+        raise TrainingError(f"{names}: {unfit[0]!r} cannot name a class: each needs its own name, not empty.")
+    if len(classes) > MOST_CLASSES:
+        raise TrainingError(f"{folder} has {len(classes)} classes; a head has at most {MOST_CLASSES}.")
 
 
 def split(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

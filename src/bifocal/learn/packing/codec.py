@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bifocal._version import __version__
+from bifocal import __version__
 from bifocal.errors import ModelError
 from bifocal.learn.checkpoint import Checkpoint, load_checkpoint
 from bifocal.learn.data.crops import Pixels, load_corpus

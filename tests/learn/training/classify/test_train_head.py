@@ -13,6 +13,7 @@ from PIL import Image
 
 import bifocal
 from bifocal.errors import HeadError, OptionError, OutputError, TrainingError
+from bifocal.learn.checkpoint import load_checkpoint, read_parts
 from bifocal.learn.data.labelled import split
 from bifocal.learn.data.views import coded, random_view
 from bifocal.learn.nets.heads.latent_stem import (
@@ -72,6 +73,27 @@ def test_a_trained_head_answers_from_streams(trained: tuple[TrainedHead, list[st
     for quality in (5, 95):
         data = bifocal.encode(np.full((150, 300, 3), (190, 50, 30), np.uint8), quality, model=model)
         assert bifocal.analyse(data, head=made.path).names[0] == "red"
+
+
+def test_a_run_goes_on_from_its_checkpoint(trained: tuple[TrainedHead, list[str]], tmp_path: Path) -> None:
+    made, said = trained[0], list[str]()
+    data, checkpoint = made.path.parent / "data", made.report / "checkpoint.safetensors"
+    again = train_head(
+        data, tmp_path / "again.bfh", Budget(steps=2), recipe=RECIPE, resume=checkpoint, say=said.append
+    )
+    assert "the optimiser goes on from its state in the checkpoint" in said
+    assert all(share == 1.0 for share in again.accuracy.values())
+    header, _ = read_parts(again.report / "checkpoint.safetensors")
+    assert [run["steps"] for run in json.loads(header["history"])] == [30, 2]
+    other = dataclasses.replace(RECIPE, seed=1)  # it would be judged on pictures that it was trained on
+    with pytest.raises(TrainingError, match="whose seed was 0, not 1"):
+        train_head(data, tmp_path / "no.bfh", Budget(steps=1), recipe=other, resume=checkpoint)
+    with pytest.raises(OptionError, match="Leave --start out"):
+        train_head(
+            data, tmp_path / "no.bfh", Budget(steps=1), recipe=RECIPE, resume=checkpoint, start="imagenette"
+        )
+    with pytest.raises(TrainingError, match="is the checkpoint of a head"):
+        load_checkpoint(checkpoint)
 
 
 def test_streams_and_pictures_are_judged_and_what_is_broken_is_counted(

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.learn.data.labelled import Labelled, find_labelled, split
-from bifocal.learn.data.views import Streams, Views, check_streams, encode_held, make_views
+from bifocal.learn.data.labelled import Labelled, split
+from bifocal.learn.data.views import Streams, Views, encode_held, make_views
 from bifocal.learn.training.classify.recipe import HeadRecipe
 from bifocal.runtime.model import Model
 
@@ -31,20 +31,12 @@ class HeadData:
 
 
 def gather(
-    data: Path,
-    model: Model,
-    recipe: HeadRecipe,
-    work: Path,
-    *,
-    names: Path | None = None,
-    say: Callable[[str], None],
+    labelled: Labelled, model: Model, recipe: HeadRecipe, work: Path, say: Callable[[str], None]
 ) -> HeadData:
-    """Read every file of ``data`` once, keep the latents of its views in ``work``, encode the held ones.
+    """Read every file once, keep the latents of its views in ``work``, encode the held ones.
 
     :raises TrainingError: if the pictures cannot be trained on.
     """
-    labelled = find_labelled(data, names=names, streams=True)
-    check_streams(labelled, model)
     count = len(labelled.files)
     say(f"reading {count:,} files of {len(labelled.classes)} classes, {recipe.views} views of each")
     labelled, views = make_views(

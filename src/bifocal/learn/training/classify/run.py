@@ -24,6 +24,8 @@ from torch import nn
 
 from bifocal.errors import OptionError, OutputError
 from bifocal.learn.checkpoint import Weights
+from bifocal.learn.data.labelled import find_labelled
+from bifocal.learn.data.views import check_streams
 from bifocal.learn.nets.heads.heatvit import HeatViT
 from bifocal.learn.nets.heads.latent_stem import LatentResNetConfig
 from bifocal.learn.packing.heads import PackedHead, pack_head
@@ -104,9 +106,13 @@ def train_head(
     recipe = settled(recipe or HeadRecipe(), model)
     _check_start(start, resume, recipe)
     old = None if resume is None else load_head_checkpoint(resume)
+    labelled = find_labelled(data, names=names, streams=True)
+    check_streams(labelled, model)
+    if old is not None:
+        old.check(recipe, labelled.classes, model)
     torch.manual_seed(recipe.seed)
     with tempfile.TemporaryDirectory(dir=work, prefix="bifocal-head-") as folder:
-        found = gather(data, model, recipe, Path(folder), names=names, say=say)
+        found = gather(labelled, model, recipe, Path(folder), say)
         run = _HeadRun(recipe, found, model, out, report, device, say)
         run.prepare(start, old)
         run.rehearse(Path(folder))
@@ -147,12 +153,10 @@ class _HeadRun:
         return head_header(self.recipe, self.data.labelled.classes, self.model, selectors)
 
     def prepare(self, start: str | os.PathLike[str] | None, old: HeadCheckpoint | None) -> None:
-        """Make the network: fresh, or as ``start`` or the checkpoint has it. What does not fit is refused."""
+        """Make the network: fresh, or as ``start`` or the checkpoint has it."""
         recipe, data = self.recipe, self.data
-        classes = data.labelled.classes
-        if old is not None:
-            old.check(recipe, classes, self.model)
-        self.network = new_network(recipe, len(classes), data.views, data.rows, self.model, start)
+        classes = len(data.labelled.classes)
+        self.network = new_network(recipe, classes, data.views, data.rows, self.model, start)
         if start is not None:
             lr, matrix_lr = START_RATE * recipe.lr, START_RATE * recipe.matrix_lr
             self.recipe = dataclasses.replace(recipe, lr=lr, matrix_lr=matrix_lr)
