@@ -1,4 +1,4 @@
-"""The calls that the commands make, from Python: analyse, compare, harden, and what they write and replace."""
+"""The calls that the commands make: analyse, compare and harden; what they write, and what they replace."""
 
 from __future__ import annotations
 
