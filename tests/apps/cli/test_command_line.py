@@ -57,7 +57,8 @@ def test_standard_input_and_output(command: Command, monkeypatch: pytest.MonkeyP
     assert command("encode", "in/a.png", "-o", "a.bfc").status == 0
     stream = Path("a.bfc").read_bytes()
     assert piped(monkeypatch, "encode", "-", given=picture) == (0, stream)
-    assert piped(monkeypatch, "encode", "in/a.png", "--out", "-") == (0, stream)
+    for name in ("-", "/dev/stdout"):
+        assert piped(monkeypatch, "encode", "in/a.png", "--out", name) == (0, stream)
     assert piped(monkeypatch, "encode", "-", "-o", "b.bfc", given=picture)[0] == 0
     assert Path("b.bfc").read_bytes() == stream
     status, webp = piped(monkeypatch, "decode", "-", "--format", "webp", given=stream)

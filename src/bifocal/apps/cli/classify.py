@@ -48,7 +48,7 @@ def classify(
         return f"{result.pair.source}  {text or 'unknown'}"
 
     display = Display("classifying", "classified", "streams", line)
-    if str(json) == options.STANDARD:
+    if str(json) in options.OUTPUT_NAMES:
         display.out = sys.stderr
     with display, files_for_dashes(inputs) as files:
         for path in (json, explain):

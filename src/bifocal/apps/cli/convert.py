@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from bifocal.apps.cli.options import STANDARD
+from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def convert(asked: Conversion) -> None:
     :raises typer.Exit: unless all is well.
     """
     many = len(asked.inputs) > 1 or asked.resume or asked.shard != "1/1" or asked.errors or asked.threads
-    if many or STANDARD in (*asked.inputs, asked.output) or _is_folder(asked.inputs[0]):
+    standard = not INPUT_NAMES.isdisjoint(asked.inputs) or asked.output in OUTPUT_NAMES
+    if many or standard or _is_folder(asked.inputs[0]):
         from bifocal.apps.cli.runs import run_files
 
         run_files(asked)

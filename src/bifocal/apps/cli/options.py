@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-#: The name of standard input and output.
+#: The name of standard input and output, and of the devices that are the same.
 STANDARD = "-"
+INPUT_NAMES, OUTPUT_NAMES = frozenset({STANDARD, "/dev/stdin"}), frozenset({STANDARD, "/dev/stdout"})
 
 _STREAMS = typer.Argument(
     help="Streams, or folders of them; URLs too; - is standard input.", show_default=False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bifocal.apps.cli.display import Files
-from bifocal.apps.cli.options import STANDARD
+from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES
 from bifocal.errors import OptionError, OutputError
 from bifocal.storage.whole_files import refuse_existing, write_atomically
 
@@ -33,12 +33,13 @@ def files_for_dashes(
 
     :raises OptionError: if ``-`` is one of several inputs, or standard output is a terminal.
     """
-    if STANDARD not in inputs and output != STANDARD:
+    from_input = not INPUT_NAMES.isdisjoint(inputs)
+    if not from_input and output not in OUTPUT_NAMES:
         yield Files(list(inputs), output)
         return
-    if STANDARD in inputs and len(inputs) > 1:
+    if from_input and len(inputs) > 1:
         raise OptionError("- is standard input, which is one file: name no other input beside it.")
-    to_output = output == STANDARD or (writes and output is None)
+    to_output = output in OUTPUT_NAMES or (writes and output is None)
     if to_output and (len(inputs) > 1 or os.path.isdir(inputs[0])):
         raise OptionError("standard output takes one result. Name a folder with --out for several.")
     if to_output and sys.stdout.isatty():
@@ -48,11 +49,10 @@ def files_for_dashes(
         )
     with tempfile.TemporaryDirectory(prefix="bifocal-") as folder:
         source, target = Path(folder, "stdin"), Path(folder, f"stdout{suffix}")
-        if STANDARD in inputs:
+        if from_input:
             _take_input(source)
-        renamed = [os.fspath(source) if name == STANDARD else name for name in inputs]
         yield Files(
-            renamed,
+            [os.fspath(source)] if from_input else list(inputs),
             os.fspath(target) if to_output else output,
             lambda result: _without_folder(result, folder),
         )
@@ -90,7 +90,7 @@ def check_document(path: Path | None, force: bool) -> None:
 
     :raises OptionError: if it exists, unless ``force``.
     """
-    if path is not None and str(path) != STANDARD and not force:
+    if path is not None and str(path) not in OUTPUT_NAMES and not force:
         try:
             refuse_existing(path)
         except OutputError as error:
@@ -104,7 +104,7 @@ def write_document(path: Path | None, data: bytes, *, force: bool) -> None:
     """
     if path is None:
         return
-    if str(path) == STANDARD:
+    if str(path) in OUTPUT_NAMES:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:

@@ -12,7 +12,7 @@ from bifocal.apps.batch import Worker, run
 from bifocal.apps.batch.documents import errors_json, is_errors_json
 from bifocal.apps.cli.convert import Conversion, check_target, decoded_line, encoded_line
 from bifocal.apps.cli.display import Display
-from bifocal.apps.cli.options import STANDARD
+from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES
 from bifocal.apps.cli.outputs import check_document, files_for_dashes, write_document
 from bifocal.errors import OptionError
 
@@ -26,7 +26,9 @@ def run_files(asked: Conversion) -> None:
     :raises typer.Exit: unless all is well.
     """
     encoding = asked.verb == "encode"
-    to_output = asked.output == STANDARD or (STANDARD in asked.inputs and asked.output is None)
+    to_output = asked.output in OUTPUT_NAMES or (
+        asked.output is None and not INPUT_NAMES.isdisjoint(asked.inputs)
+    )
     display = Display(
         "encoding" if encoding else "decoding",
         "encoded" if encoding else "decoded",
