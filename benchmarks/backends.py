@@ -86,7 +86,7 @@ def measure_quality(model: Model, paths: list[Path], names: list[str]) -> list[Q
         encoder = Encoder(pixels, model, tile=TILE, keep=True)
         for quality in QUALITIES:
             data = encoder.encode(quality)
-            latents = unpack(data, model.entropy, model.backend)
+            latents = unpack(data, model.entropy, model.engine)
             bpp[quality].append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
             for name in names:
                 seen[name, quality].append(psnr(pixels, synthesise(model.on(name), latents)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bifocal.measure import MeasureError
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import Backend, ExactNet
+from bifocal.stream.exact import ExactEngine, ExactNet
 from bifocal.stream.plan import group_mask
 from bifocal.types import Latents
 
@@ -21,7 +21,7 @@ from bifocal.types import Latents
 class Recorder:
     """A backend that calls another one and keeps every call: (network, input, output) in order."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: ExactEngine) -> None:
         self.name = backend.name
         self.calls: list[tuple[ExactNet, NDArray[np.int32], NDArray[np.int32]]] = []
         self.layers_run: Counter[str] = backend.layers_run

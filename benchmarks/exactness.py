@@ -63,7 +63,7 @@ def make_set(folder: Path, model: bifocal.Model, items: Sequence[tuple[str, Pixe
         data = bifocal.encode(pixels, quality=quality, model=model)
         file = f"{name}-{quality}.bfc"
         (folder / file).write_bytes(data)
-        digests[file] = digest(unpack(data, model.entropy, model.backend))
+        digests[file] = digest(unpack(data, model.entropy, model.engine))
     (folder / "index.json").write_text(json.dumps({"pack": pack, "digests": digests}), "utf-8")
     return len(digests)
 

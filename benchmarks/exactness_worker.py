@@ -20,9 +20,9 @@ import numpy as np
 
 import bifocal
 from bifocal.measure import MeasureError
-from bifocal.runtime.engines.onnxruntime import OrtBackend
+from bifocal.runtime.engines.onnxruntime import OnnxEngine
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import Backend, NumpyBackend
+from bifocal.stream.exact import ExactEngine, NumpyEngine
 from bifocal.stream.latents import pack, unpack
 from bifocal.types import Latents
 
@@ -55,20 +55,20 @@ def digest(latents: Latents) -> str:
     return hashlib.sha256(bytes_of).hexdigest()
 
 
-def make_backend(setup: Setup, folder: Path) -> Backend:
+def make_backend(setup: Setup, folder: Path) -> ExactEngine:
     """The engine of a setup. Threads of NumPy are set by the environment, those of others here."""
     if setup.engine == "onnxruntime":
-        return OrtBackend(folder, threads=setup.threads)
+        return OnnxEngine(folder, threads=setup.threads)
     if setup.engine.startswith("torch-"):
         import torch
 
-        from bifocal.learn.nets.entropy.exact import TorchBackend
+        from bifocal.learn.nets.entropy.exact import TorchEngine
 
         torch.set_num_threads(setup.threads)
-        return TorchBackend(setup.engine.removeprefix("torch-"))
+        return TorchEngine(setup.engine.removeprefix("torch-"))
     if setup.engine in ("numpy-float32", "numpy-int64"):
         kind = setup.engine.removeprefix("numpy-")
-        return NumpyBackend(kind, shuffle_seed=setup.seed)  # type: ignore[arg-type]
+        return NumpyEngine(kind, shuffle_seed=setup.seed)  # type: ignore[arg-type]
     raise MeasureError(f"There is no engine called {setup.engine!r}.")
 
 

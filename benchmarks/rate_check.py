@@ -28,7 +28,7 @@ LIMIT = 0.01
 def check(path: Path, quality: int, model: bifocal.Model) -> dict[str, Any]:
     """Estimate and bytes of one picture at one quality."""
     data = bifocal.encode(load_rgb(path), quality=quality, model=model)
-    recorder = Recorder(model.backend)
+    recorder = Recorder(model.engine)
     latents = unpack(data, model.entropy, recorder)
     steps = symbols_of(latents, model.entropy, recorder)
     estimated = sum(model.entropy.tables.bits(s.values, s.index) for s in steps) / 8

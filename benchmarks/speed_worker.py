@@ -31,7 +31,7 @@ def bifocal_pair(model: str, pixels: np.ndarray, quality: int, backend: str) -> 
     """Encode, decode and size through the public face."""
     import bifocal
 
-    loaded = bifocal.Model.load(model, float_backend=backend)
+    loaded = bifocal.Model.load(model, backend=backend)
 
     def encode() -> bytes:
         return bifocal.encode(pixels, quality=quality, model=loaded)

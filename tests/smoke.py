@@ -16,7 +16,7 @@ from PIL import Image
 
 import bifocal
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import NumpyBackend
+from bifocal.stream.exact import NumpyEngine
 from bifocal.stream.latents import unpack
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def test_transparency_gray_and_metadata_come_back() -> None:
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/*.bfc")), ids=lambda path: path.stem)
 def test_golden_streams_decode_to_the_latents_that_were_encoded(path: Path) -> None:
     model = EntropyModel.load(path.parent / "model")
-    assert unpack(path.read_bytes(), model, NumpyBackend()).width > 0  # its checksums hold
+    assert unpack(path.read_bytes(), model, NumpyEngine()).width > 0  # its checksums hold
 
 
 def test_labels_are_read(stream: bytes) -> None:

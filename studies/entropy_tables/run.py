@@ -31,7 +31,7 @@ def measure(pictures: Any, model: bifocal.Model) -> dict[str, list[float]]:
         for picture in pictures:
             h, w = (side // 64 * 64 for side in picture.shape[:2])
             y, z = float_latents(model, picture[:h, :w], quality)
-            coded = coded_symbols(y, z, quality=quality, model=model.entropy, backend=model.backend)
+            coded = coded_symbols(y, z, quality=quality, model=model.entropy, engine=model.engine)
             for i, tables in enumerate(families):
                 bits[i] += tables.bits(*coded)
         found[str(quality)] = bits

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bifocal.runtime.model import Model
-from bifocal.stream.exact import NumpyBackend
+from bifocal.stream.exact import NumpyEngine
 from studies.float_counterpart import network
 from studies.float_counterpart.run import compare
 
@@ -16,7 +16,7 @@ def test_the_counterpart_is_the_exact_network_but_for_its_roundings(tiny_model: 
     net = tiny_model.entropy.hyper
     rng = np.random.default_rng(0)
     x = rng.integers(-20, 21, (net.inputs, 6, 7)).astype(np.int32)
-    exact = NumpyBackend("int64")(net, x, 50)
+    exact = NumpyEngine("int64")(net, x, 50)
     real = network.run_float(net, x.astype(np.float32), 50, network.numpy_convolve())
     assert real.shape == exact.shape
     assert np.abs(real - exact).max() < 2 + len(net.layers)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.decoding import Recorder
 from benchmarks.exactness_worker import Setup, blas
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import NumpyBackend
+from bifocal.stream.exact import NumpyEngine
 from bifocal.stream.latents import unpack
 from bifocal.stream.plan import group_mask
 from studies.float_counterpart.network import Convolve, numpy_convolve, run_float, torch_convolve
@@ -37,7 +37,7 @@ def predict(setup: Setup, model: EntropyModel, streams: Path, out: Path) -> dict
     for name in setup.sets:
         index = json.loads((streams / name / "index.json").read_text("utf-8"))
         for file in index["digests"]:
-            recorder = Recorder(NumpyBackend("float32"))
+            recorder = Recorder(NumpyEngine("float32"))
             latents = unpack((streams / name / file).read_bytes(), model, recorder)
             np.save(out / f"{number:05d}.npy", _choices(model, recorder, latents.quality, convolve))
             number += 1

@@ -82,10 +82,10 @@ def test_only_the_smallest_scale_stops_after_the_low_groups(tiny_folder: Path) -
     model = bifocal.Model.load(tiny_folder, threads=1)
     stream = bifocal.encode(made_picture(64, 64), model=model)
     for scale, last in ((1 / 8, 1), (1 / 16, 0)):
-        model.backend.layers_run.clear()
+        model.engine.layers_run.clear()
         bifocal.decode(stream, model=model, scale=scale)
-        assert model.backend.layers_run["predict.0.0"] == 1
-        assert model.backend.layers_run["predict.5.0"] == last
+        assert model.engine.layers_run["predict.0.0"] == 1
+        assert model.engine.layers_run["predict.5.0"] == last
 
 
 def damage_tiles(stream: bytes, *spared: int) -> bytes:

@@ -16,7 +16,7 @@ from benchmarks import decoding, exactness, reporting
 from benchmarks import exactness_worker as worker
 from bifocal.measure import MeasureError
 from bifocal.runtime.model import Model
-from bifocal.stream.exact import NumpyBackend
+from bifocal.stream.exact import NumpyEngine
 from bifocal.stream.latents import unpack
 from tests.conftest import made_picture
 
@@ -87,7 +87,7 @@ def test_every_mark_of_a_page_is_closed() -> None:
 def test_a_traced_decoder_gives_every_symbol_back(tiny_model: Model) -> None:
     pixels = made_picture(100, 130)
     data = bifocal.encode(pixels, quality=70, model=tiny_model)
-    recorder = decoding.Recorder(NumpyBackend("float32"))
+    recorder = decoding.Recorder(NumpyEngine("float32"))
     latents = unpack(data, tiny_model.entropy, recorder)
     steps = decoding.symbols_of(latents, tiny_model.entropy, recorder)
     plan = tiny_model.entropy.plan
@@ -133,11 +133,11 @@ def test_the_exactness_worker_counts_and_notices(
     index.write_text(json.dumps(content))
     assert worker.run_exact(setup, tiny_model.folder, tiny_model.entropy, tmp_path)["identical"] == 1
 
-    class Idle(NumpyBackend):
+    class Idle(NumpyEngine):
         """Lets another engine compute."""
 
         def __call__(self, net: object, x: object, quality: int) -> object:  # type: ignore[override]
-            return NumpyBackend("float32")(net, x, quality)  # type: ignore[arg-type]
+            return NumpyEngine("float32")(net, x, quality)  # type: ignore[arg-type]
 
     monkeypatch.setattr(worker, "make_backend", lambda setup, folder: Idle("float32"))
     with pytest.raises(MeasureError, match="0 times"):

@@ -26,7 +26,7 @@ from bifocal.stream import container
 from bifocal.stream.chunks.alpha import encode_alpha
 from bifocal.stream.chunks.lossless import encode_lossless
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend
+from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine
 from bifocal.stream.latents import encode_latents
 from bifocal.stream.plan import Group, Plan
 from bifocal.stream.tables import TOTAL, Tables, gaussian_tables, scale_ladder
@@ -248,7 +248,7 @@ def golden_stream(name: str, recipe: Recipe, model: EntropyModel) -> tuple[bytes
     z = rng.standard_normal(shape) * min(recipe.spread, 2000.0)
     return encode_latents(
         np.clip(y, -8e6, 8e6), z, width=recipe.width, height=recipe.height, gray=recipe.gray,
-        quality=recipe.quality, tile=recipe.tile, model=model, backend=NumpyBackend("int64"),
+        quality=recipe.quality, tile=recipe.tile, model=model, engine=NumpyEngine("int64"),
         metadata=recipe.metadata,
     )  # fmt: skip
 

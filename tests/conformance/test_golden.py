@@ -10,7 +10,7 @@ import pytest
 
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import decode_alpha
-from bifocal.stream.exact import Kind, NumpyBackend
+from bifocal.stream.exact import Kind, NumpyEngine
 from bifocal.stream.latents import EntropyModel, decode_tile, pack, stored_pixels, unpack
 from tests.conformance.make_golden import golden_alpha, latents_hash
 from tests.conformance.spec_alpha import read_alpha
@@ -48,13 +48,13 @@ def test_every_stream_is_listed_and_the_model_is_small(folder: Path) -> None:
 def test_decodes_to_the_recorded_latents_and_packs_again(
     folder: Path, name: str, hashes: dict[str, str], kind: Kind
 ) -> None:
-    model, backend = EntropyModel.load(folder / "model"), NumpyBackend(kind)
+    model, engine = EntropyModel.load(folder / "model"), NumpyEngine(kind)
     data = (folder / f"{name}.bfc").read_bytes()
     assert hashlib.sha256(data).hexdigest() == hashes["bytes"]
-    latents = unpack(data, model, backend)
+    latents = unpack(data, model, engine)
     assert latents_hash(latents) == hashes["latents"]
-    assert pack(latents, model, backend, container.read(data).metadata) == data
-    assert backend.layers_run == {
+    assert pack(latents, model, engine, container.read(data).metadata) == data
+    assert engine.layers_run == {
         f"{net.name}.{i}": 2 * len(container.read(data).tiles)
         for net in (model.hyper, *model.predictors)
         for i in range(len(net.layers))
@@ -73,7 +73,7 @@ def test_a_golden_tile_stored_without_loss_gives_the_recorded_pixels() -> None:
         hashlib.sha256(pixels.tobytes()).hexdigest()
         == "c3a6d6910036ba96267f589001c5ec6c19164c9cf6eb11d4ac547baeb21947a2"
     )
-    y, z = decode_tile(stream, 1, EntropyModel.load(GOLDEN / "tiny-4" / "model"), NumpyBackend())
+    y, z = decode_tile(stream, 1, EntropyModel.load(GOLDEN / "tiny-4" / "model"), NumpyEngine())
     latents = z.astype("<i4").tobytes() + y.astype("<i4").tobytes()
     assert (
         hashlib.sha256(latents).hexdigest()

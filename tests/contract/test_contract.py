@@ -25,7 +25,7 @@ from bifocal.runtime.model import HALO, Model
 from bifocal.runtime.rendering import REDUCTIONS, available_reductions, synthesise
 from bifocal.runtime.windows import padded_size
 from bifocal.stream import container
-from bifocal.stream.exact import NumpyBackend
+from bifocal.stream.exact import NumpyEngine
 from bifocal.stream.latents import coded_symbols, pack, unpack
 from bifocal.stream.limits import TILE_UNIT
 from tests.conftest import made_picture
@@ -52,9 +52,9 @@ def test_latents_come_back_exactly(packed: Packed, quality: int) -> None:
     """By every engine, and packed again they are the same bytes."""
     model = packed.model
     data = bifocal.encode(made_picture(150, 100), quality, model=model)
-    latents = unpack(data, model.entropy, model.backend)
-    assert unpack(data, model.entropy, NumpyBackend()) == latents
-    assert pack(latents, model.entropy, model.backend) == data
+    latents = unpack(data, model.entropy, model.engine)
+    assert unpack(data, model.entropy, NumpyEngine()) == latents
+    assert pack(latents, model.entropy, model.engine) == data
     assert quality < 50 or latents.y.any()  # a test of nothing would pass
 
 
@@ -109,7 +109,7 @@ def test_the_tables_promise_the_bytes(packed: Packed, quality: int) -> None:
     model, pixels = packed.model, made_picture(192, 256)
     data = bifocal.encode(pixels, quality, model=model, effort=0)
     y, z = float_latents(model, pixels, quality)
-    symbols = coded_symbols(y, z, quality=quality, model=model.entropy, backend=model.backend)
+    symbols = coded_symbols(y, z, quality=quality, model=model.entropy, engine=model.engine)
     promised = float(model.entropy.tables.bits(*symbols)) / 8
     assert abs(len(data) - promised) <= 0.01 * promised + CONTAINER_BYTES
 
@@ -134,7 +134,7 @@ def test_packed_networks_are_the_trained_ones(packed: Packed, height: int, width
     codec, model = packed.codec, packed.model
     pixels, quality = made_picture(height, width), 70
     data = bifocal.encode(pixels, quality, model=model)
-    latents = unpack(data, model.entropy, model.backend)
+    latents = unpack(data, model.entropy, model.engine)
     with torch.no_grad():
         gain, inverse = codec.gains(quality_anchors(torch.tensor([quality]), codec.config.anchors))
         y = codec.analyse(as_tensor(pixels)) * gain
@@ -152,7 +152,7 @@ def test_every_effort_that_the_model_has(packed: Packed) -> None:
     searches = (model.folder / "adjoint.onnx").exists()
     for effort in (0, 1, 2, len(ROUNDS) - 1) if searches else (0, 1):
         data = bifocal.encode(pixels, 50, model=model, effort=effort)
-        latents = unpack(data, model.entropy, model.backend)
+        latents = unpack(data, model.entropy, model.engine)
         assert np.array_equal(synthesise(model, latents), bifocal.decode(data, model=model).pixels)
     if not searches:
         with pytest.raises(ModelError, match="effort 1"):
@@ -189,10 +189,10 @@ def test_a_tile_that_holds_the_picture_changes_nothing(packed: Packed) -> None:
     streams = {tile: bifocal.encode(pixels, 60, model=model, tile=tile) for tile in (192, 256, 2048, 4096)}
     payloads = {bytes(container.read(data).payload(0)) for data in streams.values()}
     assert len(payloads) == 1
-    assert len({unpack(data, model.entropy, model.backend).y.tobytes() for data in streams.values()}) == 1
+    assert len({unpack(data, model.entropy, model.engine).y.tobytes() for data in streams.values()}) == 1
     cut = bifocal.encode(pixels, 60, model=model, tile=64, effort=0)
     assert len(container.read(cut).tiles) == 6
-    assert pack(unpack(cut, model.entropy, model.backend), model.entropy, model.backend) == cut
+    assert pack(unpack(cut, model.entropy, model.engine), model.entropy, model.engine) == cut
     assert bifocal.decode(cut, model=model).pixels.shape == pixels.shape
 
 

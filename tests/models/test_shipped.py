@@ -14,7 +14,7 @@ from bifocal.measure.metrics import psnr
 from bifocal.runtime.encoding import float_latents
 from bifocal.runtime.model import DEFAULT_MODEL, MODELS
 from bifocal.stream import container
-from bifocal.stream.exact import EXACT_LIMIT, NumpyBackend, check_bound
+from bifocal.stream.exact import EXACT_LIMIT, NumpyEngine, check_bound
 from bifocal.stream.latents import coded_symbols, pack, unpack
 
 Pixels = NDArray[np.uint8]
@@ -74,7 +74,7 @@ def test_quality_rises_with_bytes(model: bifocal.Model, photograph: Pixels) -> N
 def test_estimated_bits_are_the_payloads(model: bifocal.Model, photograph: Pixels, quality: int) -> None:
     """Within 1 % of the payload, the ideal length of the symbols under the tables."""
     y, z = float_latents(model, photograph, quality)
-    symbols = coded_symbols(y, z, quality=quality, model=model.entropy, backend=model.backend)
+    symbols = coded_symbols(y, z, quality=quality, model=model.entropy, engine=model.engine)
     data = bifocal.encode(photograph, quality, model=model, effort=0)
     box = container.read(data)
     payload = sum(len(box.payload(i)) for i in range(len(box.tiles)))
@@ -87,20 +87,20 @@ def test_awkward_pictures_round_trip_at_full_quality(
 ) -> None:
     """Latents far outside every table are escaped, never clipped: unpacking gives what was packed."""
     data = bifocal.encode(make(), 100, model=model)
-    latents = unpack(data, model.entropy, model.backend)
-    assert pack(latents, model.entropy, NumpyBackend("float32")) == data
+    latents = unpack(data, model.entropy, model.engine)
+    assert pack(latents, model.entropy, NumpyEngine("float32")) == data
     assert bifocal.decode(data).pixels.shape == make().shape
 
 
 @pytest.mark.parametrize("quality", [1, 30, 60, 100])
 def test_every_backend_reads_the_same_latents(model: bifocal.Model, photograph: Pixels, quality: int) -> None:
     data = bifocal.encode(photograph[100:228, 100:228], quality, model=model)
-    expected = unpack(data, model.entropy, NumpyBackend("int64"))
+    expected = unpack(data, model.entropy, NumpyEngine("int64"))
     backends = [
-        NumpyBackend("float32"),
-        NumpyBackend("float64"),
-        NumpyBackend("float32", shuffle_seed=1),
-        model.backend,
+        NumpyEngine("float32"),
+        NumpyEngine("float64"),
+        NumpyEngine("float32", shuffle_seed=1),
+        model.engine,
     ]
     for backend in backends:
         backend.layers_run.clear()

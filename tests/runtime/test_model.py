@@ -35,7 +35,7 @@ def latents_of(model: Model, pixels: np.ndarray, quality: int = 50) -> Latents:
         quality=quality,
         tile=2048,
         model=model.entropy,
-        backend=model.backend,
+        engine=model.engine,
     )
     return latents
 

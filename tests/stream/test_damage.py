@@ -22,7 +22,7 @@ import pytest
 from bifocal.errors import BifocalError
 from bifocal.stream import container
 from bifocal.stream.container import varint
-from bifocal.stream.exact import NumpyBackend
+from bifocal.stream.exact import NumpyEngine
 from bifocal.stream.latents import EntropyModel, unpack
 from bifocal.stream.limits import Limits
 from bifocal.types import Latents
@@ -206,7 +206,7 @@ MODEL = EntropyModel.load(GOLDEN / "model")
 @cache
 def _parts(name: str) -> Parts:
     data = (GOLDEN / f"{name}.bfc").read_bytes()
-    return take_apart(data, unpack(data, MODEL, NumpyBackend()))
+    return take_apart(data, unpack(data, MODEL, NumpyEngine()))
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,10 @@ def test_damage_is_an_error_or_harmless(kind: str, names: list[str], cases: int)
     slowest = 0.0
     for seed in range(cases):
         data, parts = make_case(names, seed, kind)
-        backend = NumpyBackend()
+        engine = NumpyEngine()
         began = time.process_time()
         try:
-            latents = unpack(data, MODEL, backend, LIMITS)
+            latents = unpack(data, MODEL, engine, LIMITS)
         except BifocalError as error:
             assert len(str(error)) > 30, f"{kind} {seed}: {error!r} says too little"
             outcomes[type(error).__name__] += 1
@@ -240,7 +240,7 @@ def test_damage_is_an_error_or_harmless(kind: str, names: list[str], cases: int)
             outcomes["identical"] += 1
         slowest = max(slowest, time.process_time() - began)
         if not _reads(data):
-            assert not backend.layers_run, f"{kind} {seed}: a network ran before the container was checked"
+            assert not engine.layers_run, f"{kind} {seed}: a network ran before the container was checked"
     assert slowest < 2.0
     assert outcomes["DamagedStream"] > cases / 20
     if kind == "payload":  # the coder itself saw garbage

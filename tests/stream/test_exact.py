@@ -16,7 +16,7 @@ from bifocal.stream.exact import (
     EXACT_LIMIT,
     ExactLayer,
     ExactNet,
-    NumpyBackend,
+    NumpyEngine,
     check_bound,
     net_arrays,
     net_spec,
@@ -61,8 +61,8 @@ def test_every_arithmetic_agrees(seed: int, h: int, w: int, quality: int) -> Non
     referee = run_int64(net, x, quality)
     assert referee.dtype == np.int32 and referee.shape == (net.outputs, h * net.scale, w * net.scale)
     assert np.array_equal(run_float32(net, x, quality), referee)
-    assert np.array_equal(NumpyBackend("float64")(net, x, quality), referee)
-    assert np.array_equal(NumpyBackend("float32", shuffle_seed=seed % 97)(net, x, quality), referee)
+    assert np.array_equal(NumpyEngine("float64")(net, x, quality), referee)
+    assert np.array_equal(NumpyEngine("float32", shuffle_seed=seed % 97)(net, x, quality), referee)
 
 
 def by_definition(net: ExactNet, x: NDArray[Any], quality: int) -> list[Any]:
@@ -129,7 +129,7 @@ def test_a_row_at_the_bound_is_exact_in_the_worst_order() -> None:
     assert check_bound(net) == EXACT_LIMIT
     x = np.sign(net.layers[0].weight[0].astype(np.int32)) * 1023
     for seed in range(20):
-        assert NumpyBackend("float32", shuffle_seed=seed)(net, x, 1).item() == EXACT_LIMIT
+        assert NumpyEngine("float32", shuffle_seed=seed)(net, x, 1).item() == EXACT_LIMIT
 
 
 def test_a_row_beyond_the_bound_is_refused() -> None:
@@ -149,11 +149,11 @@ def test_the_bound_counts_the_largest_bias_of_all_qualities() -> None:
 
 def test_each_run_says_which_layers_it_executed() -> None:
     net = random_net(np.random.default_rng(0))
-    backend = NumpyBackend("int64")
+    engine = NumpyEngine("int64")
     for _ in range(3):
-        backend(net, np.zeros((5, 2, 2), np.int32), 1)
-    assert backend.name == "numpy-int64"
-    assert backend.layers_run == {f"random.{i}": 3 for i in range(len(net.layers))}
+        engine(net, np.zeros((5, 2, 2), np.int32), 1)
+    assert engine.name == "numpy-int64"
+    assert engine.layers_run == {f"random.{i}": 3 for i in range(len(net.layers))}
 
 
 def test_wrong_inputs_are_refused() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bifocal.errors import DamagedStream, ModelMissing, StreamError, TruncatedStream
 from bifocal.stream import container
-from bifocal.stream.exact import NumpyBackend
+from bifocal.stream.exact import NumpyEngine
 from bifocal.stream.latents import decode_tile, encode_latents, unpack
 from bifocal.stream.plan import low_groups
 from bifocal.stream.source import FileBytes
@@ -21,7 +21,7 @@ from tests.conformance.make_golden import Y, Z, tiny_model
 
 MODEL = tiny_model()
 OTHER = replace(MODEL, plan=replace(MODEL.plan, skip=3))
-BACKEND = NumpyBackend()
+BACKEND = NumpyEngine()
 
 
 def made_stream(width: int, height: int, tile: int = 64, metadata: dict[str, bytes] | None = None) -> bytes:
@@ -29,7 +29,7 @@ def made_stream(width: int, height: int, tile: int = 64, metadata: dict[str, byt
     h, w = -(-height // 64), -(-width // 64)
     y, z = rng.standard_normal((Y, 4 * h, 4 * w)) * 4, rng.standard_normal((Z, h, w)) * 4
     size = {"width": width, "height": height, "gray": False, "quality": 40, "tile": tile}
-    return encode_latents(y, z, **size, model=MODEL, backend=BACKEND, metadata=metadata)[0]
+    return encode_latents(y, z, **size, model=MODEL, engine=BACKEND, metadata=metadata)[0]
 
 
 def stretch(data: st.DataObject, size: int) -> slice:
@@ -49,13 +49,13 @@ def test_any_part_is_that_of_the_whole(width: int, height: int, tile: int, data:
 
 
 def test_each_tile_is_decoded_once_and_forgotten_below() -> None:
-    backend = NumpyBackend()
+    engine = NumpyEngine()
     stream = container.read(made_stream(128, 256))
-    reader = TileReader(stream, MODEL, backend)
+    reader = TileReader(stream, MODEL, engine)
     for top in range(15):
         reader(slice(top, top + 2), slice(0, 8))
         assert len(reader._kept) <= 4
-    assert backend.layers_run["hyper.0"] == len(stream.tiles) == 8
+    assert engine.layers_run["hyper.0"] == len(stream.tiles) == 8
 
 
 def test_the_low_groups_alone_are_the_low_band_of_everything() -> None:
@@ -65,10 +65,10 @@ def test_the_low_groups_alone_are_the_low_band_of_everything() -> None:
     reader = TileReader(stream, MODEL, BACKEND, groups=low, channels=channels)
     everywhere = (slice(0, whole.shape[1]), slice(0, whole.shape[2]))
     assert np.array_equal(reader(*everywhere), whole[:channels])
-    backend = NumpyBackend()
-    y, _ = decode_tile(stream, 0, MODEL, backend, groups=low)
-    assert not y[channels:].any() and backend.layers_run["predict.0.0"] == 1
-    assert f"predict.{low}.0" not in backend.layers_run
+    engine = NumpyEngine()
+    y, _ = decode_tile(stream, 0, MODEL, engine, groups=low)
+    assert not y[channels:].any() and engine.layers_run["predict.0.0"] == 1
+    assert f"predict.{low}.0" not in engine.layers_run
 
 
 def test_another_model_is_refused_before_anything_runs() -> None:

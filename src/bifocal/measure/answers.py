@@ -75,7 +75,7 @@ def time_answers(
     Raises MeasureError when there is nothing to time, HeadError when ``head`` does not read this model's
     streams or ``against`` does not read pixels, and what :func:`bifocal.decode` raises.
     """
-    loaded = Model.load(DEFAULT_MODEL if model is None else model, float_backend=backend)
+    loaded = Model.load(DEFAULT_MODEL if model is None else model, backend=backend)
     reader = Head.load(head)
     check_head(reader.spec, loaded)
     classifier = _classifier(loaded, reader, against)

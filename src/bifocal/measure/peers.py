@@ -61,7 +61,7 @@ def bifocal_codec(model: str | None = None, backend: str = REFERENCE) -> FileCod
     """
     import bifocal
 
-    loaded = bifocal.Model.load(DEFAULT_MODEL if model is None else model, float_backend=backend)
+    loaded = bifocal.Model.load(DEFAULT_MODEL if model is None else model, backend=backend)
 
     def encode(pixels: Pixels, quality: int) -> bytes:
         return bifocal.encode(pixels, quality=quality, model=loaded)

@@ -51,7 +51,7 @@ def decode_pixels(
     tiles = TileReader(
         stream,
         model.entropy,
-        model.backend,
+        model.engine,
         groups=low,
         channels=channels,
         watch=watch,

@@ -1,4 +1,4 @@
-"""The exactness check of `bifocal doctor`: every backend must code made-up latents to the same bytes.
+"""The exactness check of `bifocal doctor`: every engine must code made-up latents to the same bytes.
 
 The latents are made from integers, so they, and the bytes that any machine codes them to, are the same
 everywhere. An :class:`EngineCheck` is one engine in a process of its own, since BLAS libraries choose their
@@ -29,11 +29,11 @@ from bifocal.errors import BifocalError, ModelError, OptionError
 from bifocal.runtime.encoding import float_latents
 from bifocal.runtime.engines.float_engines import BACKENDS
 from bifocal.runtime.engines.float_openvino import native_bf16
-from bifocal.runtime.engines.onnxruntime import REFERENCE, OrtBackend, available_threads
+from bifocal.runtime.engines.onnxruntime import REFERENCE, OnnxEngine, available_threads
 from bifocal.runtime.model import Model, read_spec
 from bifocal.runtime.rendering import synthesise
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import Backend, Kind, NumpyBackend
+from bifocal.stream.exact import ExactEngine, Kind, NumpyEngine
 from bifocal.stream.latents import encode_latents, pack, unpack
 
 #: Picture sizes (width, height) of made latents; int64 is slow and sees only the first.
@@ -46,9 +46,9 @@ TIMEOUT_SECONDS = 300
 
 @dataclass(frozen=True)
 class EngineCheck:
-    """One backend in one surrounding. ``core`` is an OpenBLAS core type, empty for the machine's own."""
+    """One engine in one surrounding. ``core`` is an OpenBLAS core type, empty for the machine's own."""
 
-    backend: str
+    engine: str
     threads: int
     core: str = ""
     large: bool = True
@@ -88,7 +88,7 @@ def plan_checks(others: Sequence[str] = ()) -> list[EngineCheck]:
     """
     fast = ["numpy-float32", "onnxruntime", *others]
     checks = [EngineCheck("numpy-int64", 1, large=False), EngineCheck("numpy-float64", 1)]
-    checks += [EngineCheck(backend, threads) for backend in fast for threads in (1, 2)]
+    checks += [EngineCheck(engine, threads) for engine in fast for threads in (1, 2)]
     if platform.machine().lower() in ("x86_64", "amd64"):
         checks += [EngineCheck("numpy-float32", 2, core) for core in CORE_TYPES]
     return checks
@@ -124,21 +124,21 @@ def run_check(check: EngineCheck, folder: Path) -> CheckResult:
         return CheckResult(error=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
 
 
-def examine(check: EngineCheck, model: EntropyModel, backend: Backend) -> CheckResult:
-    """Code and decode made latents at several qualities with ``backend``; the work of a check's process.
+def examine(check: EngineCheck, model: EntropyModel, engine: ExactEngine) -> CheckResult:
+    """Code and decode made latents at several qualities with ``engine``; the work of a check's process.
 
-    :raises ModelError: if the backend did not execute every exact layer as often as it should.
+    :raises ModelError: if the engine did not execute every exact layer as often as it should.
     """
-    before = Counter(backend.layers_run)
-    small = _hash_streams(model, backend, SMALL)
-    large = _hash_streams(model, backend, LARGE) if check.large else ""
-    ran = backend.layers_run - before
+    before = Counter(engine.layers_run)
+    small = _hash_streams(model, engine, SMALL)
+    large = _hash_streams(model, engine, LARGE) if check.large else ""
+    ran = engine.layers_run - before
     passes = 3 * len(QUALITIES) * (1 + check.large)  # encode, unpack and pack again
     for net in (model.hyper, *model.predictors):
         for number in range(len(net.layers)):
             if ran[f"{net.name}.{number}"] != passes:
                 raise ModelError(
-                    f"{backend.name} ran {net.name}.{number} {ran[f'{net.name}.{number}']} times, not "
+                    f"{engine.name} ran {net.name}.{number} {ran[f'{net.name}.{number}']} times, not "
                     f"{passes}: something else computed for it. Report this."
                 )
     return CheckResult(small, large, sum(ran.values()))
@@ -159,7 +159,7 @@ def agree(checks: Mapping[EngineCheck, CheckResult], expected: CheckResult | Non
     return not any(o.error for o in results) and len(small) == 1 and len(large) <= 1
 
 
-def float_backends(model: Model) -> list[BackendReport]:
+def compare_backends(model: Model) -> list[BackendReport]:
     """Every backend that decoding may be asked to take, on one small picture."""
     rows, columns = np.mgrid[:128, :160]
     waves = [128 + 100 * np.sin(rows / a) * np.cos(columns / b) for a, b in ((9, 14), (30, 11), (6, 25))]
@@ -174,7 +174,7 @@ def float_backends(model: Model) -> list[BackendReport]:
         quality=QUALITIES[1],
         tile=2048,
         model=model.entropy,
-        backend=model.backend,
+        engine=model.engine,
     )
     reference = synthesise(model.on(REFERENCE), latents).astype(int)
     reports = []
@@ -213,20 +213,20 @@ def _version(distribution: str) -> str:
         return "not installed"
 
 
-def named_backend(name: str, folder: Path, threads: int) -> Backend:
-    """The backend that a :class:`EngineCheck` names, except torch's, which lives above this room.
+def named_engine(name: str, folder: Path, threads: int) -> ExactEngine:
+    """The engine that a :class:`EngineCheck` names, except torch's, which lives above this room.
 
     :raises OptionError: if there is none.
     """
     if name == "onnxruntime":
-        return OrtBackend(folder, threads=threads)
+        return OnnxEngine(folder, threads=threads)
     for kind in get_args(Kind):
         if name == f"numpy-{kind}":
-            return NumpyBackend(kind)
-    raise OptionError(f"there is no exact backend '{name}'. Choose onnxruntime or a numpy kind.")
+            return NumpyEngine(kind)
+    raise OptionError(f"there is no exact engine '{name}'. Choose onnxruntime or a numpy kind.")
 
 
-def _hash_streams(model: EntropyModel, backend: Backend, size: tuple[int, int]) -> str:
+def _hash_streams(model: EntropyModel, engine: ExactEngine, size: tuple[int, int]) -> str:
     digest = hashlib.sha256()
     y, z = made_latents(model, *size)
     for quality in QUALITIES:
@@ -239,12 +239,12 @@ def _hash_streams(model: EntropyModel, backend: Backend, size: tuple[int, int]) 
             quality=quality,
             tile=2048,
             model=model,
-            backend=backend,
+            engine=engine,
         )
-        decoded = unpack(data, model, backend)
-        if decoded != latents or pack(decoded, model, backend) != data:
+        decoded = unpack(data, model, engine)
+        if decoded != latents or pack(decoded, model, engine) != data:
             raise BifocalError(
-                f"{backend.name} decodes its own stream to something else at quality {quality}. Report this."
+                f"{engine.name} decodes its own stream to something else at quality {quality}. Report this."
             )
         digest.update(data)
         digest.update(latents.y.astype("<i4").tobytes())

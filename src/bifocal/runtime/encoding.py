@@ -293,7 +293,7 @@ class Encoder:
             *latents,
             quality=quality,
             model=entropy,
-            backend=model.backend,
+            engine=model.engine,
             quantise=weighed if effort else nearest,
         )
         if not ROUNDS[effort]:

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import ModelError, OptionError
-from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork, OrtBackend, open_session
+from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork, OnnxEngine, open_session
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.limits import TILE_UNIT
 
 if TYPE_CHECKING:
-    from bifocal.stream.exact import Backend
+    from bifocal.stream.exact import ExactEngine
 
 #: Model of :func:`bifocal.encode` unless another is asked for.
 DEFAULT_MODEL = "lowfirst"
@@ -45,8 +45,8 @@ GAIN_UNIT = 2.0**-16
 class Model:
     """A packed model, opened from its folder with :meth:`load`. Networks are opened on first use.
 
-    ``name`` and ``folder`` say which it is; ``entropy`` is all that packing and unpacking need, ``backend``
-    runs its exact networks; ``float_backend`` names what runs the float networks that only pixels depend on.
+    ``name`` and ``folder`` say which it is; ``entropy`` is all that packing and unpacking need, ``engine``
+    runs its exact networks; ``backend`` names what runs the float networks that only pixels depend on.
     Safe to share between threads.
     """
 
@@ -56,12 +56,12 @@ class Model:
         entropy: EntropyModel,
         *,
         threads: int | None = None,
-        float_backend: str = REFERENCE,
+        backend: str = REFERENCE,
     ) -> None:
         self.folder, self.entropy, self._threads = folder, entropy, threads
-        self.name, self.float_backend = entropy.name, _checked(float_backend)
+        self.name, self.backend = entropy.name, _checked(backend)
         self._networks: dict[str, FloatNetwork] = {}
-        self._siblings = {self.float_backend: self}
+        self._siblings = {self.backend: self}
 
     @classmethod
     def load(
@@ -69,38 +69,38 @@ class Model:
         name: str | os.PathLike[str],
         *,
         threads: int | None = None,
-        float_backend: str = REFERENCE,
+        backend: str = REFERENCE,
     ) -> Model:
         """Load an installed model by name, or any packed model by its folder.
 
         :param threads: processors that one network may use; all by default.
-        :param float_backend: what runs the networks that give pixels: one of
+        :param backend: what runs the networks that give pixels: one of
             ``runtime.engines.float_engines.BACKENDS``.
         :raises ModelError: if there is none, or it is damaged.
         :raises OptionError: if the backend does not exist or is not installed.
         """
         folder = model_folder(name)
-        return cls(folder, EntropyModel.load(folder), threads=threads, float_backend=float_backend)
+        return cls(folder, EntropyModel.load(folder), threads=threads, backend=backend)
 
     def __repr__(self) -> str:
         return f"<bifocal.Model {self.name}, fingerprint {self.entropy.fingerprint.hex()}>"
 
-    def on(self, float_backend: str) -> Model:
+    def on(self, backend: str) -> Model:
         """This model with its pixels from another backend; always the same object for the same backend.
 
         :raises OptionError: if the backend does not exist or is not installed.
         """
-        if float_backend not in self._siblings:
-            _ = self.backend  # made once: the exact networks are the same objects in all siblings
+        if backend not in self._siblings:
+            _ = self.engine  # made once: the exact networks are the same objects in all siblings
             sibling = copy.copy(self)
-            sibling.float_backend, sibling._networks = _checked(float_backend), {}
-            self._siblings[float_backend] = sibling
-        return self._siblings[float_backend]
+            sibling.backend, sibling._networks = _checked(backend), {}
+            self._siblings[backend] = sibling
+        return self._siblings[backend]
 
     @cached_property
-    def backend(self) -> Backend:
+    def engine(self) -> ExactEngine:
         """Runs the exact networks. ONNX Runtime: half the time of NumPy where we measured."""
-        return OrtBackend(self.folder, threads=self._threads)
+        return OnnxEngine(self.folder, threads=self._threads)
 
     @cached_property
     def gains(self) -> dict[str, NDArray[np.float32]]:
@@ -181,12 +181,12 @@ class Model:
             )
         prefix = "synthesis." if network == "adjoint" else f"{network}."
         weights = {key: value.astype(np.float32) for key, value in self._tensors(prefix).items()}
-        if self.float_backend == REFERENCE:
+        if self.backend == REFERENCE:
             session: FloatNetwork = open_session(path, weights, threads=self._threads)
             return session
         from bifocal.runtime.engines.float_engines import open_network
 
-        return open_network(network, path, weights, threads=self._threads, backend=self.float_backend)
+        return open_network(network, path, weights, threads=self._threads, backend=self.backend)
 
     def _tensors(self, *prefixes: str) -> dict[str, NDArray[Any]]:
         """Tensors of the packed weights whose names begin so; safetensors holds numbers, nothing to run."""

@@ -81,7 +81,7 @@ def search(
             step = np.float32(max(LEAST_STEP, FIRST_STEP / (1 + turn / PATIENCE)))
             aimed = np.where(kept, y, aimed + step * (newton - aimed))
             made = encode_tile(
-                aimed, first.z, quality=quality, model=entropy, backend=model.backend, quantise=quantise
+                aimed, first.z, quality=quality, model=entropy, engine=model.engine, quantise=quantise
             )
     return best
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bifocal.errors import LatentsError
 from bifocal.stream.coder import TileDecoder
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import Backend
+from bifocal.stream.exact import ExactEngine
 from bifocal.stream.limits import MAX_SYMBOL
 from bifocal.stream.plan import Group, group_mask
 from bifocal.stream.tables import FREQUENCY_BITS, Tables
@@ -124,9 +124,9 @@ class RateDistortion:
 class _Pass:
     """What encoding and decoding share: the hyper features, and predicting a group from those before it."""
 
-    def __init__(self, model: EntropyModel, backend: Backend, quality: int, z: NDArray[np.int32]) -> None:
-        self.model, self.backend, self.quality = model, backend, quality
-        features = backend(model.hyper, z, quality)
+    def __init__(self, model: EntropyModel, engine: ExactEngine, quality: int, z: NDArray[np.int32]) -> None:
+        self.model, self.engine, self.quality = model, engine, quality
+        features = engine(model.hyper, z, quality)
         self._features = len(features)
         # One canvas of predictor inputs: features, then contexts, zero until their group is decoded.
         self._inputs = np.zeros((self._features + model.plan.y_channels, *features.shape[1:]), dtype=np.int32)
@@ -136,7 +136,7 @@ class _Pass:
         return np.zeros((self.model.plan.y_channels, *self._inputs.shape[1:]), dtype=np.int32)
 
     def predict(self, k: int, group: Group, decoded: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        outputs = self.backend(self.model.predictors[k], self._inputs, self.quality)
+        outputs = self.engine(self.model.predictors[k], self._inputs, self.quality)
         index = np.clip(outputs[group.channels :], 0, self.model.tables.count - 1).astype(np.uint8)
         return outputs[: group.channels], index
 
@@ -161,14 +161,14 @@ class Encode(_Pass):
     def __init__(
         self,
         model: EntropyModel,
-        backend: Backend,
+        engine: ExactEngine,
         quality: int,
         z: NDArray[np.int32],
         y: NDArray[Any],
         put: Callable[[NDArray[np.int32], NDArray[np.uint8]], None],
         quantise: Quantise,
     ) -> None:
-        super().__init__(model, backend, quality, z)
+        super().__init__(model, engine, quality, z)
         self._y, self._put, self._quantise = y, put, quantise
         put(z.reshape(-1), _z_index(z.shape, model, quality))
 
@@ -199,13 +199,13 @@ class Decode(_Pass):
     def __init__(
         self,
         model: EntropyModel,
-        backend: Backend,
+        engine: ExactEngine,
         quality: int,
         z: NDArray[np.int32],
         coder: TileDecoder,
         spent: NDArray[np.int64] | None = None,
     ) -> None:
-        super().__init__(model, backend, quality, z)
+        super().__init__(model, engine, quality, z)
         self._coder, self._spent = coder, spent
 
     def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> NDArray[np.int32]:

@@ -3,7 +3,7 @@
 A layer holds int8 weights, an integer bias, a right shift for every row and a saturating clip. It runs in
 ordinary float32 as a plain matrix product and is exact there, in any order of summation, because packing
 and loading prove for every output row that ``sum |w|·max|x| + |bias| <= 2^24``. The maximum is the clip
-before the row, which every backend applies at run time, never an observed value. int64 is the referee.
+before the row, which every engine applies at run time, never an observed value. int64 is the referee.
 
     acc = sum w·x + bias[quality]               3×3 kernels see zeros beyond the edge; the bias holds the
     out = clip(floor(acc / 2^shift), lo, hi)    rounding half; with relu, negatives become 0 before the clip
@@ -222,9 +222,9 @@ def _check_shapes(net: ExactNet, kernels: list[int]) -> None:
         channels = layer.outputs
 
 
-class Backend(Protocol):
+class ExactEngine(Protocol):
     """Runs exact networks. Whoever runs one also says so: ``layers_run["predict.0.1"]`` counts executions of
-    layer 1 of ``predict.0`` by the backend called ``name``, so a test can assert what executed."""
+    layer 1 of ``predict.0`` by the engine called ``name``, so a test can assert what executed."""
 
     name: str
     layers_run: Counter[str]
@@ -233,7 +233,7 @@ class Backend(Protocol):
         """Return int32 ``[o, h·scale, w·scale]`` for int32 ``x`` ``[i, h, w]`` and quality 1 to 100."""
 
 
-class NumpyBackend:
+class NumpyEngine:
     """Exact networks in NumPy: ``float32`` (fast), ``float64`` (the fallback) or ``int64`` (the referee).
 
     ``shuffle_seed`` permutes the order of every sum: the output may not change, and tests say so.
@@ -241,7 +241,7 @@ class NumpyBackend:
     >>> weight, bias = np.full((1, 1, 1, 1), 3, np.int8), np.array([[4]], np.int32)
     >>> layer = ExactLayer(weight, bias, np.array([3], np.int32), relu=False, lo=-8, hi=7)
     >>> net = ExactNet("thirds", np.array([100], np.int32), (layer,))
-    >>> NumpyBackend("int64")(net, np.array([[[-5, 0, 5, 900]]], np.int32), 1)
+    >>> NumpyEngine("int64")(net, np.array([[[-5, 0, 5, 900]]], np.int32), 1)
     array([[[-2,  0,  2,  7]]], dtype=int32)
     """
 
@@ -319,10 +319,10 @@ def _shuffle(maps: NDArray[Any]) -> NDArray[Any]:
 
 
 def run_float32(net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
-    """One run of ``net`` in float32; see :class:`NumpyBackend`."""
-    return NumpyBackend("float32")(net, x, quality)
+    """One run of ``net`` in float32; see :class:`NumpyEngine`."""
+    return NumpyEngine("float32")(net, x, quality)
 
 
 def run_int64(net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
-    """One run of ``net`` in int64, the referee; see :class:`NumpyBackend`."""
-    return NumpyBackend("int64")(net, x, quality)
+    """One run of ``net`` in int64, the referee; see :class:`NumpyEngine`."""
+    return NumpyEngine("int64")(net, x, quality)

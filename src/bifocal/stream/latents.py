@@ -23,7 +23,7 @@ from bifocal.stream.coder import TileDecoder, TileEncoder
 from bifocal.stream.container import Container, Header, tile_grid
 from bifocal.stream.drivers import Decode, Encode, Quantise, decode_z, nearest
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import Backend
+from bifocal.stream.exact import ExactEngine
 from bifocal.stream.limits import DEFAULT_LIMITS, MAX_SYMBOL, TILE_UNIT, Limits
 from bifocal.stream.plan import code_groups
 from bifocal.types import Latents
@@ -64,7 +64,7 @@ def encode_tile(
     *,
     quality: int,
     model: EntropyModel,
-    backend: Backend,
+    engine: ExactEngine,
     quantise: Quantise = nearest,
 ) -> CodedTile:
     """Code the float latents of one tile: ``y`` ``[c, h, w]`` with the quality's gain, ``z`` ``[c, h, w]``.
@@ -75,7 +75,7 @@ def encode_tile(
         raise LatentsError("the analysis network gave a value that is not finite. Check it: bifocal doctor.")
     z_hat = np.ascontiguousarray(np.rint(z).astype(np.int32))
     coder = TileEncoder(model.tables)
-    y_hat = code_groups(model.plan, Encode(model, backend, quality, z_hat, y, coder.put, quantise))
+    y_hat = code_groups(model.plan, Encode(model, engine, quality, z_hat, y, coder.put, quantise))
     return CodedTile(coder.finish(), _latent_crc(z_hat, y_hat), z_hat, y_hat)
 
 
@@ -89,7 +89,7 @@ def encode_latents(
     quality: int,
     tile: int,
     model: EntropyModel,
-    backend: Backend,
+    engine: ExactEngine,
     metadata: Mapping[str, bytes] | None = None,
     quantise: Quantise = nearest,
 ) -> tuple[bytes, Latents]:
@@ -101,12 +101,12 @@ def encode_latents(
     Raises :class:`LatentsError` if their shapes do not belong to the picture and the model, or a value is not
     finite or beyond ±2^24; :class:`OptionError` for a size, quality, tile or metadata that cannot be written.
 
-    >>> from bifocal.stream.exact import NumpyBackend
-    >>> model, backend = EntropyModel.load("tests/conformance/golden/tiny-1/model"), NumpyBackend()
+    >>> from bifocal.stream.exact import NumpyEngine
+    >>> model, engine = EntropyModel.load("tests/conformance/golden/tiny-1/model"), NumpyEngine()
     >>> y, z = np.full((16, 4, 4), 0.7), np.zeros((4, 1, 1))
     >>> size = {"width": 50, "height": 64, "gray": False, "quality": 60, "tile": 64}
-    >>> data, latents = encode_latents(y, z, **size, model=model, backend=backend)
-    >>> unpack(data, model, backend) == latents, pack(latents, model, backend) == data
+    >>> data, latents = encode_latents(y, z, **size, model=model, engine=engine)
+    >>> unpack(data, model, engine) == latents, pack(latents, model, engine) == data
     (True, True)
     """
     container.check_options(width, height, quality, tile)
@@ -115,7 +115,7 @@ def encode_latents(
     tiles = []
     for rows, columns, z_rows, z_columns in tile_cuts(width, height, tile, model):
         part = y[:, rows, columns], z[:, z_rows, z_columns]
-        coded = encode_tile(*part, quality=quality, model=model, backend=backend, quantise=quantise)
+        coded = encode_tile(*part, quality=quality, model=model, engine=engine, quantise=quantise)
         y_hat[:, rows, columns], z_hat[:, z_rows, z_columns] = coded.y, coded.z
         tiles.append((coded.payload, coded.latent_crc))
     header = Header(model.wire_id, model.fingerprint, model.release, width, height, gray, quality, tile)
@@ -126,7 +126,7 @@ def encode_latents(
 def pack(
     latents: Latents,
     model: EntropyModel,
-    backend: Backend,
+    engine: ExactEngine,
     metadata: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """The stream of decoded latents: the very bytes that :func:`unpack` read them from.
@@ -147,7 +147,7 @@ def pack(
         quality=latents.quality,
         tile=latents.tile,
         model=model,
-        backend=backend,
+        engine=engine,
         metadata=metadata,
     )
     if again != latents:
@@ -159,7 +159,7 @@ def decode_tile(
     box: Container,
     number: int,
     model: EntropyModel,
-    backend: Backend,
+    engine: ExactEngine,
     *,
     groups: int | None = None,
     spent: NDArray[np.int64] | None = None,
@@ -188,7 +188,7 @@ def decode_tile(
     units, scale = (tile.bottom - tile.top, tile.right - tile.left), TILE_UNIT // plan.z_stride
     coder = TileDecoder(box.payload(number), model.tables)
     z = decode_z(coder, (plan.z_channels, units[0] * scale, units[1] * scale), model, quality)
-    y = code_groups(plan, Decode(model, backend, quality, z, coder, spent), groups)
+    y = code_groups(plan, Decode(model, engine, quality, z, coder, spent), groups)
     if groups is None or groups >= len(plan.groups):
         coder.finish()
         if _latent_crc(z, y) != tile.latent_crc:
@@ -220,7 +220,7 @@ def check_model(box: Container, model: EntropyModel) -> None:
 def unpack(
     data: bytes | memoryview | Container,
     model: EntropyModel,
-    backend: Backend,
+    engine: ExactEngine,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Latents:
     """Decode a stream, or a :class:`Container` read from one, to its latents, the same on every machine.
@@ -235,13 +235,13 @@ def unpack(
     y_hat, z_hat = np.zeros(y_shape, dtype=np.int32), np.zeros(z_shape, dtype=np.int32)
     cuts = tile_cuts(header.width, header.height, header.tile, model)
     for number, (rows, columns, z_rows, z_columns) in enumerate(cuts):
-        y_hat[:, rows, columns], z_hat[:, z_rows, z_columns] = decode_tile(box, number, model, backend)
+        y_hat[:, rows, columns], z_hat[:, z_rows, z_columns] = decode_tile(box, number, model, engine)
     names = (header.width, header.height, header.gray, header.quality, header.tile)
     return Latents(y_hat, z_hat, *names, model.name, model.fingerprint)
 
 
 def coded_symbols(
-    y: NDArray[Any], z: NDArray[Any], *, quality: int, model: EntropyModel, backend: Backend
+    y: NDArray[Any], z: NDArray[Any], *, quality: int, model: EntropyModel, engine: ExactEngine
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """The symbols that one tile of these latents is coded as, and the table of each, both ``[n]``.
 
@@ -253,7 +253,7 @@ def coded_symbols(
     def put(values: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
         taken.append((values, index))
 
-    code_groups(model.plan, Encode(model, backend, quality, z_hat, y, put, nearest))
+    code_groups(model.plan, Encode(model, engine, quality, z_hat, y, put, nearest))
     return np.concatenate([v for v, _ in taken]), np.concatenate([i for _, i in taken])
 
 

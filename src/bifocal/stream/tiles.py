@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bifocal.stream.container import Container
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import Backend
+from bifocal.stream.exact import ExactEngine
 from bifocal.stream.latents import Analyse, check_model, decode_tile, tile_cuts
 
 #: Takes the number of a tile, its y, and its ``spent`` if that is counted.
@@ -31,7 +31,7 @@ class TileReader:
         self,
         box: Container,
         model: EntropyModel,
-        backend: Backend,
+        engine: ExactEngine,
         *,
         groups: int | None = None,
         channels: int | None = None,
@@ -41,7 +41,7 @@ class TileReader:
     ) -> None:
         check_model(box, model)
         self._analyse = analyse
-        self._box, self._model, self._backend = box, model, backend
+        self._box, self._model, self._engine = box, model, engine
         self._groups, self._channels, self._watch, self._count = groups, channels, watch, count
         header = box.header
         self._places = [cut[:2] for cut in tile_cuts(header.width, header.height, header.tile, model)]
@@ -73,7 +73,7 @@ class TileReader:
                 self._box,
                 number,
                 self._model,
-                self._backend,
+                self._engine,
                 groups=self._groups,
                 spent=spent,
                 analyse=self._analyse,

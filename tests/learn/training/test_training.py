@@ -164,7 +164,7 @@ def test_exported_graphs_compute_what_the_network_computes(tmp_path: Path, folde
         found = float_latents(packed, pixels, 70)
         assert np.allclose(found.y, y[0].numpy(), atol=0.02)  # float halves are stored in float16
         assert np.allclose(found.z, z[0].numpy(), atol=0.02)
-        latents = unpack(bifocal.encode(pixels, 70, model=packed), packed.entropy, packed.backend)
+        latents = unpack(bifocal.encode(pixels, 70, model=packed), packed.entropy, packed.engine)
         decoded = torch.from_numpy(latents.y)[None].float() / 2**model.plan.fraction
         expected = model.synthesise(decoded * inverse)[0].clamp(0, 255).permute(1, 2, 0).numpy()
     assert np.abs(synthesise(packed, latents) - expected).max() < 1

@@ -23,7 +23,7 @@ from bifocal.errors import BifocalError, ModelError, OptionError
 from bifocal.learn.packing.int8 import calibration, int8_graph
 from bifocal.learn.packing.two_path_graphs import synthesis_graph
 from bifocal.learn.systems.lowfirst import LowFirst, LowFirstConfig
-from bifocal.runtime.doctor import float_backends
+from bifocal.runtime.doctor import compare_backends
 from bifocal.runtime.encoding import float_latents
 from bifocal.runtime.engines import float_engines, float_openvino
 from bifocal.runtime.engines.float_engines import (
@@ -35,7 +35,7 @@ from bifocal.runtime.engines.float_engines import (
 )
 from bifocal.runtime.engines.float_openvino import OpenVinoNetwork, native_bf16, openvino_installed
 from bifocal.runtime.engines.onnx_wiring import missing_weights, with_weights
-from bifocal.runtime.engines.onnxruntime import REFERENCE, OrtBackend, open_session
+from bifocal.runtime.engines.onnxruntime import REFERENCE, OnnxEngine, open_session
 from bifocal.runtime.model import Model
 from bifocal.stream.latents import pack, unpack
 from tests.conftest import made_picture
@@ -70,10 +70,10 @@ def test_streams_and_latents_are_the_same_bytes_with_every_backend(tiny_model: M
     for options in ({"quality": 70}, {"psnr": 24.0}):
         data = bifocal.encode(pixels, **options, model=tiny_model)
         assert bifocal.encode(pixels, **options, model=other) == data
-    latents = unpack(data, tiny_model.entropy, tiny_model.backend)
+    latents = unpack(data, tiny_model.entropy, tiny_model.engine)
     bifocal.decode(data, model=other)
-    again = unpack(data, other.entropy, other.backend)
-    assert again == latents and pack(again, other.entropy, other.backend) == data
+    again = unpack(data, other.entropy, other.engine)
+    assert again == latents and pack(again, other.entropy, other.engine) == data
 
 
 @pytest.mark.parametrize("backend", FLOAT)
@@ -95,7 +95,7 @@ def test_a_box_holds_the_pixels_of_the_whole(tiny_model: Model, backend: str) ->
 
 @pytest.mark.parametrize("backend", FLOAT)
 def test_threads_change_neither_bytes_nor_pixels(tiny_folder: Path, backend: str) -> None:
-    one, two = (Model.load(tiny_folder, threads=n, float_backend=backend) for n in (1, 2))
+    one, two = (Model.load(tiny_folder, threads=n, backend=backend) for n in (1, 2))
     pixels = made_picture(190, 260)
     data = bifocal.encode(pixels, model=one)
     assert bifocal.encode(pixels, model=two) == data
@@ -118,7 +118,7 @@ def test_the_exact_networks_and_the_analysis_never_leave_their_engine(
 ) -> None:
     other = tiny_model.on("openvino")
     assert other is tiny_model.on("openvino") and other.on(REFERENCE) is tiny_model
-    assert other.backend is tiny_model.backend and isinstance(other.backend, OrtBackend)
+    assert other.engine is tiny_model.engine and isinstance(other.engine, OnnxEngine)
     monkeypatch.setattr(float_engines, "OpenVinoNetwork", None)  # would fail if it were asked for
     float_latents(other, made_picture(64, 64), 50)
 
@@ -200,8 +200,10 @@ def test_a_backend_that_is_not_there_is_refused_in_words(
     with pytest.raises(OptionError, match=r'not installed.*pip install "bifocal-codec\[openvino\]"'):
         check_backend("openvino")
     with pytest.raises(OptionError, match="not installed"):
-        Model.load(tiny_model.folder, float_backend="openvino-f32")
-    reports = {report.backend: report for report in float_backends(Model.load(tiny_model.folder, threads=1))}
+        Model.load(tiny_model.folder, backend="openvino-f32")
+    reports = {
+        report.backend: report for report in compare_backends(Model.load(tiny_model.folder, threads=1))
+    }
     assert list(reports) == list(BACKENDS)
     assert "not installed" in reports["openvino"].error and not reports[REFERENCE].error
 

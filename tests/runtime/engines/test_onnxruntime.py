@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bifocal.errors import ModelError
-from bifocal.runtime.engines.onnxruntime import OrtBackend, graph_file
+from bifocal.runtime.engines.onnxruntime import OnnxEngine, graph_file
 from bifocal.runtime.model import Model
 from bifocal.stream.exact import run_float32, run_int64
 
@@ -17,7 +17,7 @@ from bifocal.stream.exact import run_float32, run_int64
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (6, 4)])
 def test_onnx_runtime_equals_int64(tiny_model: Model, size: tuple[int, int], threads: int) -> None:
     rng = np.random.default_rng(0)
-    backend = OrtBackend(tiny_model.folder, threads=threads)
+    backend = OnnxEngine(tiny_model.folder, threads=threads)
     for net in (tiny_model.entropy.hyper, *tiny_model.entropy.predictors):
         for largest in (100, 10_000, 2**31 - 1):
             x = rng.integers(-largest, largest, (net.inputs, *size)).astype(np.int32)
@@ -34,6 +34,6 @@ def test_another_networks_graph_is_refused(tiny_model: Model, tmp_path: Path) ->
         (tiny_model.folder / graph_file(predictor.name)).read_bytes()
     )
     with pytest.raises(ModelError):
-        OrtBackend(tmp_path)(hyper, np.zeros((hyper.inputs, 2, 2), np.int32), 1)
+        OnnxEngine(tmp_path)(hyper, np.zeros((hyper.inputs, 2, 2), np.int32), 1)
     with pytest.raises(ModelError, match="missing"):
-        OrtBackend(tmp_path)(predictor, np.zeros((predictor.inputs, 2, 2), np.int32), 1)
+        OnnxEngine(tmp_path)(predictor, np.zeros((predictor.inputs, 2, 2), np.int32), 1)

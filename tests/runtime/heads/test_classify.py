@@ -35,7 +35,7 @@ def dense(tmp_path: Path, fingerprint: bytes) -> bifocal.Head:
 
 def floats(data: bytes, model: bifocal.Model) -> NDArray[np.float64]:
     """y of the whole stream as the synthesis gets it, of the picture's true size."""
-    latents = unpack(data, model.entropy, model.backend)
+    latents = unpack(data, model.entropy, model.engine)
     h, w = -(-latents.height // 16), -(-latents.width // 16)
     return model.to_float(latents.y, latents.quality)[:, :h, :w].astype(np.float64)
 
@@ -63,7 +63,7 @@ def test_labels_are_the_mean_over_the_true_places(
 
 def test_what_lies_beyond_the_picture_does_not_count(tiny_model: bifocal.Model, dense: bifocal.Head) -> None:
     data = bifocal.encode(made_picture(40, 70), 60, model=tiny_model)
-    latents = unpack(data, tiny_model.entropy, tiny_model.backend)
+    latents = unpack(data, tiny_model.entropy, tiny_model.engine)
     before = label_latents(latents, tiny_model, dense)
     latents.y[:, 3:], latents.y[:, :, 5:] = 1000, -1000
     assert label_latents(latents, tiny_model, dense) == before
@@ -78,7 +78,7 @@ def test_picture_labels_and_both_agree(tiny_model: bifocal.Model, dense: bifocal
     both, labels = bifocal.decode_and_analyse(data, head=dense, model=tiny_model)
     assert both == bifocal.decode(data, model=tiny_model)
     assert labels == bifocal.analyse(data, head=dense, model=tiny_model)
-    latents = unpack(data, tiny_model.entropy, tiny_model.backend)
+    latents = unpack(data, tiny_model.entropy, tiny_model.engine)
     assert labels == bifocal.analyse(latents, head=dense, model=tiny_model)
 
 
@@ -98,7 +98,7 @@ def test_a_head_may_say_what_each_place_tells(
     np.testing.assert_allclose(labels.evidence, told[order][:, rows], atol=1e-3)
     without = bifocal.analyse(data, head=head, model=tiny_model)
     assert without.evidence is None and without != labels and without.names == labels.names
-    latents = unpack(data, tiny_model.entropy, tiny_model.backend)
+    latents = unpack(data, tiny_model.entropy, tiny_model.engine)
     assert bifocal.analyse(latents, head=head, model=tiny_model, evidence=True) == labels
     assert bifocal.decode_and_analyse(data, head=head, model=tiny_model, evidence=True)[1] == labels
 
@@ -254,7 +254,7 @@ def test_a_head_may_select_by_bits(tiny_model: bifocal.Model, fingerprint: bytes
     head = bits_head(tmp_path / "b.bfh", fingerprint, least=least)
     labels = bifocal.analyse(data, head=head, model=tiny_model)
     assert np.array_equal(labels.kept[0], bits >= least)
-    latents = unpack(data, tiny_model.entropy, tiny_model.backend)
+    latents = unpack(data, tiny_model.entropy, tiny_model.engine)
     assert bifocal.analyse(latents, head=head, model=tiny_model) == labels
     assert bifocal.decode_and_analyse(data, head=head, model=tiny_model)[1] == labels
 
@@ -276,7 +276,7 @@ def test_streams_that_cannot_be_read_are_refused(
     greedy = dense_head(tmp_path / "g.bfh", fingerprint, channels=Y + 1)
     with pytest.raises(HeadError, match=f"asks for {Y + 1} channels"):
         bifocal.analyse(data, head=greedy, model=tiny_model)
-    latents = unpack(data, tiny_model.entropy, tiny_model.backend)
+    latents = unpack(data, tiny_model.entropy, tiny_model.engine)
     with pytest.raises(HeadError, match="some other"):
         bifocal.analyse(latents, head=other, model=tiny_model)
     wrong = bifocal.types.Latents(

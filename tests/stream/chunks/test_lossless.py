@@ -113,7 +113,7 @@ def test_options_that_contradict_exact_pixels_are_refused(tiny_model: Model) -> 
 def test_there_are_no_latents_to_unpack(tiny_model: Model) -> None:
     data = bifocal.encode(drawn(64, 64), model=tiny_model, lossless=True)
     with pytest.raises(LatentsError, match="holds pixels and no latents"):
-        unpack(data, tiny_model.entropy, tiny_model.backend)
+        unpack(data, tiny_model.entropy, tiny_model.engine)
 
 
 def test_the_independent_decoder_reads_the_codings(tiny_model: Model, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from bifocal.apps.cli import options
 
 if TYPE_CHECKING:
-    from bifocal.stream.exact import Backend
+    from bifocal.stream.exact import ExactEngine
 
 
 def doctor(
@@ -48,8 +48,8 @@ def _examined(check: str, folder: Path) -> str:
     from bifocal.stream.entropy_model import EntropyModel
 
     task = EngineCheck(**json.loads(check))
-    backend = _backend(task.backend, folder, task.threads)
-    return json.dumps(asdict(examine(task, EntropyModel.load(folder), backend)))
+    engine = _engine(task.engine, folder, task.threads)
+    return json.dumps(asdict(examine(task, EntropyModel.load(folder), engine)))
 
 
 def _check_exact(folder: Path) -> bool:
@@ -62,7 +62,7 @@ def _check_exact(folder: Path) -> bool:
         found = results[item] = run_check(item, folder)
         result = found.error or f"{found.small[:12]} {found.large[:12]}"
         print(
-            f"{item.backend:<15} {item.threads:>7} {item.core or 'own':<9} {found.layers:>16}  {result}",
+            f"{item.engine:<15} {item.threads:>7} {item.core or 'own':<9} {found.layers:>16}  {result}",
             flush=True,
         )
     return agree(results, expected(folder))
@@ -70,12 +70,12 @@ def _check_exact(folder: Path) -> bool:
 
 def _check_pixels(folder: Path) -> None:
     """Print how far the pixels of each backend are from the reference's."""
-    from bifocal.runtime.doctor import float_backends
+    from bifocal.runtime.doctor import compare_backends
     from bifocal.runtime.engines.onnxruntime import REFERENCE
     from bifocal.runtime.model import Model
 
     print("\npixels, where only they depend on it (--backend): levels of 255 from the reference")
-    for report in float_backends(Model.load(folder)):
+    for report in compare_backends(Model.load(folder)):
         off = report.error or f"mean {report.mean:.3f}, at most {report.largest}"
         default = " (default)" if report.backend == REFERENCE else ""
         print(f"{report.backend + default:<26} {report.precision:<64} {off}")
@@ -91,11 +91,11 @@ def _torch_backends() -> list[str]:
     return ["torch-cpu", *(["torch-cuda"] if torch.cuda.is_available() else [])]
 
 
-def _backend(name: str, folder: Path, threads: int) -> Backend:
+def _engine(name: str, folder: Path, threads: int) -> ExactEngine:
     if name.startswith("torch-"):
-        from bifocal.learn.nets.entropy.exact import TorchBackend
+        from bifocal.learn.nets.entropy.exact import TorchEngine
 
-        return TorchBackend(name.removeprefix("torch-"))
-    from bifocal.runtime.doctor import named_backend
+        return TorchEngine(name.removeprefix("torch-"))
+    from bifocal.runtime.doctor import named_engine
 
-    return named_backend(name, folder, threads)
+    return named_engine(name, folder, threads)

@@ -36,7 +36,7 @@ from bifocal.runtime.doctor import EngineCheck, examine
 from bifocal.runtime.model import GAIN_UNIT, HALO, Model
 from bifocal.storage.whole_files import write_atomically
 from bifocal.stream.entropy_model import EntropyModel
-from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound, run_int64
+from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine, check_bound, run_int64
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_ladder
 
@@ -130,8 +130,8 @@ def fit_tables(model: Codec, entropy: EntropyModel, pictures: Sequence[Pixels]) 
                 anchors = quality_anchors(torch.tensor([quality]), model.config.anchors)
                 y = plain * model.gains(anchors)[0]
                 z = model.hyper_latent(y)[0].numpy()
-                backend = NumpyBackend()
-                coded = coded_symbols(y[0].numpy(), z, quality=quality, model=entropy, backend=backend)
+                engine = NumpyEngine()
+                coded = coded_symbols(y[0].numpy(), z, quality=quality, model=entropy, engine=engine)
                 values.append(coded[0])
                 index.append(coded[1])
     return fitted_tables(entropy.tables, np.concatenate(values), np.concatenate(index))
@@ -270,7 +270,7 @@ def _windows(model: Codec) -> dict[str, Any]:
 def _card(
     checkpoint: Checkpoint, model: Codec, entropy: EntropyModel, proof: dict[str, int], pictures: int
 ) -> dict[str, Any]:
-    seen = examine(EngineCheck("numpy-float32", 1), entropy, NumpyBackend())
+    seen = examine(EngineCheck("numpy-float32", 1), entropy, NumpyEngine())
     return {
         "licence": LICENCE,
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -1,6 +1,6 @@
 """ONNX Runtime: sessions whose weights are handed over in memory, and exact networks on them.
 
-Exact networks give the same integers here as on :class:`bifocal.stream.exact.NumpyBackend`. Their graphs come
+Exact networks give the same integers here as on :class:`bifocal.stream.exact.NumpyEngine`. Their graphs come
 from the packed model (:func:`bifocal.learn.packing.exact_graphs.exact_graph` wrote them, as unfold and 1×1
 products, so that no engine can choose Winograd or an FFT), their weights from the network itself, proved when
 it was loaded.
@@ -124,10 +124,10 @@ def _share_capped_memory() -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg(MEMORY, grow_as_asked, default, default))
 
 
-class OrtBackend:
+class OnnxEngine:
     """Runs exact networks from the graphs of the packed model in ``folder``; sessions are made on first use.
 
-    See :class:`bifocal.stream.exact.Backend` for ``name`` and ``layers_run``.
+    See :class:`bifocal.stream.exact.ExactEngine` for ``name`` and ``layers_run``.
     """
 
     name = "onnxruntime"

@@ -114,7 +114,7 @@ def stream_tiles(stream: Container, model: Model, spec: HeadSpec) -> Iterator[Ti
     for number in range(len(stream.tiles)):
         spent = spent_on(stream, number, model) if spec.bits else None
         y, _ = decode_tile(
-            stream, number, model.entropy, model.backend, groups=groups, spent=spent, analyse=analyse
+            stream, number, model.entropy, model.engine, groups=groups, spent=spent, analyse=analyse
         )
         yield Tile(number, y, spent)
 
@@ -137,7 +137,7 @@ def check_latents(latents: Latents, model: Model) -> None:
 def latent_tiles(latents: Latents, model: Model, spec: HeadSpec) -> Iterator[Tile]:
     """The tiles of latents that are decoded already and that :func:`check_latents` accepts."""
     if spec.bits:  # latents do not say what they cost; their stream does
-        yield from stream_tiles(container.read(pack(latents, model.entropy, model.backend)), model, spec)
+        yield from stream_tiles(container.read(pack(latents, model.entropy, model.engine)), model, spec)
         return
     cuts = tile_cuts(latents.width, latents.height, latents.tile, model.entropy)
     for number, (rows, columns, _, _) in enumerate(cuts):
@@ -169,7 +169,7 @@ def read_latents(data: bytes | Container, model: Model, channels: int | None = N
     ):
         spent = spent_on(stream, number, model)
         tile, _ = decode_tile(
-            stream, number, model.entropy, model.backend, groups=groups, spent=spent, analyse=analyse
+            stream, number, model.entropy, model.engine, groups=groups, spent=spent, analyse=analyse
         )
         inside = slice(0, min(rows.stop, h) - rows.start), slice(0, min(columns.stop, w) - columns.start)
         y[:, rows, columns] = model.to_float(tile[:channels, *inside], header.quality)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bifocal.learn.nets.entropy.exact import EXACT_LIMIT, ExactConv, Range, TorchBackend, integer_layer
-from bifocal.stream.exact import ExactLayer, ExactNet, NumpyBackend, check_bound, run_int64
+from bifocal.learn.nets.entropy.exact import EXACT_LIMIT, ExactConv, Range, TorchEngine, integer_layer
+from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine, check_bound, run_int64
 
 
 def layer_of(seed: int, size: float, kernel: int, qualities: int) -> ExactConv:
@@ -47,7 +47,7 @@ def test_trained_layer_equals_its_integers(seed: int, size: float, kernel: int) 
         real = layer(torch.from_numpy(x)[None].float() / 16, torch.zeros(1, 0), True)
     expected = run_int64(net, x, 1)
     assert np.array_equal((real[0] * 16).numpy().astype(np.int64), expected)
-    for backend in (NumpyBackend("float32"), NumpyBackend("float32", shuffle_seed=seed), TorchBackend()):
+    for backend in (NumpyEngine("float32"), NumpyEngine("float32", shuffle_seed=seed), TorchEngine()):
         assert np.array_equal(backend(net, x, 1), expected)
         assert backend.layers_run == {"one.0": 1}
 
@@ -74,7 +74,7 @@ def test_cuda_is_exact_too() -> None:
     layer = layer_of(1, 1.0, 3, 0)
     net = packed(layer, torch.zeros(1, 0))
     x = np.random.default_rng(0).integers(-1023, 1024, (6, 64, 64)).astype(np.int32)
-    assert np.array_equal(TorchBackend("cuda")(net, x, 1), run_int64(net, x, 1))
+    assert np.array_equal(TorchEngine("cuda")(net, x, 1), run_int64(net, x, 1))
 
 
 def test_torch_backend_ignores_the_callers_precision() -> None:
@@ -86,7 +86,7 @@ def test_torch_backend_ignores_the_callers_precision() -> None:
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert np.array_equal(TorchBackend()(net, x, 1), run_int64(net, x, 1))
+            assert np.array_equal(TorchEngine()(net, x, 1), run_int64(net, x, 1))
             assert torch.is_autocast_enabled("cpu")
         assert torch.get_float32_matmul_precision() == "medium"
     finally:

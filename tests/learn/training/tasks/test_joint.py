@@ -169,7 +169,7 @@ def test_labels_from_the_stream_are_those_of_the_network(tmp_path: Path) -> None
     data = bifocal.encode(pixels, quality=70, model=folder)
     labels = bifocal.analyse(data, head=folder / "labels.bfh", model=folder)
     packed = bifocal.Model.load(folder)
-    y = torch.from_numpy(packed.to_float(unpack(data, packed.entropy, packed.backend).y, 70))
+    y = torch.from_numpy(packed.to_float(unpack(data, packed.entropy, packed.engine).y, 70))
     with torch.no_grad():
         expected = model.labels(y[None])[0].softmax(0).numpy()  # positions for twice the trained width
     order = np.argsort(-expected)

@@ -199,8 +199,8 @@ def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Te
         return weight.long(), (bias + half).long(), shift.long()
 
 
-class TorchBackend:
-    """Packed exact networks in torch, float32, on any device: the protocol of ``stream.exact.Backend``.
+class TorchEngine:
+    """Packed exact networks in torch, float32, on any device: the protocol of ``stream.exact.ExactEngine``.
 
     Convolutions run as unfold and one matrix product, so that no Winograd or FFT kernel can be chosen. TF32,
     reduced-precision products and autocast are off while it runs, whatever the caller has set.
