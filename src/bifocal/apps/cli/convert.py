@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES
+
+if TYPE_CHECKING:
+    from bifocal.storage.paths import Pair
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def convert(asked: Conversion) -> None:
     if many or standard or _is_folder(asked.inputs[0]):
         from bifocal.apps.cli.runs import run_files
 
-        run_files(asked)
+        _check_target(asked, f"result{asked.suffix}")
+        run_files(asked, _line)
     else:
         _convert_file(asked)
 
@@ -63,20 +67,20 @@ def _convert_file(asked: Conversion) -> None:
         keep_suffix=asked.keep_suffix,
         replace=asked.force,
     )
-    check_target(asked, pair.target)
+    _check_target(asked, pair.target)
     remote.make_folder(pair.target)
     settings = {**asked.options, "overwrite": asked.force}
     if asked.model is not None:
         settings["model"] = asked.model
     if asked.verb == "encode":
         stream = bifocal.encode_file(pair.source, pair.target, **settings)
-        print(encoded_line(pair.source, pair.target, stream.bytes, stream.width * stream.height))
+        print(_line(pair, stream.width, stream.height, stream.gray, stream.bytes))
     else:
         picture = bifocal.decode_file(pair.source, pair.target, **settings)
-        print(decoded_line(pair.source, pair.target, picture.width, picture.height, picture.gray))
+        print(_line(pair, picture.width, picture.height, picture.gray))
 
 
-def check_target(asked: Conversion, target: str) -> None:
+def _check_target(asked: Conversion, target: str) -> None:
     """Refuse a name that no result can have, before any work is done.
 
     :raises OptionError: if it is one.
@@ -94,17 +98,10 @@ def check_target(asked: Conversion, target: str) -> None:
         raise OptionError(str(error)) from error
 
 
-def encoded_line(source: str, target: str, size: int, pixels: int) -> str:
-    """
-    >>> encoded_line("a.png", "a.bfc", 1200, 9600)
-    'a.png → a.bfc  1,200 bytes  1.000 bpp'
-    """
-    return f"{source} → {target}  {size:,} bytes  {8 * size / pixels:.3f} bpp"
-
-
-def decoded_line(source: str, target: str, width: int, height: int, gray: bool) -> str:
-    """
-    >>> decoded_line("a.bfc", "a.png", 60, 40, True)
-    'a.bfc → a.png  60×40 gray'
-    """
-    return f"{source} → {target}  {width}×{height}{' gray' if gray else ''}"
+def _line(pair: Pair, width: int, height: int, gray: bool, size: int = 0) -> str:
+    """What became of a file: a stream of ``size`` bytes, or a picture."""
+    if size:
+        result = f"{size:,} bytes  {8 * size / (width * height):.3f} bpp"
+    else:
+        result = f"{width}×{height}{' gray' if gray else ''}"
+    return f"{pair.source} → {pair.target}  {result}"

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bifocal.apps.batch import Worker, run
 from bifocal.apps.batch.documents import errors_json, is_errors_json
-from bifocal.apps.cli.convert import Conversion, check_target, decoded_line, encoded_line
 from bifocal.apps.cli.display import Display
 from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES
 from bifocal.apps.cli.outputs import check_document, files_for_dashes, write_document
 from bifocal.errors import OptionError
 
 if TYPE_CHECKING:
-    from bifocal.apps.batch import FileResult
+    from bifocal.apps.batch import Pair
+    from bifocal.apps.cli.convert import Conversion
 
 
-def run_files(asked: Conversion) -> None:
-    """Run a worker over files and print what became of them.
+def run_files(asked: Conversion, line: Callable[[Pair, int, int, bool, int], str]) -> None:
+    """Run a worker over files and print what became of them: ``line`` of each pair, its width and height in
+    pixels, whether it is gray, and the bytes of a stream.
 
     :raises typer.Exit: unless all is well.
     """
@@ -33,13 +34,12 @@ def run_files(asked: Conversion) -> None:
         "encoding" if encoding else "decoding",
         "encoded" if encoding else "decoded",
         "pictures" if encoding else "streams",
-        _encoded if encoding else _decoded,
+        lambda done: line(done.pair, done.width, done.height, done.gray, done.bytes_out * encoding),
         resumable=asked.output is not None,
         out=sys.stderr if to_output else sys.stdout,
     )
     dashes = files_for_dashes(asked.inputs, asked.output, suffix=asked.suffix, writes=True)
     with display, _errors_file(asked, display), dashes as files:
-        check_target(asked, f"result{asked.suffix}")
         run(
             Worker(asked.verb, asked.options, model=asked.model, threads=asked.threads),
             files.inputs,
@@ -84,12 +84,3 @@ def _errors_file(asked: Conversion, display: Display) -> Iterator[None]:
 
 def _is_errors_file(path: Path | None) -> bool:
     return path is not None and path.is_file() and is_errors_json(path.read_bytes())
-
-
-def _encoded(result: FileResult) -> str:
-    pixels = result.width * result.height
-    return encoded_line(result.pair.source, result.pair.target, result.bytes_out, pixels)
-
-
-def _decoded(result: FileResult) -> str:
-    return decoded_line(result.pair.source, result.pair.target, result.width, result.height, result.gray)
