@@ -65,7 +65,7 @@ class PictureError(BifocalError):
 
 
 class PictureWarning(UserWarning):
-    """A picture is coded or written, but not all of it: it had 16 bits a channel, or metadata had no place.
+    """A picture is coded or written, but not all of it: it had 16 bits a channel, or the format no metadata.
 
     Whoever asks for ``strict=True`` gets a :class:`PictureError` instead of the first kind.
     """

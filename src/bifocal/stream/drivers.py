@@ -192,7 +192,7 @@ class Decode(_Pass):
     """Takes the symbols of each group from the coder.
 
     ``spent``, int64 ``[groups, h, w]`` if it is given, is where the cost of every symbol of y is added up, by
-    group and place, in ``tables.COST_UNIT`` of a bit: the decoder knows it for nothing. No decoded value
+    group and position, in ``tables.COST_UNIT`` of a bit: the decoder knows it for nothing. No decoded value
     depends on it.
     """
 
@@ -216,8 +216,8 @@ class Decode(_Pass):
         symbols[coded] = self._coder.take(index[coded])
         if self._spent is not None:
             costs = self.model.tables.costs(symbols[coded], index[coded])
-            places = self._spent[self.model.plan.groups.index(group)].reshape(-1)
-            np.add.at(places, where[coded] % places.size, costs)
+            spent = self._spent[self.model.plan.groups.index(group)].reshape(-1)
+            np.add.at(spent, where[coded] % spent.size, costs)
         return self._settle(group, decoded, self.model.offsets(symbols, index) + mu)
 
 

@@ -53,7 +53,7 @@ _PLAN_NUMBERS = (
 
 @dataclass(frozen=True, eq=False)
 class EntropyModel:
-    """The integer half of a packed model.
+    """The integer part of a packed model.
 
     ``release`` is the Bifocal release (major, minor, patch) that first shipped it; ``z_index`` int32
     ``[100, z_channels]`` the table of each channel of z at each quality. ``reconstruction`` int32
@@ -185,7 +185,7 @@ class EntropyModel:
         spec: Mapping[str, Any] | None = None,
         arrays: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
-        """Write ``model.json`` and ``weights.safetensors``, with further entries (card, float halves)."""
+        """Write ``model.json`` and ``weights.safetensors``, with further entries (card, float networks)."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**self.spec(), **(spec or {})}, indent=1)

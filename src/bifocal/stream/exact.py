@@ -3,7 +3,7 @@
 A layer holds int8 weights, an integer bias, a right shift for every row and a saturating clip. It runs in
 ordinary float32 as a plain matrix product and is exact there, in any order of summation, because packing
 and loading prove for every output row that ``sum |w|·max|x| + |bias| <= 2^24``. The maximum is the clip
-before the row, which every engine applies at run time, never an observed value. int64 is the referee.
+before the row, which every engine applies at run time, never an observed value. int64 is the reference.
 
     acc = sum w·x + bias[quality]               3×3 kernels see zeros beyond the edge; the bias holds the
     out = clip(floor(acc / 2^shift), lo, hi)    rounding half; with relu, negatives become 0 before the clip
@@ -115,20 +115,20 @@ def check_bound(net: ExactNet) -> int:
     return largest
 
 
-def bands(net: ExactNet, h: int, w: int, places: int) -> Iterator[tuple[slice, slice, slice]]:
+def bands(net: ExactNet, h: int, w: int, positions: int) -> Iterator[tuple[slice, slice, slice]]:
     """Cut an input map of ``h`` rows so that a network may run on one band of rows after the other.
 
     Yields the rows that a band needs, the rows of the whole output that it gives, and where they lie in its
-    own output. A band is of about ``places`` places, at least one row. It sees one row more on each side for
-    every 3×3 layer, which is as far as those reach, so its output is that of the whole map: exactly, since
-    these are integers.
+    own output. A band has about that many ``positions``, and at least one row. It sees one row more on each
+    side for every 3×3 layer, which is as far as those reach, so its output is that of the whole map: exactly,
+    since these are integers.
 
     >>> net = ExactNet("none", np.array([1], np.int32), ())
     >>> [(given.start, given.stop) for _, given, _ in bands(net, 5, 10, 30)]
     [(0, 3), (3, 5)]
     """
     halo = sum(layer.kernel == 3 for layer in net.layers)
-    for top in range(0, h, height := max(1, places // w)):
+    for top in range(0, h, height := max(1, positions // w)):
         bottom = min(top + height, h)
         first, last = max(top - halo, 0), min(bottom + halo, h)
         inner = slice((top - first) * net.scale, (bottom - first) * net.scale)
@@ -234,7 +234,7 @@ class ExactEngine(Protocol):
 
 
 class NumpyEngine:
-    """Exact networks in NumPy: ``float32`` (fast), ``float64`` (the fallback) or ``int64`` (the referee).
+    """Exact networks in NumPy: ``float32`` (fast), ``float64`` (the fallback) or ``int64`` (the reference).
 
     ``shuffle_seed`` permutes the order of every sum: the output may not change, and tests say so.
 
@@ -324,5 +324,5 @@ def run_float32(net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np
 
 
 def run_int64(net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
-    """One run of ``net`` in int64, the referee; see :class:`NumpyEngine`."""
+    """One run of ``net`` in int64, the reference; see :class:`NumpyEngine`."""
     return NumpyEngine("int64")(net, x, quality)

@@ -1,7 +1,7 @@
 """Latents ⇄ stream: two drivers for the one group loop, tile by tile, and the model that they share.
 
 Encoding takes float latents or, packing again, decoded ones; both run the loop that decoding runs, on the
-same integers, so a decoder can only agree. Float values enter at one place, ``Encode.code``, where symbols
+same integers, so a decoder can only agree. Float values enter at one point, ``Encode.code``, where symbols
 are chosen. Tiles are coded independently: contexts end at their edges, and one damaged tile says which it is;
 so a large picture need never be in memory as a whole.
 """
@@ -156,7 +156,7 @@ def pack(
 
 
 def decode_tile(
-    box: Container,
+    stream: Container,
     number: int,
     model: EntropyModel,
     engine: ExactEngine,
@@ -169,50 +169,50 @@ def decode_tile(
 
     With ``groups``, only so many groups from the first are decoded and the others stay zero. The checksum of
     the latents covers all groups, so then only that of the payload is checked. To ``spent``, contiguous int64
-    ``[groups, h, w]``, what each group cost at each place of y is added, in ``tables.COST_UNIT`` of a bit.
+    ``[groups, h, w]``, what each group cost at each position of y is added, in ``tables.COST_UNIT`` of a bit.
 
     A tile that is stored without loss has no latents: ``analyse`` makes some of its pixels, and z is zero.
 
     Raises :class:`DamagedStream` if the tile is damaged, :class:`ModelMissing` if it is another model's,
     :class:`LatentsError` if it has no latents and there is no ``analyse``.
     """
-    check_model(box, model)
-    tile, plan, quality = box.tiles[number], model.plan, box.header.quality
+    check_model(stream, model)
+    tile, plan, quality = stream.tiles[number], model.plan, stream.header.quality
     if tile.lossless:
         if analyse is None:
             raise LatentsError(f"tile {number} is stored without loss: it holds pixels and no latents.")
-        y = analyse(stored_pixels(box, number))
+        y = analyse(stored_pixels(stream, number))
         shape = ((tile.bottom - tile.top), (tile.right - tile.left))
         z_sides = (side * TILE_UNIT // plan.z_stride for side in shape)
         return y, np.zeros((plan.z_channels, *z_sides), np.int32)
     units, scale = (tile.bottom - tile.top, tile.right - tile.left), TILE_UNIT // plan.z_stride
-    coder = TileDecoder(box.payload(number), model.tables)
+    coder = TileDecoder(stream.payload(number), model.tables)
     z = decode_z(coder, (plan.z_channels, units[0] * scale, units[1] * scale), model, quality)
     y = code_groups(plan, Decode(model, engine, quality, z, coder, spent), groups)
     if groups is None or groups >= len(plan.groups):
         coder.finish()
         if _latent_crc(z, y) != tile.latent_crc:
             raise DamagedStream(
-                f"tile {number} of {len(box.tiles)} decodes to other latents than were encoded. If the "
+                f"tile {number} of {len(stream.tiles)} decodes to other latents than were encoded. If the "
                 "file is intact, this machine computes wrongly: run bifocal doctor."
             )
     return y, z
 
 
-def stored_pixels(box: Container, number: int) -> NDArray[np.uint8]:
+def stored_pixels(stream: Container, number: int) -> NDArray[np.uint8]:
     """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a tile that is stored without loss, its visible part.
 
     Raises :class:`DamagedStream` if it is damaged.
     """
-    header, tile = box.header, box.tiles[number]
+    header, tile = stream.header, stream.tiles[number]
     h = min(tile.bottom * TILE_UNIT, header.height) - tile.top * TILE_UNIT
     w = min(tile.right * TILE_UNIT, header.width) - tile.left * TILE_UNIT
-    return decode_lossless(bytes(box.payload(number)), h, w, gray=header.gray, crc=tile.latent_crc)
+    return decode_lossless(bytes(stream.payload(number)), h, w, gray=header.gray, crc=tile.latent_crc)
 
 
-def check_model(box: Container, model: EntropyModel) -> None:
+def check_model(stream: Container, model: EntropyModel) -> None:
     """Raise :class:`ModelMissing` unless ``model`` made the stream."""
-    header = box.header
+    header = stream.header
     if header.fingerprint != model.fingerprint or header.wire_id != model.wire_id:
         raise ModelMissing(header.wire_id, header.fingerprint, header.release)
 
@@ -228,14 +228,14 @@ def unpack(
     Raises a :class:`StreamError` if header or index are wrong, before any network runs; :class:`ModelMissing`
     if another model made the stream; :class:`DamagedStream` when a damaged tile is reached.
     """
-    box = data if isinstance(data, Container) else container.read(data, limits)
-    check_model(box, model)
-    header = box.header
+    stream = data if isinstance(data, Container) else container.read(data, limits)
+    check_model(stream, model)
+    header = stream.header
     y_shape, z_shape = _shapes(header.width, header.height, model)
     y_hat, z_hat = np.zeros(y_shape, dtype=np.int32), np.zeros(z_shape, dtype=np.int32)
     cuts = tile_cuts(header.width, header.height, header.tile, model)
     for number, (rows, columns, z_rows, z_columns) in enumerate(cuts):
-        y_hat[:, rows, columns], z_hat[:, z_rows, z_columns] = decode_tile(box, number, model, engine)
+        y_hat[:, rows, columns], z_hat[:, z_rows, z_columns] = decode_tile(stream, number, model, engine)
     names = (header.width, header.height, header.gray, header.quality, header.tile)
     return Latents(y_hat, z_hat, *names, model.name, model.fingerprint)
 

@@ -29,7 +29,7 @@ class TileReader:
 
     def __init__(
         self,
-        box: Container,
+        stream: Container,
         model: EntropyModel,
         engine: ExactEngine,
         *,
@@ -39,18 +39,18 @@ class TileReader:
         count: bool = False,
         analyse: Analyse | None = None,
     ) -> None:
-        check_model(box, model)
+        check_model(stream, model)
         self._analyse = analyse
-        self._box, self._model, self._engine = box, model, engine
+        self._stream, self._model, self._engine = stream, model, engine
         self._groups, self._channels, self._watch, self._count = groups, channels, watch, count
-        header = box.header
-        self._places = [cut[:2] for cut in tile_cuts(header.width, header.height, header.tile, model)]
+        header = stream.header
+        self._cuts = [cut[:2] for cut in tile_cuts(header.width, header.height, header.tile, model)]
         self._side, self._in_row = header.tile // model.plan.y_stride, -(-header.width // header.tile)
         self._kept: dict[int, NDArray[np.int32]] = {}
 
     def __call__(self, rows: slice, columns: slice) -> NDArray[np.int32]:
         """Raises a :class:`StreamError` if a tile that is needed is damaged."""
-        self._kept = {k: y for k, y in self._kept.items() if self._places[k][0].stop > rows.start}
+        self._kept = {k: y for k, y in self._kept.items() if self._cuts[k][0].stop > rows.start}
         channels = self._channels or self._model.plan.y_channels
         out = np.empty((channels, rows.stop - rows.start, columns.stop - columns.start), dtype=np.int32)
         for row in _reach(rows, self._side):
@@ -58,19 +58,19 @@ class TileReader:
                 number = row * self._in_row + column
                 (into_rows, of_rows), (into_columns, of_columns) = (
                     _meet(tile, wanted)
-                    for tile, wanted in zip(self._places[number], (rows, columns), strict=True)
+                    for tile, wanted in zip(self._cuts[number], (rows, columns), strict=True)
                 )
                 out[:, into_rows, into_columns] = self._tile(number)[:, of_rows, of_columns]
         return out
 
     def _tile(self, number: int) -> NDArray[np.int32]:
         if number not in self._kept:
-            rows, columns = self._places[number]
+            rows, columns = self._cuts[number]
             groups = len(self._model.plan.groups)
             shape = (groups, rows.stop - rows.start, columns.stop - columns.start)
             spent = np.zeros(shape, np.int64) if self._count else None
             y, _ = decode_tile(
-                self._box,
+                self._stream,
                 number,
                 self._model,
                 self._engine,

@@ -1,4 +1,4 @@
-"""ONNX Runtime gives the referee's integers, also at the clip of its inputs, and says what it ran."""
+"""ONNX Runtime gives the integers of the int64 reference, also at the clip of its inputs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bifocal.stream.exact import run_float32, run_int64
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (6, 4)])
 def test_onnx_runtime_equals_int64(tiny_model: Model, size: tuple[int, int], threads: int) -> None:
     rng = np.random.default_rng(0)
-    backend = OnnxEngine(tiny_model.folder, threads=threads)
+    engine = OnnxEngine(tiny_model.folder, threads=threads)
     for net in (tiny_model.entropy.hyper, *tiny_model.entropy.predictors):
         for largest in (100, 10_000, 2**31 - 1):
             x = rng.integers(-largest, largest, (net.inputs, *size)).astype(np.int32)
             for quality in (1, 100):
-                referee = run_int64(net, x, quality)
-                assert np.array_equal(backend(net, x, quality), referee)
-                assert np.array_equal(run_float32(net, x, quality), referee)
-        assert all(backend.layers_run[f"{net.name}.{number}"] == 6 for number in range(len(net.layers)))
+                reference = run_int64(net, x, quality)
+                assert np.array_equal(engine(net, x, quality), reference)
+                assert np.array_equal(run_float32(net, x, quality), reference)
+        assert all(engine.layers_run[f"{net.name}.{number}"] == 6 for number in range(len(net.layers)))
 
 
 def test_another_networks_graph_is_refused(tiny_model: Model, tmp_path: Path) -> None:

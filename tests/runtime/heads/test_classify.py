@@ -48,7 +48,7 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 @pytest.mark.parametrize("quality", [1, 40, 100])
 @pytest.mark.parametrize("size", [(1, 1), (64, 64), (70, 50), (17, 200), (130, 300)])
 @pytest.mark.parametrize("tile", [64, 2048])
-def test_labels_are_the_mean_over_the_true_places(
+def test_labels_are_the_mean_over_the_true_size(
     tiny_model: bifocal.Model, dense: bifocal.Head, size: tuple[int, int], quality: int, tile: int
 ) -> None:
     data = bifocal.encode(made_picture(*size), quality, model=tiny_model, tile=tile)
@@ -83,19 +83,19 @@ def test_picture_labels_and_both_agree(tiny_model: bifocal.Model, dense: bifocal
 
 
 @pytest.mark.parametrize("size", [(64, 64), (130, 300)])
-def test_a_head_may_say_what_each_place_tells(
+def test_a_head_may_say_what_each_part_says(
     tiny_model: bifocal.Model, fingerprint: bytes, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     head = bifocal.Head.load(telling_head(tmp_path / "a.bfh", fingerprint), threads=1)
     data = bifocal.encode(made_picture(*size), 50, model=tiny_model, tile=64)
     labels = bifocal.analyse(data, head=head, model=tiny_model, evidence=True)
     y = floats(data, tiny_model)[:CHANNELS]
-    told = np.einsum("chw,ck->khw", y, matrix().astype(np.float64))
-    rows = np.arange(told.shape[1])
+    said_there = np.einsum("chw,ck->khw", y, matrix().astype(np.float64))
+    rows = np.arange(said_there.shape[1])
     rows -= rows % 4 % 2  # tiles of four rows, of which the head's map has every second one
     order = [CLASSES.index(name) for name in labels.names]
     assert labels.evidence is not None and labels.evidence.dtype == np.float32
-    np.testing.assert_allclose(labels.evidence, told[order][:, rows], atol=1e-3)
+    np.testing.assert_allclose(labels.evidence, said_there[order][:, rows], atol=1e-3)
     without = bifocal.analyse(data, head=head, model=tiny_model)
     assert without.evidence is None and without != labels and without.names == labels.names
     latents = unpack(data, tiny_model.entropy, tiny_model.engine)
@@ -170,7 +170,7 @@ def test_windows_never_cross_a_tile_nor_exceed_the_window(
     data = bifocal.encode(made_picture(170, 330), model=tiny_model, tile=128)
     head = dense_head(tmp_path / "a.bfh", fingerprint, window=6)
     bifocal.analyse(data, head=head, model=tiny_model)
-    # 11 × 21 places in tiles of 8: 8 = 4 + 4, 3 below, 5 at the right
+    # 11 × 21 positions in tiles of 8: 8 = 4 + 4, 3 below, 5 at the right
     assert sorted(set(seen)) == [(3, 4), (3, 5), (4, 4), (4, 5)]
     assert sum(h * w for h, w in seen) == 11 * 21
     seen.clear()
