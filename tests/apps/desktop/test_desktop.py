@@ -136,7 +136,8 @@ def test_a_thumbnail_looks_like_its_picture(tiny_installed: None, tmp_path: Path
 def test_the_command_makes_a_thumbnail_as_file_managers_call_it(command: Command, tmp_path: Path) -> None:
     assert command("encode", "photo.jpg").status == 0
     assert command("desktop", "thumbnail", "photo.bfc", "thumb", "20") == (0, "", "")
-    assert Image.open("thumb").size == (20, 13)
+    with Image.open("thumb") as image:
+        assert image.size == (20, 13)
     for wrong in (["photo.jpg", "x", "20"], ["photo.bfc", "x", "0"], ["none.bfc", "x", "20"]):
         refused = command("desktop", "thumbnail", *wrong)
         assert refused.status in (1, 2) and refused.err and not Path("x").exists()
