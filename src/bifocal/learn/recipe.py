@@ -66,6 +66,7 @@ class Recipe:
     cooldown: float = 0.0
     clip: float = 1.0
     ema: float = 0.999
+    precision: str = "bfloat16"  # or float32, or fastest: that in which this machine is faster
     balance: float = 0.5  # losses count (lambda_min/lambda)^balance, so that low rates are heard
     seed: int = 0
     band_weights: tuple[float, ...] = ()

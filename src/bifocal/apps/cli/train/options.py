@@ -127,6 +127,10 @@ TablePictures = Annotated[
 ModelName = Annotated[str, typer.Option(help="The model's name.", show_default="its codec's")]
 Release = Annotated[str, typer.Option(help="The Bifocal version that ships it.", show_default="this one")]
 Revived = Annotated[Path, typer.Option(help="The checkpoint to go on from.", show_default=False)]
+LargerRecipe = Annotated[
+    Path, typer.Argument(help="A recipe of the same codec with larger sizes.", show_default=False)
+]
+Grown = Annotated[Path, typer.Option(help="The larger checkpoint.", show_default=False)]
 Slim = Annotated[Path, typer.Option(help="The small checkpoint.", show_default=False)]
 CountedRecipe = Annotated[
     Path, typer.Argument(help="The recipe of a codec.", show_default="the default codec's")

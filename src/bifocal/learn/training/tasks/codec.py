@@ -25,6 +25,7 @@ from bifocal.learn.training.average import Average
 from bifocal.learn.training.dormant import dormant_units
 from bifocal.learn.training.fit import Job, Loss, print_now
 from bifocal.learn.training.optimisers import Rates
+from bifocal.learn.training.precision import find_precision
 from bifocal.learn.training.rate_distortion import Objective, rate_distortion
 from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Schedule
@@ -76,6 +77,7 @@ def codec_job(
         figures=FIGURES,
         beside=beside,
         average=average,
+        precision=find_precision(recipe.precision),
         clip=recipe.clip,
         accumulate=recipe.accumulate,
         validate=lambda now: _validate(cast(Codec, average.model), corpus, recipe),
