@@ -87,6 +87,7 @@ def test_a_file_larger_than_any_head_is_not_read(tmp_path: Path) -> None:
         ({"format": 2}, "format 2, and this release reads 1"),
         ({"format": None}, "format None"),
         ({"kind": "detect"}, "kind is detect"),
+        ({"kind": ["classify"]}, "kind is"),
         ({"name": None}, "'name'"),
         ({"name": 7}, "'name'"),
         ({"codec": ""}, "'codec'"),
@@ -135,6 +136,13 @@ def test_weights_must_be_those_that_graphs_ask_for(tmp_path: Path) -> None:
     text = {"weight": np.full((CHANNELS, 3), True)}  # of another kind of number
     with pytest.raises(HeadError, match="ONNX Runtime refuses"):
         load(write_head(tmp_path / "a.bfh", spec, [graph], text))
+
+
+def test_a_head_that_does_not_say_its_kind_classifies(tmp_path: Path) -> None:
+    spec = spec_of(FINGERPRINT, kind=None)
+    assert "kind" not in spec
+    head = load(write_head(tmp_path / "a.bfh", spec, [mean_graph(CHANNELS)], {"weight": matrix()}))
+    assert head.spec.kind == "classify" and len(answer(head, Y).logits) == len(CLASSES)
 
 
 def test_more_graphs_than_stages_are_refused(tmp_path: Path) -> None:
