@@ -50,7 +50,7 @@ def encode_file(
         picture.
     """
     _refuse_target(source, target, overwrite)
-    if is_picture_name(Path(target)):
+    if Path(target).suffix != ".bfc" and is_picture_name(Path(target)):
         raise OutputError(
             f"{os.fspath(target)} is named like a picture, but a stream is written. Call it .bfc."
         )

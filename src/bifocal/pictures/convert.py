@@ -54,6 +54,8 @@ _GRAY_OF_16_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _SAME = {"1": "L", "P": "RGB", "PA": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "RGBa": "RGBA", "La": "LA"}
 #: Pillow spreads gray values of PNGs with fewer than 8 bits to 0 to 255, but not their transparent value.
 _SPREAD = {"L;2": 85, "L;4": 17}
+#: Formats that hold 8 bits a channel and nothing else.
+_EIGHT_BIT_FORMATS = frozenset({"JPEG", "MPO", "WEBP"})
 
 
 def as_picture(picture: PictureLike, *, strict: bool = False) -> Picture:
@@ -129,11 +131,12 @@ def from_open_image(
     :param source: the file to name in a command.
     """
     _check_mode(image, source)
-    depth, spread = bits_per_channel(image, file), _SPREAD.get(raw_mode(image), 1)
+    shallow = image.format in _EIGHT_BIT_FORMATS
+    depth, spread = (8, 1) if shallow else (bits_per_channel(image, file), _SPREAD.get(raw_mode(image), 1))
     check_depth(depth, strict)
     planes = _colour_planes(image, file) if depth > 8 else None
     if planes is None:
-        raw = raw_mode(image)
+        raw = "" if shallow else raw_mode(image)
         image.load()
         loaded = _with_valid_transparency(image, name)
         planes = (
@@ -143,7 +146,9 @@ def from_open_image(
     picture = from_array(_turn(planes, turn))
     warn_of_depth(depth, name)
     kept = without_excess(read_metadata(image), name) if metadata is None else metadata
-    return replace(picture, metadata=matching_profile(kept, gray=picture.gray, name=name))
+    if "icc" in kept:
+        kept = matching_profile(kept, gray=picture.gray, name=name)
+    return replace(picture, metadata=kept)
 
 
 def to_pillow(picture: PictureLike) -> Image.Image:

@@ -68,13 +68,15 @@ def read_picture(
 
 
 def _read(file: IO[bytes], name: str, max_pixels: int, strict: bool) -> Picture:
-    from bifocal.pictures.heif import is_heif, read_heif
     from bifocal.pictures.own_pillow import UnidentifiedImageError
 
     head = _head(file, name)
     try:
-        if is_heif(head):
-            return read_heif(file, name, max_pixels, strict)
+        if head[4:8] == b"ftyp":  # HEIF or AVIF
+            from bifocal.pictures.heif import is_heif, read_heif
+
+            if is_heif(head):
+                return read_heif(file, name, max_pixels, strict)
         return _read_by_pillow(file, name, max_pixels, strict)
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
