@@ -17,8 +17,7 @@ from bifocal.errors import OptionError
 from bifocal.runtime.model import Model
 from bifocal.runtime.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.stream import container
-from bifocal.stream.chunks.lossless import LATENTS, MAX_WEBP_SIDE, WEBP, encode_lossless
-from bifocal.stream.container import Header
+from bifocal.stream.container import LATENTS, WEBP, Header
 from bifocal.stream.drivers import BITS_PER_SQUARE, RateDistortion, nearest
 from bifocal.stream.latents import CodedTile, encode_tile
 from bifocal.stream.limits import TILE_UNIT
@@ -39,6 +38,8 @@ QUALITY, EFFORT, TILE = 60, 1, 2048
 #: A picture is drawn rather than photographed where this share of pixels equals the left neighbour. A tile is
 #: then stored without loss if that takes at most so many times the bytes of its latents.
 FLAT_SHARE, WORTH_OF_EXACT = 0.3, 1.2
+#: A WebP picture has no longer side.
+MAX_WEBP_SIDE = 16383
 
 #: What an error is worth in the first coding, times what it is worth by itself: choosing one symbol after the
 #: other overlooks that a cheap symbol misleads the prediction of later ones.
@@ -255,8 +256,11 @@ class Encoder:
         if box not in self._stored:
             pixels = self._pixels[box[1] : box[3], box[0] : box[2]]
             fits = max(pixels.shape[:2]) <= MAX_WEBP_SIDE
-            wanted = self._lossless or (fits and _is_flat(pixels))
-            self._stored[box] = encode_lossless(pixels) if wanted else None
+            self._stored[box] = None
+            if self._lossless or (fits and _is_flat(pixels)):
+                from bifocal.stream.chunks.lossless import encode_lossless
+
+                self._stored[box] = encode_lossless(pixels)
         return self._stored[box]
 
     def _tiles(self, quality: int, effort: int) -> Iterator[tuple[Box, CodedTile | None]]:

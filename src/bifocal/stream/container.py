@@ -22,7 +22,6 @@ from bifocal.errors import (
     TruncatedStream,
     UnsupportedStream,
 )
-from bifocal.stream.chunks.lossless import CODINGS, read_codings
 from bifocal.stream.limits import (
     DEFAULT_LIMITS,
     MAX_CHUNKS,
@@ -42,6 +41,10 @@ MAGIC = b"\x89BFC"
 VERSION = 1
 #: The chunk of transparency, which is part of the picture and not of its metadata: see chunks/alpha.py.
 ALPHA = "alph"
+#: The chunk that names the codings of tiles, a byte for each: latents of the model, or a WebP file, which
+#: chunks/lossless.py makes and reads.
+CODINGS = "Code"
+LATENTS, WEBP = 0, 1
 _GRAY, _CHUNKS = 1, 2
 _KEY = re.compile("[a-z][a-z0-9]{0,3}")
 
@@ -242,11 +245,11 @@ def read(data: Source, limits: Limits = DEFAULT_LIMITS) -> Container:
         )
     header, flags = _read_header(reader, limits)
     before = reader.position
-    metadata, stored = _read_chunks(reader, header, limits) if flags & _CHUNKS else ({}, b"")
+    metadata, stored = _read_chunks(reader, header, limits) if flags & _CHUNKS else ({}, None)
     chunk_bytes = reader.position - before
     tiles = _read_index(reader, header)
-    if stored:
-        codings = read_codings(stored, len(tiles))
+    if stored is not None:
+        codings = _check_codings(stored, len(tiles))
         tiles = tuple(replace(tile, lossless=bool(c)) for tile, c in zip(tiles, codings, strict=True))
     overhead = reader.position - chunk_bytes
     end = tiles[-1].offset + tiles[-1].length
@@ -289,11 +292,11 @@ def _read_header(reader: Reader, limits: Limits) -> tuple[Header, int]:
     ), flags
 
 
-def _read_chunks(reader: Reader, header: Header, limits: Limits) -> tuple[dict[str, bytes], bytes]:
+def _read_chunks(reader: Reader, header: Header, limits: Limits) -> tuple[dict[str, bytes], bytes | None]:
     """Ancillary chunks by key, known or not, and the codings of tiles, if they are named; an unknown critical
     chunk (capital first letter) is refused."""
     metadata: dict[str, bytes] = {}
-    codings = b""
+    codings: bytes | None = None
     room, last = limits.metadata_bytes, ""
     count = reader.varint(MAX_CHUNKS, "number of metadata chunks")
     if count == 0:
@@ -324,6 +327,15 @@ def _read_chunks(reader: Reader, header: Header, limits: Limits) -> tuple[dict[s
             )
         metadata[key], last = bytes(value), key
     return metadata, codings
+
+
+def _check_codings(chunk: bytes, tiles: int) -> bytes:
+    """The coding of every tile: one that is known, and at least one tile is stored."""
+    if len(chunk) != tiles or set(chunk) | {LATENTS} != {LATENTS, WEBP}:
+        raise DamagedStream(
+            f"the stream names {len(chunk)} codings for {tiles} tiles, or one that does not exist."
+        )
+    return chunk
 
 
 def _read_index(reader: Reader, header: Header) -> tuple[Tile, ...]:

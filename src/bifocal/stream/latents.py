@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from bifocal.errors import DamagedStream, LatentsError, ModelMissing
 from bifocal.stream import container
-from bifocal.stream.chunks.lossless import decode_lossless
 from bifocal.stream.coder import TileDecoder, TileEncoder
 from bifocal.stream.container import Container, Header, tile_grid
 from bifocal.stream.drivers import Decode, Encode, Quantise, decode_z, nearest
@@ -204,6 +203,8 @@ def stored_pixels(stream: Container, number: int) -> NDArray[np.uint8]:
 
     Raises :class:`DamagedStream` if it is damaged.
     """
+    from bifocal.stream.chunks.lossless import decode_lossless  # few streams need it, and Pillow
+
     header, tile = stream.header, stream.tiles[number]
     h = min(tile.bottom * TILE_UNIT, header.height) - tile.top * TILE_UNIT
     w = min(tile.right * TILE_UNIT, header.width) - tile.left * TILE_UNIT

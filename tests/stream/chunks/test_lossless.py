@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bifocal.errors import DamagedStream, LatentsError, OptionError
 from bifocal.runtime import encoding
 from bifocal.runtime.model import Model
 from bifocal.stream import container
-from bifocal.stream.chunks.lossless import decode_lossless, encode_lossless, read_codings
+from bifocal.stream.chunks.lossless import decode_lossless, encode_lossless
 from bifocal.stream.latents import unpack
 from tests.conformance import spec_decoder
 from tests.conftest import made_picture
@@ -53,9 +54,23 @@ def test_only_lossless_webp_is_opened() -> None:
 
 
 @pytest.mark.parametrize("chunk", [b"", b"\1", b"\0\0", b"\0\2", b"\1\1\1"])
-def test_codings_are_one_a_tile_and_known(chunk: bytes) -> None:
-    with pytest.raises(DamagedStream):
-        read_codings(chunk, 2)
+def test_codings_are_one_a_tile_and_known(chunk: bytes, tiny_model: Model) -> None:
+    data = bifocal.encode(drawn(64, 128), model=tiny_model, tile=64, lossless=True)
+    stream = container.read(data)
+    tiles = [(bytes(stream.payload(k)), stream.tiles[k].latent_crc) for k in range(2)]
+    assert container.write(stream.header, {}, tiles, [1, 1]) == data
+    whole, wrong = (b"Code" + container.varint(len(part)) + part for part in (b"\1\1", chunk))
+    crcs = [zlib.crc32(part).to_bytes(4, "little") for part in (whole, wrong)]
+    with pytest.raises(DamagedStream, match="codings for 2 tiles"):
+        container.read(data.replace(whole + crcs[0], wrong + crcs[1]))
+
+
+def test_the_limit_of_pixels_of_the_program_is_not_ours(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bifocal.encode(drawn(64, 128), model=tiny_model, lossless=True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert np.array_equal(bifocal.decode(data).pixels, drawn(64, 128))
 
 
 def test_drawn_tiles_are_exact_and_photographed_ones_are_not(

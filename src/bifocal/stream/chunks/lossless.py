@@ -9,19 +9,12 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import DamagedStream
 
-#: The chunk that names the codings of tiles, a byte for each in tile order.
-CODINGS = "Code"
-#: The codings: latents of the model, and a WebP file.
-LATENTS, WEBP = 0, 1
-#: A WebP picture has no longer side.
-MAX_WEBP_SIDE = 16383
 #: How hard libwebp searches, of 6; its largest quality would double the time for less than a percent.
 _SETTINGS = {"lossless": True, "method": 4, "quality": 90, "exact": True}
 #: A file with one lossless picture and nothing else begins so, the size between the two.
@@ -30,8 +23,9 @@ _RIFF, _VP8L = b"RIFF", b"WEBPVP8L"
 
 def encode_lossless(pixels: NDArray[np.uint8]) -> tuple[bytes, int]:
     """The WebP file of ``pixels`` ``[h, w, 3]`` or ``[h, w]``, and the CRC-32 of the pixels."""
-    from PIL import Image
+    from PIL import Image, WebPImagePlugin  # the plug-in by name: Pillow need not look for it among all
 
+    assert WebPImagePlugin
     file = io.BytesIO()
     pixels = np.ascontiguousarray(pixels)
     Image.fromarray(pixels).convert("RGB").save(file, "WEBP", **_SETTINGS)
@@ -43,19 +37,19 @@ def decode_lossless(data: bytes, h: int, w: int, *, gray: bool, crc: int) -> NDA
 
     :raises DamagedStream: if it is no lossless WebP file of this size, or decodes to other pixels.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL.WebPImagePlugin import WebPImageFile  # not Image.open: the program's limit of pixels is not ours
 
     if data[:4] != _RIFF or data[8:16] != _VP8L:
         raise DamagedStream("a tile that is stored without loss is no WebP file: the stream is damaged.")
     try:
-        with Image.open(io.BytesIO(data), formats=("WEBP",)) as image:
+        with WebPImageFile(io.BytesIO(data)) as image:
             if image.size != (w, h):
                 raise DamagedStream(
                     f"a tile stored without loss has {image.width}×{image.height} pixels, not {w}×{h}: the "
                     "stream is damaged."
                 )
             pixels = np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise DamagedStream(
             f"a tile that is stored without loss cannot be read ({error}): the stream is damaged."
         ) from error
@@ -64,15 +58,3 @@ def decode_lossless(data: bytes, h: int, w: int, *, gray: bool, crc: int) -> NDA
     if zlib.crc32(pixels.tobytes()) != crc:
         raise DamagedStream("a tile that is stored without loss decodes to other pixels: it is damaged.")
     return pixels
-
-
-def read_codings(chunk: bytes, tiles: int) -> Sequence[int]:
-    """The coding of every tile, of the chunk ``Code``.
-
-    :raises DamagedStream: if it is not one known coding a tile, or no tile needs it.
-    """
-    if len(chunk) != tiles or max(chunk) != WEBP:
-        raise DamagedStream(
-            f"the stream names {len(chunk)} codings for {tiles} tiles, or codings that do not exist."
-        )
-    return chunk
