@@ -23,15 +23,21 @@ from PIL import Image
 from torch import Tensor, nn
 
 import bifocal
-from bifocal.learn.checkpoint import load_checkpoint
-from bifocal.learn.nets.codec import PIXEL_UNIT, Codec
+from bifocal.learn import (
+    Budget,
+    Codec,
+    Group,
+    Plan,
+    Recipe,
+    codec_job,
+    fit,
+    load_checkpoint,
+    pack,
+    register,
+    table_pictures,
+)
+from bifocal.learn.nets.codec import PIXEL_UNIT
 from bifocal.learn.nets.transforms.weconv import GDN
-from bifocal.learn.packing.codec import pack, table_pictures
-from bifocal.learn.recipe import Recipe
-from bifocal.learn.systems.registry import register
-from bifocal.learn.training.budget import Budget
-from bifocal.learn.training.run import train
-from bifocal.stream.plan import Group, Plan
 
 # -- the codec: what it is made of, what comes before the latents, what comes after them -------------------
 
@@ -120,7 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
         warmup=min(100, options.steps // 4 + 1),
         cooldown=0.4,
     )
-    checkpoint = load_checkpoint(train(recipe, data, options.out, Budget(steps=options.steps)))
+    job = codec_job(recipe, data, options.out)
+    fit(job, Budget(steps=options.steps))
+    checkpoint = load_checkpoint(job.checkpoint)
     model = options.out / "packed"
     pack(checkpoint, model, name="my-codec", version="0.0.0", pictures=table_pictures(checkpoint, data, 8))
 

@@ -119,7 +119,9 @@ def _conv(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None
 
 
 def _conv_transpose(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
-    tape.credit(node.input[0], tape.add("Conv", [arriving[0], node.input[1]], **_attributes(node)))
+    settings = _attributes(node)
+    settings.pop("output_padding", None)  # what it added at the far ends depends on nothing else
+    tape.credit(node.input[0], tape.add("Conv", [arriving[0], node.input[1]], **settings))
 
 
 def _relu(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
@@ -140,6 +142,18 @@ def _add(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
             tape.credit(name, arriving[0])
 
 
+def _mul(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
+    """A product with a constant; of two tensors it has no rule here."""
+    names = [name for name in node.input if name not in kernels]
+    if len(names) != 1:
+        raise ModelError(
+            "synthesis multiplies two of its tensors, and the adjoint of that is not known. Pack the model "
+            "without the graph of the adjoint."
+        )
+    (constant,) = (name for name in node.input if name in kernels)
+    tape.credit(names[0], tape.add("Mul", [arriving[0], constant]))
+
+
 def _split(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
     axis = _attributes(node).get("axis", 0)
     tape.credit(node.input[0], tape.add("Concat", arriving, axis=axis))
@@ -155,6 +169,7 @@ _RULES: dict[str, Callable[[_Tape, Any, list[str], Kernels], None]] = {
     "Relu": _relu,
     "LeakyRelu": _leaky_relu,
     "Add": _add,
+    "Mul": _mul,
     "Split": _split,
     "Identity": _identity,
 }

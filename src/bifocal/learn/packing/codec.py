@@ -34,10 +34,12 @@ from bifocal.learn.packing.two_path_graphs import hyper_analysis_graph, two_path
 from bifocal.learn.systems.registry import system_of
 from bifocal.runtime.doctor import EngineCheck, examine
 from bifocal.runtime.model import GAIN_UNIT, HALO, Model
+from bifocal.runtime.windows import padded_size
 from bifocal.storage.whole_files import write_atomically
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine, check_bound, run_int64
 from bifocal.stream.latents import coded_symbols
+from bifocal.stream.limits import TILE_UNIT
 from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_ladder
 
 #: Systems whose float networks are written by hand, because fusing their paths is faster; all others are
@@ -264,7 +266,10 @@ def _windows(model: Codec) -> dict[str, Any]:
     halo = model.windows()
     if halo is None:
         return {"windows": {"core": CORE, "halo": reach(model)}}
-    return {} if dict(halo) == HALO else {"windows": {"core": CORE, "halo": dict(halo)}}
+    if dict(halo) == HALO:
+        return {}
+    whole = {name: padded_size(pixels, TILE_UNIT) for name, pixels in halo.items()}
+    return {"windows": {"core": CORE, "halo": whole}}
 
 
 def _card(

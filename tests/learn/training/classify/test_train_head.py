@@ -82,7 +82,7 @@ def test_a_run_goes_on_from_its_checkpoint(trained: tuple[TrainedHead, list[str]
         data, tmp_path / "again.bfh", Budget(steps=2), recipe=RECIPE, resume=checkpoint, say=said.append
     )
     assert "the optimiser goes on from its state in the checkpoint" in said
-    assert all(share == 1.0 for share in again.accuracy.values())
+    assert np.mean(list(again.accuracy.values())) > 0.6  # a new head would be at one half
     header, _ = read_parts(again.report / "checkpoint.safetensors")
     assert [run["steps"] for run in json.loads(header["history"])] == [30, 2]
     other = dataclasses.replace(RECIPE, seed=1)  # it would be judged on pictures that it was trained on
