@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,9 +23,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.pictures.lossless import encode_lossless
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import encode_alpha
-from bifocal.stream.chunks.lossless import encode_lossless
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine
 from bifocal.stream.latents import encode_latents
@@ -260,7 +261,12 @@ def stored_stream() -> bytes:
     rows, columns = np.mgrid[:64, :64]
     pixels = np.dstack([rows // 8 * 30, columns // 16 * 60, (rows + columns) % 7]).astype(np.uint8)
     second = bytes(stream.payload(1)), stream.tiles[1].latent_crc
-    return container.write(stream.header, {"xmp": b"<x/>"}, [encode_lossless(pixels), second], [1, 0])
+    return container.write(
+        stream.header,
+        {"xmp": b"<x/>"},
+        [(encode_lossless(pixels), zlib.crc32(pixels.tobytes())), second],
+        [1, 0],
+    )
 
 
 def latents_hash(latents: Latents) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bifocal.runtime.lossless import stored_pixels
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import decode_alpha
 from bifocal.stream.exact import Kind, NumpyEngine
-from bifocal.stream.latents import EntropyModel, decode_tile, pack, stored_pixels, unpack
+from bifocal.stream.latents import EntropyModel, decode_tile, pack, unpack
 from tests.conformance.make_golden import golden_alpha, latents_hash
 from tests.conformance.spec_alpha import read_alpha
 

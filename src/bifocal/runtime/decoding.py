@@ -56,7 +56,7 @@ def decode_pixels(
         channels=channels,
         watch=watch,
         count=count,
-        analyse=_analyse_of(model, header.quality) if some_stored else None,
+        analyse=_analyse_of(stream, model) if some_stored else None,
     )
     pixels = render(
         model,
@@ -75,10 +75,10 @@ def decode_pixels(
     return pixels
 
 
-def _analyse_of(model: Model, quality: int) -> Analyse:
-    from bifocal.runtime.lossless import latents_of_pixels
+def _analyse_of(stream: Container, model: Model) -> Analyse:
+    from bifocal.runtime.lossless import latents_of_stored
 
-    return latents_of_pixels(model, quality)
+    return latents_of_stored(stream, model)
 
 
 def _only_stored(stream: Container, box: Box | None, reduction: int) -> NDArray[np.uint8]:

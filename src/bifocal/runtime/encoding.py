@@ -6,6 +6,7 @@ Analysis has two steps: :func:`transform`, which is costly and into which no qua
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from operator import index
 from typing import NamedTuple, SupportsIndex
@@ -258,9 +259,10 @@ class Encoder:
             fits = max(pixels.shape[:2]) <= MAX_WEBP_SIDE
             self._stored[box] = None
             if self._lossless or (fits and _is_flat(pixels)):
-                from bifocal.stream.chunks.lossless import encode_lossless
+                from bifocal.pictures.lossless import encode_lossless
 
-                self._stored[box] = encode_lossless(pixels)
+                crc = zlib.crc32(np.ascontiguousarray(pixels).tobytes())
+                self._stored[box] = encode_lossless(pixels), crc
         return self._stored[box]
 
     def _tiles(self, quality: int, effort: int) -> Iterator[tuple[Box, CodedTile | None]]:

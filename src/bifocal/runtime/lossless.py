@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.errors import DamagedStream, PictureError
+from bifocal.pictures.lossless import decode_lossless
 from bifocal.runtime.encoding import float_latents
 from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import reduce_box
 from bifocal.runtime.windows import Box
 from bifocal.stream.container import Container
-from bifocal.stream.latents import Analyse, stored_pixels
+from bifocal.stream.latents import Analyse
 from bifocal.stream.limits import TILE_UNIT
 
 
-def latents_of_pixels(model: Model, quality: int) -> Analyse:
+def stored_pixels(stream: Container, number: int) -> NDArray[np.uint8]:
+    """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a tile that is stored without loss, its visible part.
+
+    :raises DamagedStream: if it is damaged.
+    """
+    header, tile = stream.header, stream.tiles[number]
+    h = min(tile.bottom * TILE_UNIT, header.height) - tile.top * TILE_UNIT
+    w = min(tile.right * TILE_UNIT, header.width) - tile.left * TILE_UNIT
+    what = f"tile {number} of {len(stream.tiles)}, which is stored without loss, is damaged"
+    try:
+        pixels = decode_lossless(bytes(stream.payload(number)), h, w, gray=header.gray)
+    except PictureError as error:
+        raise DamagedStream(f"{what}: {error}. Fetch the file again.") from error
+    if zlib.crc32(pixels.tobytes()) != tile.latent_crc:
+        raise DamagedStream(f"{what}: it decodes to other pixels. Fetch the file again.")
+    return pixels
+
+
+def latents_of_stored(stream: Container, model: Model) -> Analyse:
     """What makes latents of stored tiles for readers: the analysis, rounded as symbols would be.
 
     They are no part of the stream: two machines may differ by a step.
     """
 
-    def analyse(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
-        y = np.rint(float_latents(model, pixels, quality).y).astype(np.int32)
-        return y << model.entropy.plan.fraction
+    def analyse(number: int) -> NDArray[np.int32]:
+        latents = float_latents(model, stored_pixels(stream, number), stream.header.quality)
+        return np.rint(latents.y).astype(np.int32) << model.entropy.plan.fraction
 
     return analyse
 

@@ -42,7 +42,7 @@ VERSION = 1
 #: The chunk of transparency, which is part of the picture and not of its metadata: see chunks/alpha.py.
 ALPHA = "alph"
 #: The chunk that names the codings of tiles, a byte for each: latents of the model, or a WebP file, which
-#: chunks/lossless.py makes and reads.
+#: runtime/lossless.py reads.
 CODINGS = "Code"
 LATENTS, WEBP = 0, 1
 _GRAY, _CHUNKS = 1, 2
@@ -72,7 +72,7 @@ class Tile:
     """One tile: the units of 64 pixels that it covers (``top:bottom``, ``left:right``), where its payload
     lies in the stream, and its checksums: of the payload, and of the latents that it must decode to.
 
-    A ``lossless`` tile is stored as pixels (chunks/lossless.py), and its second checksum is theirs."""
+    A ``lossless`` tile is stored as pixels (runtime/lossless.py), and its second checksum is theirs."""
 
     top: int
     bottom: int

@@ -27,8 +27,8 @@ from bifocal.stream.limits import DEFAULT_LIMITS, MAX_SYMBOL, TILE_UNIT, Limits
 from bifocal.stream.plan import code_groups
 from bifocal.types import Latents
 
-#: Makes latents y, int32 ``[c, h, w]``, of the pixels of a tile that is stored without loss.
-Analyse = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
+#: Makes latents y, int32 ``[c, h, w]``, for a tile that is stored without loss, given by its number.
+Analyse = Callable[[int], NDArray[np.int32]]
 
 __all__ = [
     "Analyse",
@@ -41,7 +41,6 @@ __all__ = [
     "encode_tile",
     "nearest",
     "pack",
-    "stored_pixels",
     "tile_cuts",
     "unpack",
 ]
@@ -170,7 +169,7 @@ def decode_tile(
     the latents covers all groups, so then only that of the payload is checked. To ``spent``, contiguous int64
     ``[groups, h, w]``, what each group cost at each position of y is added, in ``tables.COST_UNIT`` of a bit.
 
-    A tile that is stored without loss has no latents: ``analyse`` makes some of its pixels, and z is zero.
+    A tile that is stored without loss has no latents: ``analyse`` makes y of its pixels, and z is zero.
 
     Raises :class:`DamagedStream` if the tile is damaged, :class:`ModelMissing` if it is another model's,
     :class:`LatentsError` if it has no latents and there is no ``analyse``.
@@ -180,7 +179,7 @@ def decode_tile(
     if tile.lossless:
         if analyse is None:
             raise LatentsError(f"tile {number} is stored without loss: it holds pixels and no latents.")
-        y = analyse(stored_pixels(stream, number))
+        y = analyse(number)
         shape = ((tile.bottom - tile.top), (tile.right - tile.left))
         z_sides = (side * TILE_UNIT // plan.z_stride for side in shape)
         return y, np.zeros((plan.z_channels, *z_sides), np.int32)
@@ -196,19 +195,6 @@ def decode_tile(
                 "file is intact, this machine computes wrongly: run bifocal doctor."
             )
     return y, z
-
-
-def stored_pixels(stream: Container, number: int) -> NDArray[np.uint8]:
-    """Pixels uint8 ``[h, w, 3]`` or ``[h, w]`` of a tile that is stored without loss, its visible part.
-
-    Raises :class:`DamagedStream` if it is damaged.
-    """
-    from bifocal.stream.chunks.lossless import decode_lossless  # few streams need it, and Pillow
-
-    header, tile = stream.header, stream.tiles[number]
-    h = min(tile.bottom * TILE_UNIT, header.height) - tile.top * TILE_UNIT
-    w = min(tile.right * TILE_UNIT, header.width) - tile.left * TILE_UNIT
-    return decode_lossless(bytes(stream.payload(number)), h, w, gray=header.gray, crc=tile.latent_crc)
 
 
 def check_model(stream: Container, model: EntropyModel) -> None:

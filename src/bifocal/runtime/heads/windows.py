@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import HeadError, LatentsError
 from bifocal.runtime.heads.file import HeadSpec
-from bifocal.runtime.lossless import latents_of_pixels
+from bifocal.runtime.lossless import latents_of_stored
 from bifocal.runtime.model import Model
 from bifocal.runtime.windows import padded_size, spans
 from bifocal.stream import container
@@ -110,7 +110,7 @@ def stream_tiles(stream: Container, model: Model, spec: HeadSpec) -> Iterator[Ti
     :raises StreamError: if a tile is damaged.
     """
     groups = groups_of(model.entropy.plan, spec.channels)
-    analyse = latents_of_pixels(model, stream.header.quality)
+    analyse = latents_of_stored(stream, model)
     for number in range(len(stream.tiles)):
         spent = spent_on(stream, number, model) if spec.bits else None
         y, _ = decode_tile(
@@ -162,7 +162,7 @@ def read_latents(data: bytes | Container, model: Model, channels: int | None = N
     channels = plan.y_channels if channels is None else channels
     groups = groups_of(plan, channels)
     h, w = (-(-side // plan.y_stride) for side in (header.height, header.width))
-    analyse = latents_of_pixels(model, header.quality)
+    analyse = latents_of_stored(stream, model)
     y, bits = np.empty((channels, h, w), np.float32), np.empty((h, w), np.float32)
     for number, (rows, columns, _, _) in enumerate(
         tile_cuts(header.width, header.height, header.tile, model.entropy)

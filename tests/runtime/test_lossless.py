@@ -12,11 +12,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 import bifocal
-from bifocal.errors import DamagedStream, LatentsError, OptionError
+from bifocal.errors import DamagedStream, LatentsError, OptionError, PictureError
+from bifocal.pictures.lossless import decode_lossless, encode_lossless
 from bifocal.runtime import encoding
 from bifocal.runtime.model import Model
 from bifocal.stream import container
-from bifocal.stream.chunks.lossless import decode_lossless, encode_lossless
 from bifocal.stream.latents import unpack
 from tests.conformance import spec_decoder
 from tests.conftest import made_picture
@@ -35,22 +35,29 @@ def drawn(h: int, w: int) -> np.ndarray:
 @pytest.mark.parametrize("gray", [False, True])
 def test_every_pixel_comes_back(gray: bool) -> None:
     pixels = drawn(70, 90)[..., 0] if gray else drawn(70, 90)
-    data, crc = encode_lossless(pixels)
-    assert np.array_equal(decode_lossless(data, 70, 90, gray=gray, crc=crc), pixels)
-    with pytest.raises(DamagedStream, match="90×70 pixels, not 90×71"):
-        decode_lossless(data, 71, 90, gray=gray, crc=crc)
-    with pytest.raises(DamagedStream, match="other pixels"):
-        decode_lossless(data, 70, 90, gray=gray, crc=crc ^ 1)
-    with pytest.raises(DamagedStream, match="cannot be read"):
-        decode_lossless(data[:40], 70, 90, gray=gray, crc=crc)
+    data = encode_lossless(pixels)
+    assert np.array_equal(decode_lossless(data, 70, 90, gray=gray), pixels)
+    with pytest.raises(PictureError, match="90×70 pixels, not 90×71"):
+        decode_lossless(data, 71, 90, gray=gray)
+    with pytest.raises(PictureError, match="above the limit"):
+        decode_lossless(data, 60, 90, gray=gray)
+    with pytest.raises(PictureError, match="cannot be read"):
+        decode_lossless(data[:40], 70, 90, gray=gray)
+
+
+def test_other_pixels_than_were_encoded_are_refused(tiny_model: Model) -> None:
+    stream = container.read(bifocal.encode(drawn(64, 64), model=tiny_model, lossless=True))
+    other = container.write(stream.header, {}, [(bytes(stream.payload(0)), 7)], [1])
+    with pytest.raises(DamagedStream, match="tile 0 of 1, which is stored .* other pixels"):
+        bifocal.decode(other)
 
 
 def test_only_lossless_webp_is_opened() -> None:
     for kind, settings in (("WEBP", {"quality": 90}), ("PNG", {})):
         file = io.BytesIO()
         Image.fromarray(drawn(70, 90)).save(file, kind, **settings)
-        with pytest.raises(DamagedStream, match="no WebP file"):
-            decode_lossless(file.getvalue(), 70, 90, gray=False, crc=0)
+        with pytest.raises(PictureError, match="no lossless WebP file"):
+            decode_lossless(file.getvalue(), 70, 90, gray=False)
 
 
 @pytest.mark.parametrize("chunk", [b"", b"\1", b"\0\0", b"\0\2", b"\1\1\1"])
@@ -68,9 +75,10 @@ def test_codings_are_one_a_tile_and_known(chunk: bytes, tiny_model: Model) -> No
 def test_the_limit_of_pixels_of_the_program_is_not_ours(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = bifocal.encode(drawn(64, 128), model=tiny_model, lossless=True)
+    pixels = drawn(64, 128)
+    data = bifocal.encode(pixels, model=tiny_model, lossless=True)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert np.array_equal(bifocal.decode(data).pixels, drawn(64, 128))
+    assert np.array_equal(bifocal.decode(data).pixels, pixels)
 
 
 def test_drawn_tiles_are_exact_and_photographed_ones_are_not(
