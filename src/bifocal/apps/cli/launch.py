@@ -21,12 +21,13 @@ from typer.core import TyperGroup
 from bifocal.errors import BifocalError, ModelError, ModelMissing, OptionError, PictureWarning
 
 
-def new_app(summary: str, *, commands: dict[str, str] | None = None) -> typer.Typer:
+def new_app(summary: str, *, commands: dict[str, str] | None = None, completion: bool = True) -> typer.Typer:
     """A command line app. ``commands`` maps names to ``module:function``; a module is imported when its
-    command is named."""
+    command is named. ``completion`` is for apps that are not part of another."""
     return typer.Typer(
         help=summary,
         no_args_is_help=True,
+        add_completion=completion,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},

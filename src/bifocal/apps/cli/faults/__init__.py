@@ -9,7 +9,7 @@ _SUMMARY = "What a bit flip does: soft-error analysis of small FPGA designs, bef
 #: Each is imported when it is named.
 _COMMANDS = {name: f"bifocal.apps.cli.faults.{name}:{name}" for name in ("run", "compare", "harden")}
 
-faults = new_app(_SUMMARY, commands=_COMMANDS)
+faults = new_app(_SUMMARY, commands=_COMMANDS, completion=False)
 
 
 @faults.callback(help=_SUMMARY)
