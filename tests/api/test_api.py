@@ -213,3 +213,27 @@ def test_representations_are_short(tiny_model: bifocal.Model) -> None:
     for thing in (tiny_model, about, bifocal.Head.load("imagenette")):
         assert len(repr(thing)) < 120 and repr(thing).startswith(f"<bifocal.{type(thing).__name__} ")
     assert "50×40" in repr(about) and "quality 33" in repr(about) and "tiny" in repr(tiny_model)
+
+
+@pytest.mark.parametrize("wrong", [7, b"name", [], object()])
+def test_arguments_of_no_use_at_all_are_our_own_errors(tiny_model: bifocal.Model, wrong: object) -> None:
+    pixels = made_picture(8, 8)
+    data = bifocal.encode(pixels, model=tiny_model)
+    for refused in (
+        lambda: bifocal.encode(pixels, model=wrong),  # type: ignore[arg-type]
+        lambda: bifocal.encode(pixels, metadata=wrong),  # type: ignore[arg-type]
+        lambda: bifocal.decode(data, model=wrong),  # type: ignore[arg-type]
+        lambda: bifocal.decode(data, model=tiny_model, backend=wrong),  # type: ignore[arg-type]
+        lambda: bifocal.decode(data, model=tiny_model, limits=wrong),  # type: ignore[arg-type]
+        lambda: bifocal.analyse(data, model=tiny_model, head=wrong),  # type: ignore[arg-type]
+        lambda: bifocal.Limits(pixels=[wrong]),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(bifocal.BifocalError):
+            refused()
+    for path in (7, None, "a\0b", []):
+        with pytest.raises(OptionError, match="source|target"):
+            bifocal.encode_file(path, "x.bfc")  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match="source|target"):
+            bifocal.encode_file("a.png", path)  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match="source"):
+            bifocal.decode_file(path)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from pathlib import Path
 from bifocal.api.decoding import decode
 from bifocal.api.encoding import encode
 from bifocal.api.info import StreamInfo, info
-from bifocal.errors import OutputError
+from bifocal.errors import OptionError, OutputError
 from bifocal.pictures.files import MAX_PIXELS, format_to_write, is_picture_name, read_picture, write_picture
 from bifocal.pictures.quality_map import MapLike
 from bifocal.runtime.encoding import EFFORT, TILE
@@ -49,11 +49,10 @@ def encode_file(
     :raises OutputError: if ``target`` exists already, cannot be written, is ``source``, or is named like a
         picture.
     """
+    source, target = _as_path("source", source), _as_path("target", target)
     _refuse_target(source, target, overwrite)
     if Path(target).suffix != ".bfc" and is_picture_name(Path(target)):
-        raise OutputError(
-            f"{os.fspath(target)} is named like a picture, but a stream is written. Call it .bfc."
-        )
+        raise OutputError(f"{target} is named like a picture, but a stream is written. Call it .bfc.")
     with remote.fetched(source) as file:
         data = encode(
             read_picture(file, max_pixels=max_pixels, strict=strict),
@@ -94,7 +93,9 @@ def decode_file(
     :param overwrite: replace ``target`` if it exists.
     :raises OutputError: if ``target`` exists already, cannot be written, or is ``source``.
     """
+    source = _as_path("source", source)
     if target is not None:
+        target = _as_path("target", target)
         _refuse_target(source, target, overwrite)
         format_to_write(target, format)
     with remote.opened(source) as stream:
@@ -105,12 +106,26 @@ def decode_file(
     return picture
 
 
-def _refuse_target(source: str | os.PathLike[str], target: str | os.PathLike[str], overwrite: bool) -> None:
+def _as_path(what: str, path: str | os.PathLike[str]) -> str:
+    """A path or URL as text.
+
+    :raises OptionError: if it is none.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        text = "\0"
+    if "\0" in text:
+        raise OptionError(f"{what} is {path!r}; give a path or a URL.")
+    return text
+
+
+def _refuse_target(source: str, target: str, overwrite: bool) -> None:
     """Refuse an output that is the input, or would replace a file unasked, before any work is done."""
     one, other = remote.plain(source), remote.plain(target)
     if one == other or (
         not remote.is_url(one) and not remote.is_url(other) and Path(one).resolve() == Path(other).resolve()
     ):
-        raise OutputError(f"{os.fspath(target)} is the input; it is never overwritten. Name another output.")
+        raise OutputError(f"{target} is the input; it is never overwritten. Name another output.")
     if not overwrite:
         refuse_existing(target)

@@ -90,10 +90,10 @@ class Model:
 
         :raises OptionError: if the backend does not exist or is not installed.
         """
-        if backend not in self._siblings:
+        if _checked(backend) not in self._siblings:
             _ = self.engine  # made once: the exact networks are the same objects in all siblings
             sibling = copy.copy(self)
-            sibling.backend, sibling._networks = _checked(backend), {}
+            sibling.backend, sibling._networks = backend, {}
             self._siblings[backend] = sibling
         return self._siblings[backend]
 
@@ -238,7 +238,10 @@ def model_folder(name: str | os.PathLike[str]) -> Path:
     """The folder of a model: an installed name, or a path to a folder.
 
     :raises ModelError: if it is neither.
+    :raises OptionError: if it is no path at all.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise OptionError(f"model is {name!r}; give the name of an installed model, a folder, or a Model.")
     if isinstance(name, str) and (MODELS / name / "model.json").is_file() and Path(name).name == name:
         return MODELS / name
     folder = Path(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bifocal.errors import DamagedStream, LimitExceeded, TruncatedStream
+from bifocal.errors import DamagedStream, LimitExceeded, OptionError, TruncatedStream
 from bifocal.stream.source import Source
 
 #: Largest width or height that the format can express.
@@ -43,6 +43,11 @@ class Limits:
     pixels: int = 1 << 27
     metadata_bytes: int = 1 << 24
     stream_bytes: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise OptionError(f"Limits.{name} is {value!r}; give a whole number, 0 or more.")
 
 
 #: 134 megapixels, 16 MiB of metadata, 1 GiB of stream.

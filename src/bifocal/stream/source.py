@@ -52,12 +52,14 @@ def as_source(data: StreamLike, limits: Limits) -> Source:
     >>> len(as_source(b"89BFC rest", DEFAULT_LIMITS))
     10
     """
+    if (most := getattr(limits, "stream_bytes", None)) is None:
+        raise OptionError(f"limits are {limits!r}; give bifocal.Limits(...).")
     if isinstance(data, ReadableFile):
         with _readable(data):
             _check_mode(data)
             if isinstance(data, SeekableFile) and getattr(data, "seekable", lambda: True)():
                 return FileBytes(data)
-            return memoryview(_read(data, limits.stream_bytes + 1))
+            return memoryview(_read(data, most + 1))
     try:
         view = memoryview(data)
     except (TypeError, ValueError):

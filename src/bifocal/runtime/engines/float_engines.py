@@ -46,7 +46,7 @@ def check_backend(name: str) -> str:
     >>> check_backend("onnxruntime")
     'onnxruntime'
     """
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         raise OptionError(f"there is no backend {name!r}. Choose one of {', '.join(BACKENDS)}.")
     if name.startswith("openvino"):
         need_openvino()

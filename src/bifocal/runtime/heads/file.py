@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.errors import HeadError, ModelError
+from bifocal.errors import HeadError, ModelError, OptionError
 from bifocal.runtime.engines.onnx_wiring import missing_weights, refuse_untrusted
 from bifocal.runtime.model import MODELS
 
@@ -76,7 +76,10 @@ def head_path(name: str | os.PathLike[str]) -> Path:
     """The file of a head: a shipped name, or a path.
 
     :raises HeadError: if it is neither.
+    :raises OptionError: if it is no path at all.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise OptionError(f"head is {name!r}; give the name of a shipped head, a {SUFFIX} file, or a Head.")
     if isinstance(name, str) and Path(name).name == name and (HEADS / f"{name}{SUFFIX}").is_file():
         return HEADS / f"{name}{SUFFIX}"
     path = Path(name)
