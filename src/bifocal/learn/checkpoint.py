@@ -1,6 +1,6 @@
 """Checkpoints: safetensors with the configuration inside. Nothing is guessed on load, nothing unpickled.
 
-A file holds up to three parts, told apart by the beginnings of names: ``weights.``, ``average.`` and
+A file holds up to three parts, distinguished by the beginnings of names: ``weights.``, ``average.`` and
 ``optimiser.``; and a header of strings. :func:`write_parts` and :func:`read_parts` know no more than that;
 :class:`Checkpoint` is that of a codec.
 """

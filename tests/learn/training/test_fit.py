@@ -55,7 +55,7 @@ def toy(folder: Path | None = None, begin: int = 0) -> Job[Tensor]:
         precision=float32,
         folder=None if folder is None else RunFolder(folder, {"head": "toy"}, facts={"pictures": 7}),
         examples=4,
-        say=lambda line: None,
+        log=lambda line: None,
     )
 
 
@@ -109,7 +109,7 @@ def test_without_state_or_with_another_optimiser_it_starts_anew_and_says_so() ->
     fit(first, Budget(steps=1))
     for state, words in (({}, "no state"), ({"step.bias": torch.tensor(3.0)}, "only a part")):
         job = toy()
-        job.state, job.say = state, said.append
+        job.state, job.log = state, said.append
         fit(job, Budget(steps=1))
         assert words in said.pop(0)
         assert equal(weights(job), weights(first))
@@ -222,7 +222,7 @@ def test_an_interrupted_run_is_saved_and_validated(tmp_path: Path) -> None:
 
 def test_the_time_that_was_too_short_for_the_steps_is_mentioned() -> None:
     job, said = toy(), list[str]()
-    job.say = said.append
+    job.log = said.append
     fit(job, Budget(minutes=1e-6, steps=10**9))
     assert "of 1,000,000,000 steps" in said[-1]
 

@@ -115,7 +115,7 @@ def test_unusable_input_is_refused_before_the_first_step(tmp_path: Path, folder:
         load_recipe(tmp_path / "bad.toml")
 
 
-def test_validation_pictures_and_their_twins_are_never_trained_on(tmp_path: Path, folder: Path) -> None:
+def test_pictures_of_which_a_crop_validates_are_never_trained_on(tmp_path: Path, folder: Path) -> None:
     rows = ["file\trepo\tpath"] + [f"p{i}.png\tr\t{'same' if i in (0, 4) else i}" for i in range(5)]
     (folder / "index.tsv").write_text("\n".join(rows) + "\n")
     corpus = load_corpus(folder, validation=2)

@@ -43,7 +43,7 @@ def _members(folder: Path) -> Iterator[tuple[str, bytes]]:
                         yield member.name, stream.read()
 
 
-def _twins(folder: Path) -> dict[str, list[str]]:
+def _other_crops(folder: Path) -> dict[str, list[str]]:
     """From ``index.tsv``, if there is one: for every file, the other files cut from the same picture."""
     index = folder / "index.tsv"
     if not index.exists():
@@ -62,15 +62,15 @@ def load_corpus(
     """Decode every picture of ``folder``; the last ``validation`` of them are kept for validation.
 
     ``exclude`` drops training pictures by the beginning of their name. A validation picture of which another
-    crop exists is dropped, and its twin is not trained on either. Pictures smaller than ``smallest`` and
+    crop exists is dropped, and that crop is not trained on either. Pictures smaller than ``smallest`` and
     unreadable ones are left out. Raises :class:`TrainingError` when fewer than two pictures remain.
     """
     if not folder.is_dir():
         raise TrainingError(f"{folder} is not a folder. Give --data a folder of pictures or of tar shards.")
     members = list(_members(folder))
-    twins = _twins(folder)
+    others = _other_crops(folder)
     held = {Path(name).name for name, _ in members[len(members) - validation :]}
-    barred = held | {twin for name in held for twin in twins.get(name, [])}
+    barred = held | {other for name in held for other in others.get(name, [])}
 
     def decode(member: tuple[str, bytes]) -> Pixels | None:
         try:
@@ -90,7 +90,7 @@ def load_corpus(
         if pixels is None:
             continue
         if base in held:
-            if base not in twins:
+            if base not in others:
                 valid.append(pixels)
         elif base not in barred and not base.startswith(exclude or ("\0",)):
             train.append(pixels)
@@ -128,8 +128,8 @@ def crops(
         chance = torch.rand((6, batch), generator=rng)
         top = (chance[0] * (height[k] - size + 1)).long()
         left = (chance[1] * (width[k] - size + 1)).long()
-        place = torch.stack([begin[k] + top * width[k] + left, width[k]]).to(device)
-        start, stride = place[:, :, None, None]
+        corner = torch.stack([begin[k] + top * width[k] + left, width[k]]).to(device)
+        start, stride = corner[:, :, None, None]
         upside, mirrored, turned, plain = (chance[2:] < shares).to(device)[:, :, None, None]
         rows = torch.where(upside, down[:, None], up[:, None])  # [batch, size, 1]
         columns = torch.where(mirrored, down, up)  # [batch, 1, size]

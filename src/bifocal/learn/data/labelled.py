@@ -1,7 +1,7 @@
 """Labelled pictures: a folder per class, checked before anything is computed from them.
 
-What cannot be trained on at all is a :class:`TrainingError`; what can be left out is left out, counted and
-said in one sentence, because nobody's collection of pictures is clean.
+What cannot be trained on at all is a :class:`TrainingError`; what can be left out is left out, with a warning
+that counts it, because nobody's collection of pictures is clean.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST_CLASSES = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Files and what they show: ``labels`` int64 ``[n]`` are places in ``classes``.
+    """Files and what they show: ``labels`` int64 ``[n]`` are indices into ``classes``.
 
     ``warnings`` are sentences for people: what was left out, counted.
     """
@@ -37,20 +37,20 @@ class Labelled:
     warnings: tuple[str, ...] = ()
 
     def without(self, reasons: Mapping[str, Sequence[int]]) -> Labelled:
-        """These without some files: ``reasons`` maps why to their places.
+        """These without some files: ``reasons`` maps why to their indices.
 
         Each reason becomes a warning that counts them and names the first.
 
         :raises TrainingError: if a class is left with fewer than two files.
         """
-        bad = sorted({place for places in reasons.values() for place in places})
+        bad = sorted({row for rows in reasons.values() for row in rows})
         if not bad:
             return self
         kept = np.setdiff1d(np.arange(len(self.files)), bad)
         warnings = [
-            f"{len(places)} left out, {why}: {self.files[places[0]]}" + " …" * (len(places) > 1)
-            for why, places in reasons.items()
-            if places
+            f"{len(rows)} left out, {why}: {self.files[rows[0]]}" + " …" * (len(rows) > 1)
+            for why, rows in reasons.items()
+            if rows
         ]
         files = tuple(self.files[i] for i in kept)
         found = replace(self, files=files, labels=self.labels[kept], warnings=(*self.warnings, *warnings))
@@ -88,8 +88,8 @@ def find_labelled(folder: Path, *, names: Path | None = None, streams: bool = Fa
 def _check_classes(folder: Path, names: Path | None, classes: tuple[str, ...], kinds: str) -> None:
     if len(classes) < 2:
         raise TrainingError(
-            f"{folder} has {len(classes)} subfolder{'s' * (len(classes) != 1)} with {kinds}; telling classes "
-            "apart needs at least two. Put the pictures of each class into a subfolder of its own."
+            f"{folder} has {len(classes)} subfolder{'s' * (len(classes) != 1)} with {kinds}; a classifier "
+            "needs at least two classes. Put the pictures of each class into a subfolder of its own."
         )
     unfit = [name for name, count in Counter(classes).items() if count > 1 or not name.strip()]
     if unfit:
@@ -99,7 +99,7 @@ def _check_classes(folder: Path, names: Path | None, classes: tuple[str, ...], k
 
 
 def split(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places to train on and places to validate on: of each class about ``share``, at least one of each.
+    """Rows to train on and rows to validate on: of each class about ``share``, at least one of each.
 
     >>> train, held = split(np.array([0] * 10 + [1] * 2), 0.2, seed=0)
     >>> len(train), len(held)
@@ -108,8 +108,8 @@ def split(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[n
     rng = np.random.default_rng(seed)
     held = []
     for label in np.unique(labels):
-        places = rng.permutation(np.flatnonzero(labels == label))
-        held.append(places[: min(max(1, round(share * len(places))), len(places) - 1)])
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        held.append(rows[: min(max(1, round(share * len(rows))), len(rows) - 1)])
     validation = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
@@ -122,10 +122,10 @@ def load_squares(labelled: Labelled, side: int) -> tuple[Labelled, NDArray[np.ui
     :raises TrainingError: if a class is left with fewer than two pictures.
     """
     made, bad = [], []
-    for place, file in enumerate(labelled.files):
+    for row, file in enumerate(labelled.files):
         pixels = read_rgb(file)
         if pixels is None:
-            bad.append(place)
+            bad.append(row)
             continue
         h, w = pixels.shape[:2]
         edge = min(h, w)
@@ -144,10 +144,10 @@ def read_rgb(file: Path) -> NDArray[np.uint8] | None:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def _files(place: Path, streams: bool) -> list[Path]:
+def _files(folder: Path, streams: bool) -> list[Path]:
     return sorted(
         p
-        for p in place.rglob("*")
+        for p in folder.rglob("*")
         if (is_picture_name(p) or (streams and is_stream_name(p))) and p.is_file() and p.name[0] != "."
     )
 
@@ -163,17 +163,17 @@ def _read_names(path: Path) -> dict[str, str]:
 
 
 def _duplicates(found: Labelled) -> dict[str, list[int]]:
-    """Places of files that repeat one of their own class, and of files that stand under two classes."""
-    places: dict[bytes, list[int]] = {}
-    for place, file in enumerate(found.files):
+    """Rows of files that repeat one of their own class, and of files that two classes have."""
+    rows: dict[bytes, list[int]] = {}
+    for row, file in enumerate(found.files):
         try:
             digest = blake2b(file.read_bytes(), digest_size=16).digest()
         except OSError:
             continue  # whoever decodes it will count it as unreadable
-        places.setdefault(digest, []).append(place)
+        rows.setdefault(digest, []).append(row)
     same: list[int] = []
     contradicting: list[int] = []
-    for group in places.values():
+    for group in rows.values():
         if len({int(found.labels[i]) for i in group}) > 1:
             contradicting += group
         else:

@@ -82,7 +82,7 @@ def check_streams(labelled: Labelled, model: Model) -> None:
 def make_views(
     labelled: Labelled,
     model: Model,
-    place: Path,
+    target: Path,
     *,
     views: int,
     side: int,
@@ -92,18 +92,18 @@ def make_views(
 ) -> tuple[Labelled, Views]:
     """Read every file once and analyse ``views`` squares of ``side`` pixels of it: its middle, then random.
 
-    The latents lie in the new file ``place``. Files that cannot be read are left out and counted.
+    The latents lie in the new file ``target``. Files that cannot be read are left out and counted.
 
     :raises TrainingError: if a class is left with fewer than two files, or the disk is full.
     """
     grid, count = side // model.entropy.plan.y_stride, len(labelled.files)
     try:
         shape = (count, views, channels, grid, grid)
-        made = np.lib.format.open_memmap(place, mode="w+", dtype=np.float16, shape=shape)
+        made = np.lib.format.open_memmap(target, mode="w+", dtype=np.float16, shape=shape)
     except OSError as error:
         size = count * views * channels * grid**2 * 2 / 1e9
         raise TrainingError(
-            f"the latents of {count} pictures need {size:.1f} GB in {place.parent}, which cannot be had "
+            f"the latents of {count} pictures need {size:.1f} GB in {target.parent}, which cannot be had "
             f"({error.strerror or error}). Free some space, name another --work folder, or take fewer "
             "views."
         ) from error

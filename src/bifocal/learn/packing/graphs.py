@@ -165,8 +165,8 @@ def reach(codec: Codec) -> dict[str, int]:
     pixels = torch.rand(1, 3, REACH_SIDE, REACH_SIDE, generator=generator) * 255
     found = {"analysis": _reach("analysis", codec.analyse, pixels, 1)}
     for name, method, channels in synthesis_networks(codec):
-        places = REACH_SIDE // stride
-        y = torch.randn(1, channels, places, places, generator=generator) * 8
+        side = REACH_SIDE // stride
+        y = torch.randn(1, channels, side, side, generator=generator) * 8
         found[name] = _reach(name, getattr(codec, method), y, stride)
     return found
 

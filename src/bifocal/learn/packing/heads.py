@@ -22,7 +22,6 @@ from torch.export import Dim
 from bifocal.errors import ModelError
 from bifocal.learn.checkpoint import Checkpoint
 from bifocal.learn.nets.heads.heatvit import HeatViT, segments
-from bifocal.learn.nets.heads.latent_stem import LatentResNet
 from bifocal.learn.nets.heads.vit import VisionTransformer
 from bifocal.learn.packing.graphs import Arrays, module_graph
 from bifocal.learn.systems.registry import system_of
@@ -72,17 +71,17 @@ def pack_dense_head(
 ) -> PackedHead:
     """Pack a network of one piece, from y ``[1, channels, h, w]`` to logits ``[1, classes]``.
 
-    ``window`` is the side, in places of y, of the largest window that it shall see at once. The network may
-    have any size of window from one place on. A residual one (``learn/nets/heads/latent_stem.py``) also says
-    what each place tells.
+    ``window`` is the side, in positions of y, of the largest window that it sees at once; smaller ones, from
+    one position on, come as they are. A network that has ``evidence``, what each position says of
+    every class (``learn/nets/heads/latent_stem.py``), gives it too.
 
     :raises ModelError: if it cannot become a graph, or a weight does not fit float16.
     """
     sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
     example = torch.zeros(1, channels, min(7, window), min(9, window))
     outputs: tuple[str, ...] = ("logits",)
-    if isinstance(network, LatentResNet):
-        network, outputs = _Telling(network), ("logits", EVIDENCE)
+    if hasattr(network, "evidence"):
+        network, outputs = _WithEvidence(network), ("logits", EVIDENCE)
     graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, outputs)
     spec = _spec(name, base, channels, classes, window)
     return PackedHead((graph,), {key: _half(key, value) for key, value in weights.items()}, spec)
@@ -116,16 +115,16 @@ def label_head(checkpoint: Checkpoint, base: Model, name: str) -> bytes:
     )
 
 
-class _Telling(nn.Module):
-    """A residual network with both of its answers."""
+class _WithEvidence(nn.Module):
+    """A network with both of its answers."""
 
-    def __init__(self, network: LatentResNet) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        told = self.network.evidence(y)
-        return told.mean((2, 3)), told
+        evidence = self.network.evidence(y)
+        return evidence.mean((2, 3)), evidence
 
 
 def pack_pruned_head(

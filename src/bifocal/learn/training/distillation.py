@@ -11,7 +11,7 @@ The abstract gives the phases; their losses are our reconstruction. On top of R 
 Errors are relative, so that taps and channels of any scale count alike. A teacher's rates by channel are
 summed up in the first phase, where it runs anyway. π keeps the teacher's order of the channels it takes: both
 transforms start as the same wavelet packets, coarse to fine, which is nearly the order of rate, and so no
-channel of the student has to become another's at half-time.
+channel of the student has to change its meaning between phases.
 """
 
 from __future__ import annotations

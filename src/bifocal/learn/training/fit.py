@@ -86,7 +86,7 @@ class Job(Generic[B]):
     examples: int = 1
     phase: str = ""
     finish: Callable[[], None] | None = None
-    say: Callable[[str], None] = print_now
+    log: Callable[[str], None] = print_now
 
     @property
     def checkpoint(self) -> Path:
@@ -116,7 +116,7 @@ def fit(job: Job[B], budget: Budget) -> Progress:
             run.report()
     except KeyboardInterrupt:
         stopped = True
-        job.say("stopped early")
+        job.log("stopped early")
     return run.finish(stopped)
 
 
@@ -144,11 +144,11 @@ class _Run(Generic[B]):
 
     def _go_on(self, state: Weights) -> None:
         if restore_state(self.optimisers, state):
-            self.job.say("the optimiser goes on from its state in the checkpoint")
+            self.job.log("the optimiser goes on from its state in the checkpoint")
         elif state:
-            self.job.say("the checkpoint has only a part of the optimiser's state; the rest starts anew")
+            self.job.log("the checkpoint has only a part of the optimiser's state; the rest starts anew")
         else:
-            self.job.say("the checkpoint has no state of the optimiser, which starts anew")
+            self.job.log("the checkpoint has no state of the optimiser, which starts anew")
 
     def make_step(self) -> None:
         job, done = self.job, self.budget.done(self.clock, self.step)
@@ -203,7 +203,7 @@ class _Run(Generic[B]):
     def finish(self, stopped: bool) -> Progress:
         now = replace(self.now(), stopped=stopped)
         if self.budget.steps and self.step < self.budget.steps and not stopped:
-            self.job.say(
+            self.job.log(
                 f"the time was over after {self.step:,} of {self.budget.steps:,} steps: the learning rate "
                 "has not come to its end. Give more minutes, or fewer steps."
             )
@@ -233,7 +233,7 @@ class _Run(Generic[B]):
         row |= {name: round(value, 4) for name, value in self.figures.items()}
         if job.folder is not None:
             job.folder.log(row)
-        job.say(" ".join(f"{name} {value}" for name, value in row.items()))
+        job.log(" ".join(f"{name} {value}" for name, value in row.items()))
 
     def _validate(self, now: Progress) -> None:
         self.validated = now

@@ -24,7 +24,7 @@ def mixed(y: Tensor, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, 
         y = share * y + (1 - share) * y[other]
     else:
         edge = round(side * math.sqrt(1 - rng.uniform()))
-        top, left = (int(place) for place in rng.integers(0, side - edge + 1, 2))
+        top, left = (int(n) for n in rng.integers(0, side - edge + 1, 2))
         part = slice(top, top + edge), slice(left, left + edge)
         y = y.clone()
         y[:, :, *part] = y[other][:, :, *part]

@@ -63,7 +63,7 @@ def _fill(folder: Path, model: Model) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, model: Model) -> tuple[TrainedHead, list[str]]:
     folder, said = tmp_path_factory.mktemp("head"), list[str]()
     data = _fill(folder / "data", model)
-    return train_head(data, folder / "mine.bfh", Budget(steps=30), recipe=RECIPE, say=said.append), said
+    return train_head(data, folder / "mine.bfh", Budget(steps=30), recipe=RECIPE, log=said.append), said
 
 
 def test_a_trained_head_answers_from_streams(trained: tuple[TrainedHead, list[str]], model: Model) -> None:
@@ -79,7 +79,7 @@ def test_a_run_goes_on_from_its_checkpoint(trained: tuple[TrainedHead, list[str]
     made, said = trained[0], list[str]()
     data, checkpoint = made.path.parent / "data", made.report / "checkpoint.safetensors"
     again = train_head(
-        data, tmp_path / "again.bfh", Budget(steps=2), recipe=RECIPE, resume=checkpoint, say=said.append
+        data, tmp_path / "again.bfh", Budget(steps=2), recipe=RECIPE, resume=checkpoint, log=said.append
     )
     assert "the optimiser goes on from its state in the checkpoint" in said
     assert np.mean(list(again.accuracy.values())) > 0.6  # a new head would be at one half
@@ -150,7 +150,7 @@ def test_a_head_with_selectors_is_trained_and_keeps_what_was_asked_for(tmp_path:
     said = list[str]()
     recipe = dataclasses.replace(RECIPE, classifier=TOKENS, keep=(0.5,))
     data = _fill(tmp_path / "data", model)
-    made = train_head(data, tmp_path / "tokens.bfh", Budget(steps=20), recipe=recipe, say=said.append)
+    made = train_head(data, tmp_path / "tokens.bfh", Budget(steps=20), recipe=recipe, log=said.append)
     head = Head.load(made.path)
     assert head.spec.stages == (True,) and not head.gives_evidence
     kept = head.spec.card["tokens kept"]

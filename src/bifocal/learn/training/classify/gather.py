@@ -31,14 +31,14 @@ class HeadData:
 
 
 def gather(
-    labelled: Labelled, model: Model, recipe: HeadRecipe, work: Path, say: Callable[[str], None]
+    labelled: Labelled, model: Model, recipe: HeadRecipe, work: Path, log: Callable[[str], None]
 ) -> HeadData:
     """Read every file once, keep the latents of its views in ``work``, encode the held ones.
 
     :raises TrainingError: if the pictures cannot be trained on.
     """
     count = len(labelled.files)
-    say(f"reading {count:,} files of {len(labelled.classes)} classes, {recipe.views} views of each")
+    log(f"reading {count:,} files of {len(labelled.classes)} classes, {recipe.views} views of each")
     labelled, views = make_views(
         labelled,
         model,
@@ -47,17 +47,17 @@ def gather(
         side=recipe.side,
         channels=recipe.channels,
         seed=recipe.seed,
-        progress=_progress(say),
+        progress=_progress(log),
     )
     for warning in labelled.warnings:
-        say(f"warning: {warning}")
+        log(f"warning: {warning}")
     rows, held = split(labelled.labels, recipe.held, recipe.seed)
     streams = encode_held(labelled, held, model, side=recipe.side)
-    say(f"{len(rows):,} pictures to train on, {len(held):,} to judge on, as real streams")
+    log(f"{len(rows):,} pictures to train on, {len(held):,} to judge on, as real streams")
     return HeadData(labelled, views, rows, held, streams)
 
 
-def _progress(say: Callable[[str], None]) -> Callable[[int, int], None]:
+def _progress(log: Callable[[str], None]) -> Callable[[int, int], None]:
     """Says now and then how many files are read."""
     last = time.monotonic()
 
@@ -65,6 +65,6 @@ def _progress(say: Callable[[str], None]) -> Callable[[int, int], None]:
         nonlocal last
         if time.monotonic() - last > REPORT_EVERY:
             last = time.monotonic()
-            say(f"read {done:,} of {of:,}")
+            log(f"read {done:,} of {of:,}")
 
     return progress

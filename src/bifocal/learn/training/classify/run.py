@@ -82,7 +82,7 @@ def train_head(
     start: str | os.PathLike[str] | None = None,
     resume: Path | None = None,
     card: Mapping[str, str] = MappingProxyType({}),
-    say: Callable[[str], None] = print_now,
+    log: Callable[[str], None] = print_now,
 ) -> TrainedHead:
     """Train a head on a folder per class of pictures or ``.bfc`` files and write it to ``out``.
 
@@ -112,14 +112,14 @@ def train_head(
         old.check(recipe, labelled.classes, model)
     torch.manual_seed(recipe.seed)
     with tempfile.TemporaryDirectory(dir=work, prefix="bifocal-head-") as folder:
-        found = gather(labelled, model, recipe, Path(folder), say)
-        run = _HeadRun(recipe, found, model, out, report, device, say)
+        found = gather(labelled, model, recipe, Path(folder), log)
+        run = _HeadRun(recipe, found, model, out, report, device, log)
         run.prepare(start, old)
         run.rehearse(Path(folder))
         packed = run.pack(run.train(budget))
         accuracy, confusion = judge(packed, Path(folder), found.streams, model)
     for name, share in accuracy.items():
-        say(f"{share:.1%} right on {len(found.streams[name]):,} real streams, {describe(name)}")
+        log(f"{share:.1%} right on {len(found.streams[name]):,} real streams, {describe(name)}")
     figures = {"accuracy": accuracy, "start": start and read_card(head_path(start)).name, **run.figures()}
     write_atomically(out, packed.data({**card, **{key: figures[key] for key in ON_CARD}}))
     write_head_report(report, run.curve, confusion, found.labelled.classes, figures)
@@ -137,9 +137,9 @@ class _HeadRun:
         out: Path,
         report: Path,
         device: str,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
-        self.recipe, self.data, self.model, self.name, self.say = recipe, data, model, out.stem, say
+        self.recipe, self.data, self.model, self.name, self.log = recipe, data, model, out.stem, log
         self.feed = Feed(recipe, data.views, data.rows, coding(model, device), device)
         self.judged = watched(data.streams, model, recipe)
         self.folder = RunFolder(report, self._header(selectors=False))
@@ -185,7 +185,7 @@ class _HeadRun:
         average = self._fit(self.network, self.average, dense)
         if not keep:
             return average
-        self.say("token selectors are put in and trained")
+        self.log("token selectors are put in and trained")
         network = with_selectors(average, keep)
         updates = None if self.folder.history else 1 + self.folder.over.step
         return self._train_selectors(network, Average.of(network, recipe.ema, updates=updates), selecting)
@@ -196,7 +196,7 @@ class _HeadRun:
         objective = SelectorObjective(network, keep)
         made = self._fit(network, average, budget, objective=objective, share=RATE)
         self.kept = meet_shares(cast(HeatViT, made), self.feed, self.recipe)
-        self.say("tokens kept: " + ", ".join(f"{part:.0%}" for part in self.kept))
+        self.log("tokens kept: " + ", ".join(f"{part:.0%}" for part in self.kept))
         return made
 
     def _fit(self, network: nn.Module, average: Average | None, budget: Budget, **options: Any) -> nn.Module:
@@ -209,7 +209,7 @@ class _HeadRun:
             curve=self.curve,
             folder=self.folder,
             seed=self.recipe.seed + 1000 * len(self.folder.history),
-            say=self.say,
+            log=self.log,
             **options,
         )
         job.state, self.state = self.state, None

@@ -54,10 +54,10 @@ def take_over(network: LatentResNet, name: str | os.PathLike[str], model: Model,
     take(network.stem.mean, "stem.mean")
     take(network.stem.std, "stem.std")
     norms = _folded(network)
-    for norm, (conv, place) in norms.items():
-        take(conv.weight, f"{place}.weight")
+    for norm, (conv, prefix) in norms.items():
+        take(conv.weight, f"{prefix}.weight")
         bias = norm.bias if conv.bias is None else conv.bias
-        take(bias, f"{place}.weight_bias", f"{place}.bias")
+        take(bias, f"{prefix}.weight_bias", f"{prefix}.bias")
         norm.reset_running_stats()  # the identity, but for the bias
     seen: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
 
@@ -93,9 +93,9 @@ def _folded(network: LatentResNet) -> dict[nn.BatchNorm2d, tuple[nn.Conv2d, str]
     """Each norm with the convolution that a packed head folds it into, and that one's name."""
     stem = network.stem
     found = {stem.norm: (stem.first, "stem.first"), network.norm: (stem.last, "stem.last")}
-    for place, blocks in (("stem.blocks", stem.blocks), ("blocks", network.blocks)):
+    for prefix, blocks in (("stem.blocks", stem.blocks), ("blocks", network.blocks)):
         for number, block in enumerate(blocks):
             assert isinstance(block, NormBlock)
-            found[block.first_norm] = block.first, f"{place}.{number}.first"
-            found[block.second_norm] = block.second, f"{place}.{number}.second"
+            found[block.first_norm] = block.first, f"{prefix}.{number}.first"
+            found[block.second_norm] = block.second, f"{prefix}.{number}.second"
     return found

@@ -92,13 +92,13 @@ def modelled_latency(
 
 
 def block_tokens(
-    before: Sequence[int], shares: Sequence[Any], depth: int, places: int, package: bool
+    before: Sequence[int], shares: Sequence[Any], depth: int, positions: int, package: bool
 ) -> list[Any]:
-    """Tokens of every block when ``shares[s]`` of the places stay from block ``before[s]`` on."""
+    """Tokens of every block when ``shares[s]`` of the positions stay from block ``before[s]`` on."""
     counts: list[Any] = []
     for number in range(depth):
         stage = sum(k <= number for k in before)
-        counts.append(1 + places if stage == 0 else 1 + package + shares[stage - 1] * places)
+        counts.append(1 + positions if stage == 0 else 1 + package + shares[stage - 1] * positions)
     return counts
 
 

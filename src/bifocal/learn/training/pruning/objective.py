@@ -22,7 +22,7 @@ from bifocal.learn.training.soft_labels import soft_cross_entropy
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs of a stem ``[b, c, h, w]``, bits per place ``[b, h, w]``, targets ``[b, classes]``."""
+    """Inputs of a stem ``[b, c, h, w]``, bits per position ``[b, h, w]``, targets ``[b, classes]``."""
 
     inputs: Tensor
     bits: Tensor
@@ -41,7 +41,7 @@ def pruning_objective(
     ratio_weight: float = 2.0,
     latency_weight: float = 1.0,
 ) -> Objective:
-    """Cross-entropy, and the pull towards the share ``rates[s]`` of places that each stage should keep.
+    """Cross-entropy, and the pull towards the share ``rates[s]`` of positions that each stage should keep.
 
     SPViT's ``2·mean_s (keep_s - rate_s)²``, and ours, ``(latency / latency at the rates - 1)²``, both ramped
     up over the first fifth. The noise of decisions falls to zero over four fifths: with noise to the end,
@@ -75,7 +75,7 @@ def pruning_objective(
 def calibrate(
     model: HeatViT, inputs: Tensor, bits: Tensor | None, rates: Sequence[float], *, rounds: int = 10
 ) -> None:
-    """Shift the biases of learned selectors, first to last, so that stages keep ``rates`` of these places.
+    """Shift the biases of learned selectors, first to last, so that stages keep ``rates`` of these positions.
 
     Training pulls towards a rate and rarely meets it; this does, on ``inputs``, and nearly so on others.
     """

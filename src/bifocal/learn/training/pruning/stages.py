@@ -16,7 +16,7 @@ from bifocal.learn.nets.heads.heatvit import HeatViT
 
 @dataclass(frozen=True)
 class Stage:
-    """A selector before ``block`` that keeps about ``rate`` of all places."""
+    """A selector before ``block`` that keeps about ``rate`` of all positions."""
 
     block: int
     rate: float

@@ -46,7 +46,7 @@ def classify_job(
     curve: list[dict[str, float]] | None = None,
     folder: RunFolder | None = None,
     seed: int | None = None,
-    say: Callable[[str], None] = print_now,
+    log: Callable[[str], None] = print_now,
 ) -> Job[tuple[Tensor, Tensor]]:
     """A network on the batches of ``feed``, judged now and then on latents of real streams.
 
@@ -75,7 +75,7 @@ def classify_job(
         }
         if curve is not None:
             curve.append(row)
-        say(f"{minutes:.1f} minutes, step {total.step}: loss {row['loss']:.3f}, {right:.1%} right")
+        log(f"{minutes:.1f} minutes, step {total.step}: loss {row['loss']:.3f}, {right:.1%} right")
         return {}  # the curve has it
 
     return Job(
@@ -91,5 +91,5 @@ def classify_job(
         log_every=Every(),
         folder=folder,
         examples=recipe.batch,
-        say=say,
+        log=log,
     )
