@@ -19,8 +19,8 @@ class StreamInfo:
     ``width`` and ``height`` in pixels, ``quality`` 1 to 100, ``tile`` the side of its ``tiles`` in pixels;
     ``bytes`` of the whole stream and ``bpp``, its bits per pixel; ``metadata`` the size of each chunk in
     bytes, ``alpha`` that of its transparency, 0 for an opaque picture; ``lossless`` how many of its tiles are
-    stored without loss; ``model`` the name of the installed
-    model that reads it, or None; ``release`` the Bifocal release that first shipped that model.
+    stored without loss; ``model`` the name of the installed model that reads it, or None; ``release`` the
+    Bifocal release that first shipped that model.
     """
 
     width: int
