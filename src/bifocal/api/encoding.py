@@ -84,15 +84,8 @@ def encode(
     if strip or metadata is not None:
         taken = _with_metadata(taken, strip, metadata)
     loaded = loaded_model(model).on(REFERENCE)  # bytes never depend on what decodes
-    return _encode(
-        taken,
-        budget,
-        loaded,
-        tile,
-        effort,
-        quality_map,
-        check_lossless(lossless, free_size=isinstance(budget, int)),
-    )
+    exact = check_lossless(lossless, free_size=isinstance(budget, int))
+    return _encode(taken, budget, loaded, tile, effort, quality_map, exact)
 
 
 def _encode(
