@@ -36,7 +36,7 @@ def test_the_first_page_is_the_readme_with_the_navigation(site: Path) -> None:
 
 def test_every_public_name_has_its_docstring_in_the_reference(site: Path) -> None:
     page = (site / "docs" / "reference.html").read_text(encoding="utf-8")
-    for name in (*bifocal.__all__, "batch.Worker", "errors.ModelMissing", "hardware.Netlist"):
+    for name in (*bifocal.__all__, "batch.Worker", "errors.ModelMissing", "hardware.Netlist", "learn.fit"):
         assert re.search(rf'id="(?:module-)?bifocal\.(?:errors\.)?{re.escape(name)}"', page), name
 
 

@@ -12,9 +12,9 @@ A codec that is registered trains, packs and codes files like the shipped ones::
     checkpoint = learn.load_checkpoint(job.checkpoint)
     learn.pack(checkpoint, Path("my-model"), name="mine", version="0.0.0")
 
-``bifocal.encode("photo.jpg", model="my-model")`` needs no torch then. ``examples/my_codec.py`` writes and
-registers a codec; ``Job`` is what a training task of your own gives to ``fit``. All that ``__all__`` names is
-public; importing this module alone loads nothing else.
+``bifocal.encode_file("photo.jpg", "photo.bfc", model="my-model")`` then needs no torch.
+``examples/my_codec.py`` writes and registers a codec; ``Job`` is what a training task of your own gives to
+``fit``. All that ``__all__`` names is public; importing this module alone loads nothing else.
 """
 
 from __future__ import annotations
