@@ -87,7 +87,7 @@ class RateDistortion:
     beyond the nearest can win.
 
     >>> model = EntropyModel.load("tests/conformance/golden/tiny-1/model")
-    >>> residual, index, where = np.array([0.55, 0.95]), np.full(2, 6, np.uint8), np.arange(2)
+    >>> residual, index, where = np.array([0.55, 0.95]), np.full(2, 12, np.uint8), np.arange(2)
     >>> RateDistortion(model, 8.66)(residual, index, model.plan.groups[0], where).tolist()
     [0.0, 1.0]
     """
