@@ -69,7 +69,7 @@ QUALITY, BATCH, VIEWS, CODED = 50, 128, 6, 4
 def prepare(chosen: argparse.Namespace) -> dict[str, Any]:
     """Latents, made once: views for the dense model, some of them coded exactly, val from real streams."""
     model = Model.load("lowfirst", threads=1)
-    codec = load_checkpoint(reporting.ROOT / "checkpoints" / "lowfirst.safetensors").model().eval()
+    codec = load_checkpoint(chosen.codec).model().eval()
     found, cache = members(chosen.data, "train"), chosen.cache
     labels = labels_of(found)
     views = [make_view(cache / f"v{k}.npy", found, k, model) for k in range(VIEWS)]
@@ -233,6 +233,12 @@ def main() -> None:
     parser = reporting.parser(__doc__, Path(__file__).parent)
     parser.add_argument("--data", type=Path, required=True, help="folder of the imagenette128 zip files")
     parser.add_argument("--cache", type=Path, required=True, help="folder for latents and weights")
+    parser.add_argument(
+        "--codec",
+        type=Path,
+        required=True,
+        help="checkpoint of the model: checkpoints/lowfirst.safetensors of release 0.4.0",
+    )
     parser.add_argument("--dense-steps", type=int, default=800)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--lr", type=float, default=1e-3)

@@ -55,7 +55,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "apps.desktop": ({"apps.plugins", "stream", "storage", "errors"}, set()),
     "apps.plugins": (LOWER | {"api"}, {"numpy", "PIL", "imageio"}),
     "apps": (set(), set()),
-    "learn": (LEARN, set()),
+    "learn": (LEARN | {"stream"}, set()),
     "__main__": ({"apps.cli"}, set()),
     "__init__": (LOWER | {"_version", "api", "apps.batch", "apps.plugins"}, set()),
 }

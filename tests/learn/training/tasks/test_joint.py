@@ -20,6 +20,7 @@ from bifocal.learn.nets.parameters import KERNELS, MATRICES
 from bifocal.learn.packing.heads import label_head
 from bifocal.learn.recipe import JointPhases, Recipe, load_recipe
 from bifocal.learn.systems.joint import Joint
+from bifocal.learn.systems.lowfirst import LowFirst, LowFirstConfig
 from bifocal.learn.training.budget import Budget
 from bifocal.learn.training.fit import Loss, fit
 from bifocal.learn.training.joint_codec import Phase, first_loss, joint_phases, validate_joint
@@ -176,5 +177,6 @@ def test_labels_from_the_stream_are_those_of_the_network(tmp_path: Path) -> None
     assert labels.names == tuple("abc"[i] for i in order)
     assert np.allclose(labels.probabilities, expected[order], atol=5e-3)  # weights are float16 in the file
 
+    other = LowFirst().state_dict()
     with pytest.raises(ModelError, match="no joint codec"):
-        label_head(load_checkpoint(Path("checkpoints/lowfirst.safetensors")), packed, "x")
+        label_head(Checkpoint(LowFirstConfig(), other, other), packed, "x")
