@@ -23,7 +23,7 @@ NAVIGATION = {
         "docs/faults",
     ),
     "Reference": ("docs/reference", "docs/head_format", "src/bifocal/stream/SPEC", "CHANGELOG", "SECURITY"),
-    "Studies": ("docs/studies", "studies/README", "benchmarks/README"),
+    "Studies": ("studies/README", "benchmarks/README"),
     "Architecture": ("docs/architecture", "CONTRIBUTING"),
 }
 
