@@ -78,11 +78,12 @@ def test_a_trained_head_answers_from_streams(trained: tuple[TrainedHead, list[st
 def test_a_run_goes_on_from_its_checkpoint(trained: tuple[TrainedHead, list[str]], tmp_path: Path) -> None:
     made, said = trained[0], list[str]()
     data, checkpoint = made.path.parent / "data", made.report / "checkpoint.safetensors"
+    gentle = dataclasses.replace(RECIPE, lr=1e-4, matrix_lr=1e-4)
     again = train_head(
-        data, tmp_path / "again.bfh", Budget(steps=2), recipe=RECIPE, resume=checkpoint, log=said.append
+        data, tmp_path / "again.bfh", Budget(steps=2), recipe=gentle, resume=checkpoint, log=said.append
     )
     assert "the optimiser goes on from its state in the checkpoint" in said
-    assert np.mean(list(again.accuracy.values())) > 0.6  # a new head would be at one half
+    assert all(share == 1.0 for share in again.accuracy.values())
     header, _ = read_parts(again.report / "checkpoint.safetensors")
     assert [run["steps"] for run in json.loads(header["history"])] == [30, 2]
     other = dataclasses.replace(RECIPE, seed=1)  # it would be judged on pictures that it was trained on
