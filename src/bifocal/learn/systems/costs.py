@@ -20,7 +20,7 @@ def codec_cost(config: CodecConfig) -> tuple[list[Cost], float, tuple[str, ...]]
     model = system_of(config).codec(config)
     pixels, quality = torch.zeros(1, 3, SIDE, SIDE), torch.tensor([50])
     if model.prior is None:  # in the place of the training pass: parts are counted by who calls them
-        model.forward = lambda *_, **__: _run(model, pixels, quality)  # type: ignore[method-assign]
+        model.forward = lambda *_, **__: _run(model, pixels, quality)  # type: ignore[method-assign, assignment]
     rows = count(model, lambda: model(pixels, quality, exact=False, noise=False), SIDE * SIDE)
     decode = sum(row.kmac for row in rows if row.part in DECODER_PARTS) + rows[-1].kmac / 2
     return rows, decode, DECODER_PARTS
