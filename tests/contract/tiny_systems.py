@@ -28,6 +28,18 @@ TINY: dict[str, dict[str, Any]] = {
         "context": 8,
         "anchors": 4,
     },
+    "lapped": {
+        "latent": 8,
+        "synthesis_width": 8,
+        "synthesis_blocks": 1,
+        "half_width": 8,
+        "half_blocks": 1,
+        "thumb_width": 8,
+        "hyper": 4,
+        "features": 8,
+        "context": 8,
+        "anchors": 4,
+    },
     "dual": {
         "stem": 8,
         "trunk": 8,

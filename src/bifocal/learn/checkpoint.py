@@ -54,7 +54,15 @@ def write_parts(path: Path, header: Mapping[str, str], parts: Mapping[str, Weigh
 
     :raises OutputError: if it cannot be written.
     """
-    tensors = {f"{part}.{k}": v.contiguous() for part, weights in parts.items() for k, v in weights.items()}
+    tensors: Weights = {}
+    stored: set[int] = set()
+    for part, weights in parts.items():
+        for name, value in weights.items():
+            value = value.contiguous()
+            memory = value.untyped_storage().data_ptr()
+            # networks may share tensors, which safetensors refuses
+            tensors[f"{part}.{name}"] = value.clone() if memory in stored else value
+            stored.add(memory)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, save(tensors, dict(header)))
 

@@ -44,7 +44,7 @@ from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_
 
 #: Systems whose float networks are written by hand, because fusing their paths is faster; all others are
 #: exported by torch.
-FUSED: dict[str, Callable[[Codec], Graphs]] = {"lowfirst": two_path_graphs}
+FUSED: dict[str, Callable[[Codec], Graphs]] = {"lowfirst": two_path_graphs, "lapped": two_path_graphs}
 LICENCE = "Apache-2.0"
 FIT_SIDE = 512
 FIT_QUALITIES = (5, 25, 50, 75, 95)

@@ -17,7 +17,11 @@ from bifocal.learn.nets.codec import PIXEL_UNIT, Codec
 from bifocal.learn.nets.transforms.two_paths import TwoPaths
 from bifocal.learn.packing.graph_builder import GraphBuilder
 from bifocal.learn.packing.graphs import Arrays, Graphs
+from bifocal.learn.systems.lapped import Lapped
 from bifocal.learn.systems.lowfirst import LowFirst
+
+#: Codecs from Haar packets to Haar bands by two paths.
+TwoPathCodec = LowFirst | Lapped
 
 
 def _array(x: torch.Tensor | None) -> NDArray[np.float32]:
@@ -26,7 +30,9 @@ def _array(x: torch.Tensor | None) -> NDArray[np.float32]:
 
 
 def _transform(graph: GraphBuilder, part: TwoPaths, x: str) -> str:
-    """Both paths of a transform; their first convolutions share one matrix product."""
+    """The linear path, and the deep one if there is one: their first convolutions share a matrix product."""
+    if not part.deep:
+        return graph.conv(x, "first", _array(part.linear.weight), _array(part.linear.bias), pads=[1] * 4)
     outputs, width = part.linear.out_channels, part.stem.out_channels
     stem = _array(part.stem.weight) * _array(part.scale)
     kernel = np.concatenate([_array(part.linear.weight), stem])
@@ -56,7 +62,7 @@ def _haar_kernel(channels: int) -> NDArray[np.float32]:
     return kernel.reshape(4 * channels, channels, 2, 2)
 
 
-def analysis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
+def analysis_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
     """pixels ``[1,3,h,w]`` → y before gains ``[1,c,h/16,w/16]``; and the weights the graph asks for."""
     graph = GraphBuilder("analysis")
     packet = _array(model.packet).reshape(192, 3, 8, 8) / PIXEL_UNIT
@@ -83,7 +89,7 @@ def hyper_analysis_graph(model: Codec) -> tuple[bytes, Arrays]:
     return graph.model(inputs, {"z": (z, [1, model.plan.z_channels, "zh", "zw"])}), graph.weights
 
 
-def synthesis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
+def synthesis_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
     """y ``[1,c,h,w]`` after inverse gains → pixels ``[1,3,16h,16w]`` in 0..255, unclipped; and weights."""
     graph = GraphBuilder("synthesis")
     x = graph.conv("y", "haar", _haar_kernel(model.config.latent), strides=[2, 2], transpose=True)
@@ -95,7 +101,7 @@ def synthesis_graph(model: LowFirst) -> tuple[bytes, Arrays]:
     return graph.model(inputs, {"pixels": (x, [1, 3, "ph", "pw"])}), graph.weights
 
 
-def half_graph(model: LowFirst) -> tuple[bytes, Arrays]:
+def half_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
     """y ``[1,c,h,w]`` after inverse gains → pixels of 2×2 averages ``[1,3,8h,8w]``, unclipped."""
     graph = GraphBuilder("half")
     x = graph.conv("y", "haar", _haar_kernel(model.config.latent), strides=[2, 2], transpose=True)
@@ -105,7 +111,7 @@ def half_graph(model: LowFirst) -> tuple[bytes, Arrays]:
     return graph.model(inputs, {"pixels": (x, [1, 3, "ph", "pw"])}), graph.weights
 
 
-def thumb_graph(model: LowFirst) -> tuple[bytes, Arrays]:
+def thumb_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
     """The low band of y ``[1,64,h,w]`` after inverse gains → pixels of 16×16 averages ``[1,3,h,w]``."""
     graph = GraphBuilder("thumb")
     x = _to_pixels(graph, _transform(graph, model.to_thumb, "y"))
@@ -119,11 +125,10 @@ def _to_pixels(graph: GraphBuilder, x: str) -> str:
 
 
 def two_path_graphs(codec: Codec) -> Graphs:
-    """``analysis``, ``synthesis``, ``half`` and ``thumb`` of the default codec."""
-    model = cast(LowFirst, codec)
-    return {
-        "analysis": analysis_graph(model),
-        "synthesis": synthesis_graph(model),
-        "half": half_graph(model),
-        "thumb": thumb_graph(model),
-    }
+    """``analysis``, ``synthesis`` and, where it has them, ``half`` and ``thumb`` of such a codec."""
+    model = cast(TwoPathCodec, codec)
+    made = {"analysis": analysis_graph(model), "synthesis": synthesis_graph(model)}
+    for name, graph in (("half", half_graph), ("thumb", thumb_graph)):
+        if name in codec.packing_extras():
+            made[name] = graph(model)
+    return made

@@ -124,6 +124,11 @@ class Lapped(Codec):
         """Its parameters in the groups that training treats apart: linear paths learn slowly."""
         return grouped(self, linear=[part.linear for part in self._two_paths().values()])
 
+    def packing_extras(self) -> frozenset[str]:
+        c = self.config
+        there = {"half": c.half_width, "thumb": c.thumb_width, "int8": c.synthesis_width, "adjoint": 1}
+        return frozenset(name for name, some in there.items() if some)
+
     def analyse(self, pixels: Tensor) -> Tensor:
         """Pixels ``[b, 3, H, W]`` in 0..255 (multiples of 64) to y ``[b, c, H/16, W/16]``, before gains."""
         return haar_split(self.analysis(self.to_packet(pixels)))

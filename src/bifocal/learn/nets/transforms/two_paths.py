@@ -29,7 +29,7 @@ class TwoPaths(nn.Module):
         nn.init.zeros_(self.linear.bias)  # type: ignore[arg-type]
         n = min(inputs, outputs)
         self.linear.weight.data[:n, :n, 1, 1] = torch.eye(n)
-        self.register_buffer("scale", scale.reshape(1, -1, 1, 1))
+        self.register_buffer("scale", scale.reshape(1, -1, 1, 1).clone())  # a caller may use it twice
         if self.deep:
             self.stem = conv3(inputs, width)
             self.blocks = nn.Sequential(*[ResidualBlock(width, slope=slope) for _ in range(blocks)])
