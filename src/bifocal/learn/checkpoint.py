@@ -94,9 +94,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -
     """Write atomically. ``half`` keeps only the average, in float16: what is committed to a repository."""
     parts = {"average": checkpoint.average, "weights": checkpoint.weights, "optimiser": checkpoint.optimiser}
     if half:
-        parts = {"average": {k: v.to(torch.float16) for k, v in checkpoint.average.items()}}
+        parts = {"average": {k: _half(v) for k, v in checkpoint.average.items()}}
     header = codec_header(checkpoint.config) | {"history": json.dumps(checkpoint.history)}
     write_parts(path, header, parts)
+
+
+def _half(value: Tensor) -> Tensor:
+    """A tensor in float16; as it is if that is too small for it, such as counts."""
+    half = value.to(torch.float16)
+    return half if bool(half.isfinite().all()) else value
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
