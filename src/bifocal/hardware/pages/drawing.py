@@ -1,4 +1,4 @@
-"""Pictures of a campaign as inline SVG: histograms, curves, a stacked bar and waveforms, without a library.
+"""Drawings as inline SVG: histograms, curves, a stacked bar and waveforms, without a library.
 
 Colours are CSS variables (``--ink``, ``--faint``, ``--one``, ``--two``, ``--bad``), which the page that holds
 the picture defines, so that it can be dark or light. Every text is escaped.
