@@ -10,9 +10,7 @@ from bifocal.errors import ToolError, install_command
 try:
     from numba import njit
 except ImportError as missing:
-    raise ToolError(
-        f"this needs Numba, which is not here. Run: {install_command('hardware')}"
-    ) from missing
+    raise ToolError(f"this needs Numba, which is not here. Run: {install_command('hardware')}") from missing
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

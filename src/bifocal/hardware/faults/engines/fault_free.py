@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.jit import compiled
 from bifocal.hardware.faults.models import INIT, OPEN, STUCK, UPSET, Fault, Faults
+from bifocal.hardware.jit import compiled
 
 Bits = NDArray[np.uint8]
 

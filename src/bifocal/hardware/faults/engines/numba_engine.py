@@ -16,9 +16,9 @@ from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.faults.effects import Effects
 from bifocal.hardware.faults.engines.batches import FaultBatch, plan_batch
 from bifocal.hardware.faults.engines.fault_free import FaultFree
-from bifocal.hardware.jit import compiled
 from bifocal.hardware.faults.engines.program import Program, lower
 from bifocal.hardware.faults.models import Faults
+from bifocal.hardware.jit import compiled
 
 MAX_WORDS = 64
 #: Bits of the two counters: cycles and wrong output bits of a lane.

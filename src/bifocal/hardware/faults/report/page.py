@@ -26,10 +26,10 @@ from bifocal.hardware.faults.campaigns.scores import (
 from bifocal.hardware.faults.engines.fault_free import trace
 from bifocal.hardware.faults.models import INIT
 from bifocal.hardware.faults.report.contents import Report
-from bifocal.hardware.pages.drawing import Bar, Wave, curve, histogram, stacked, waveform
-from bifocal.hardware.pages.html import document, listing, meter, rows, section, tiles
 from bifocal.hardware.faults.report.tables import origins_of
 from bifocal.hardware.faults.result import LEFT_OUT, UNADDRESSED, CampaignResult
+from bifocal.hardware.pages.drawing import Bar, Wave, curve, histogram, stacked, waveform
+from bifocal.hardware.pages.html import document, listing, meter, rows, section, tiles
 
 _BINS = 20
 _WINDOW = 20
