@@ -1,6 +1,7 @@
 """Checkpoints: safetensors with the configuration inside. Nothing is guessed on load, nothing unpickled.
 
-A file holds up to three parts, distinguished by the beginnings of names: ``weights.``, ``average.`` and
+A file of a run holds all in float32. One for a repository is small: the average alone, in float16, and the weights
+of exact networks as the integers that they are packed as. A file holds up to three parts, distinguished by the beginnings of names: ``weights.``, ``average.`` and
 ``optimiser.``; and a header of strings. :func:`write_parts` and :func:`read_parts` know no more than that;
 :class:`Checkpoint` is that of a codec.
 """
@@ -20,12 +21,15 @@ from torch import Tensor
 
 from bifocal.errors import TrainingError
 from bifocal.learn.nets.codec import Codec, CodecConfig
+from bifocal.learn.nets.entropy.exact import ExactConv, grid
 from bifocal.learn.systems.registry import find_system, system_of
 from bifocal.storage.whole_files import write_atomically
 
 Weights = dict[str, Tensor]
 #: Parts of codecs that a checkpoint may lack: they start afresh.
 ADDED_LATER = ("to_half.", "to_thumb.", "reconstruction.")
+#: Ends the names of the exponents of weights that are stored as integers.
+EXPONENTS = ".exponents"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +94,12 @@ def codec_header(config: CodecConfig) -> dict[str, str]:
     return {"system": system_of(config).name, "config": settings}
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
-    """Write atomically. ``half`` keeps only the average, in float16: what is committed to a repository."""
+def save_checkpoint(path: Path, checkpoint: Checkpoint, *, small: bool = False) -> None:
+    """Write atomically; ``small`` for a repository: the average in float16, exact networks in integers."""
     parts = {"average": checkpoint.average, "weights": checkpoint.weights, "optimiser": checkpoint.optimiser}
-    if half:
-        parts = {"average": {k: _half(v) for k, v in checkpoint.average.items()}}
+    if small:
+        integers = _integers(checkpoint.model())
+        parts = {"average": {k: _half(v) for k, v in checkpoint.average.items()} | integers}
     header = codec_header(checkpoint.config) | {"history": json.dumps(checkpoint.history)}
     write_parts(path, header, parts)
 
@@ -103,6 +108,25 @@ def _half(value: Tensor) -> Tensor:
     """A tensor in float16; as it is if that is too small for it, such as counts."""
     half = value.to(torch.float16)
     return half if bool(half.isfinite().all()) else value
+
+
+def _integers(model: Codec) -> Weights:
+    """The weights of exact networks ``W·2^-e`` as W and e, int8, a row an e."""
+    made: Weights = {}
+    for name, part in model.named_modules(remove_duplicate=False):
+        if isinstance(part, ExactConv):
+            e = part.exponents()
+            made[f"{name}.weight"] = grid(part.kernel.detach(), e).to(torch.int8)
+            made[f"{name}{EXPONENTS}"] = e.to(torch.int8)
+    return made
+
+
+def _from_integers(weights: Weights) -> Weights:
+    """What :func:`_integers` made, as weights again."""
+    for name in [name for name in weights if name.endswith(EXPONENTS)]:
+        weight = name.removesuffix(EXPONENTS) + ".weight"
+        weights[weight] = weights[weight] * 2.0 ** -weights.pop(name)[:, None, None, None]
+    return weights
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -114,10 +138,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if "config" not in header:
         kind = "the checkpoint of a head" if "head" in header else "a safetensors file"
         raise TrainingError(f"{path} is {kind}, not a codec's checkpoint by `bifocal-train run`.")
+    average = _from_integers(parts["average"])
     return Checkpoint(
         find_system(header.get("system", "lowfirst")).config(**json.loads(header["config"])),
-        parts["weights"] or parts["average"],
-        parts["average"],
+        parts["weights"] or average,
+        average,
         tuple(json.loads(header.get("history", "[]"))),
         parts["optimiser"],
     )

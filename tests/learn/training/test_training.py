@@ -69,12 +69,17 @@ def test_run_resume_pack(tmp_path: Path, folder: Path) -> None:
     assert [r["steps"] for r in checkpoint.history] == [3, 3]
     assert json.loads((tmp_path / "b" / "run.json").read_text())["crops"] == 6
     assert (tmp_path / "b" / "samples.png").exists()
-    half = tmp_path / "half.safetensors"
-    save_checkpoint(half, checkpoint, half=True)
-    assert half.stat().st_size < second.stat().st_size / 3
+    small = tmp_path / "small.safetensors"
+    save_checkpoint(small, checkpoint, small=True)
+    assert small.stat().st_size < second.stat().st_size / 3
+    for name, net in exact_nets(checkpoint.model()).items():
+        again = exact_nets(load_checkpoint(small).model())[name]
+        for layer, kept in zip(net.layers, again.layers, strict=True):
+            assert np.array_equal(layer.weight, kept.weight)
+            assert np.array_equal(layer.shift, kept.shift)
     pictures = table_pictures(checkpoint, folder)
     assert len(pictures) == 3
-    proof = pack(load_checkpoint(half), tmp_path / "packed", name="tiny", version="0.0.0", pictures=pictures)
+    proof = pack(load_checkpoint(small), tmp_path / "packed", name="tiny", version="0.0.0", pictures=pictures)
     assert max(proof.values()) <= 2**24
     pixels = load_corpus(folder, validation=2).train[0]
     stream = bifocal.encode(pixels, 50, model=tmp_path / "packed")

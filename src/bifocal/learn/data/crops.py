@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from bifocal.errors import TrainingError
+from bifocal.learn.data.drawn import SIDE, drawn_picture
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
 Pixels = NDArray[np.uint8]
@@ -28,6 +29,32 @@ class Corpus:
     train: tuple[Pixels, ...]
     validation: tuple[Pixels, ...]
     names: tuple[str, ...]  # of the training pictures
+
+    def varied(self, *, smallest: float, drawn: float, side: int, seed: int) -> Corpus:
+        """The same validation; every training picture scaled by its own factor, pictures made by code added.
+
+        Scaling hides how the pictures were coded before. ``smallest`` (0..1) bounds the factors, none of which
+        makes a picture smaller than ``side``. ``drawn`` (0..1) is the share of pixels made by code.
+        """
+        rng = np.random.default_rng(seed)
+        factors = rng.uniform(smallest, 1, len(self.train)) if smallest < 1 else np.ones(len(self.train))
+        with ThreadPoolExecutor(4) as pool:
+            scaled = list(
+                pool.map(lambda picture, factor: _scaled(picture, factor, side), self.train, factors)
+            )
+        pixels = sum(picture.shape[0] * picture.shape[1] for picture in scaled)
+        number = round(pixels * drawn / (1 - drawn) / SIDE**2)
+        made = [drawn_picture(int(s)) for s in rng.integers(2**31, size=number)]
+        names = (*self.names, *(f"drawn {i}" for i in range(number)))
+        return Corpus((*scaled, *made), self.validation, names)
+
+
+def _scaled(picture: Pixels, factor: float, side: int) -> Pixels:
+    factor = max(factor, side / min(picture.shape[:2]))
+    if factor >= 1:
+        return picture
+    size = tuple(max(side, round(s * factor)) for s in picture.shape[1::-1])
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
 def _members(folder: Path) -> Iterator[tuple[str, bytes]]:

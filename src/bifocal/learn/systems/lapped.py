@@ -1,36 +1,34 @@
-"""Lapped: the default codec, second generation. A complete lapped transform, low band first, exact integers.
+"""Lapped: the default codec. A complete lapped transform, low band first, exact integers.
 
 Its ideas and where they are from; the assembly is ours:
 
 * linear paths that start as a lapped biorthogonal transform (Tran, Liang and Tu 2003), with a deep path
   beside them, after AuxT (ICLR 2025): `nets/transforms/lapped.py`, `nets/transforms/two_paths.py`;
-* as many latents as samples: near-lossless at quality 100. What is certainly zero costs neither bits nor
-time;
+* as many latents as samples: near-lossless at quality 100. What is certainly zero costs neither bits nor time;
 * low-frequency band first, high bands given it, in the Haar domain of the latent: WeConvene (2407.09983);
 * four-step masks inside the bands: DCVC-DC (2302.14402);
-* integer networks for entropy coding: Ballé et al. (ICLR 2019), with the arithmetic of
-`nets/entropy/exact.py`.
+* integer networks for entropy coding: Ballé et al. (ICLR 2019), with the arithmetic of `nets/entropy/exact.py`.
 
-    pixels [b,3,H,W] ── packet ─► [b,192,H/8,·] ── 3×3 linear (+ deep) ─► [b,192,H/8,·] ── Haar ─► y
-                                                                            [b,768,H/16,·] LL 192 | LH HL HH
-                                                                            576 y·gain ── 1×1, 3×3↓, 3×3↓ ─► z
-                                                                            [b,64,H/64,·] ── exact: 1×1↑, 3×3,
-                                                                            1×1↑, 3×3 ─► features
-                                                                            [b,96,H/16,·] groups: LL in 2
-                                                                            checkerboard steps, then LH|HL|HH
-                                                                            in 4 mask steps; each: exact 1×1,
-                                                                            3×3, 1×1 of (features, decoded so
-                                                                            far) ─► mean, table index ŷ/gain
-                                                                            ── Haar⁻¹ ─► [b,192,H/8,W/8] ─┬─
-                                                                            3×3 linear ───────────────┬─(+)─
-                                                                            packet⁻¹ ─► pixels └─ 3×3,
-                                                                            residual blocks, 3×3 ┘ half:
-                                                                            ŷ/gain ── Haar⁻¹ ─►
-                                                                            [b,192,H/8,W/8] ── a small
-                                                                            transform ─► [b,3,H/2,W/2] thumb:
-                                                                            LL of ŷ/gain ─► [b,192,H/16,W/16]
-                                                                            ── a tiny transform ─►
-                                                                            [b,3,H/16,W/16]
+::
+
+    pixels [b,3,H,W]
+       packet       [b,192,H/8,W/8]
+       3×3 linear, beside it 3×3 · residual blocks · 3×3
+                    [b,192,H/8,W/8]
+       Haar         y [b,768,H/16,W/16]: LL 192, then LH, HL, HH 576
+
+    y · gain
+       1×1, 3×3↓, 3×3↓                 z [b,64,H/64,W/64]
+       exact: 1×1↑, 3×3, 1×1↑, 3×3     features [b,96,H/16,W/16]
+       groups: LL in 2 checkerboard steps, then LH, HL, HH in 4 mask steps; before each, exact:
+       1×1, 3×3, 1×1 of features and what is decoded so far     mean and table index of the group
+
+    ŷ / gain
+       Haar⁻¹       [b,192,H/8,W/8]
+       3×3 linear, beside it 3×3 · residual blocks · 3×3
+       packet⁻¹     pixels [b,3,H,W]
+    half:  a small network of the same kind from [b,192,H/8,W/8] to [b,3,H/2,W/2]
+    thumb: a tiny one from LL [b,192,H/16,W/16] to [b,3,H/16,W/16]
 """
 
 from __future__ import annotations

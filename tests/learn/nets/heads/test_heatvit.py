@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT, Pruned, segments
+from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT, Pruned
 from bifocal.learn.nets.heads.polynomial import Polynomials
 from bifocal.learn.nets.heads.selector import TokenSelector, decide, pack
 from bifocal.learn.nets.heads.timm_names import attend, run_block
@@ -55,7 +55,7 @@ def pictures(b: int = 4, seed: int = 1) -> Tensor:
 
 def reference(model: HeatViT, x: Tensor, bits: Tensor | None) -> tuple[Tensor, list[int]]:
     """What `docs/heatvit.md` tells a runtime to do between segments, in NumPy, for one picture."""
-    parts = segments(model)
+    parts = model.segments()
     packaged, counts = False, []
     tokens: Any = x
     for k, part in enumerate(parts):

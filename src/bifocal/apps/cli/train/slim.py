@@ -8,9 +8,9 @@ from bifocal.apps.cli.train import options
 
 
 def slim(checkpoint: options.Checkpoint, out: options.Slim, force: Force = False) -> None:
-    """Keep only the averaged weights, in float16: a small part of the size, and a run can resume from it."""
+    """Keep only the averaged weights, in 16 and 8 bits: a small part of the size. A run can resume from it."""
     from bifocal.learn.checkpoint import load_checkpoint, save_checkpoint
 
     check_document(out, force)
-    save_checkpoint(out, load_checkpoint(checkpoint), half=True)
+    save_checkpoint(out, load_checkpoint(checkpoint), small=True)
     print(f"wrote {out}")

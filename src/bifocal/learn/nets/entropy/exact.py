@@ -184,6 +184,11 @@ class ExactConv(nn.Module):
         return F.pixel_shuffle(y, 2) if self.shuffle else y
 
 
+def grid(weight: Tensor, exponents: Tensor) -> Tensor:
+    """Weights ``[o, i, k, k]`` as integers in units of ``2^-e``, an e a row."""
+    return torch.floor(weight * (2.0**exponents)[:, None, None, None] + 0.5)
+
+
 def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Integers of one layer: weight ``[o, i, k, k]``, bias ``[1 or 100, o]``, shift ``[o]`` (all int64).
 
@@ -192,7 +197,7 @@ def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Te
     """
     with torch.no_grad():
         e = layer.exponents()
-        weight = torch.floor(layer.kernel * (2.0**e)[:, None, None, None] + 0.5)
+        weight = grid(layer.kernel, e)
         shift = e + layer.source.fraction - layer.row_fraction
         bias = torch.floor(layer.total_bias(anchors) * 2.0 ** (e + layer.source.fraction) + 0.5)
         half = torch.where(shift > 0, 2.0 ** (shift - 1), torch.zeros_like(shift))

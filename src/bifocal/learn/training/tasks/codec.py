@@ -60,14 +60,15 @@ def codec_job(
     corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
     model, average = _networks(recipe, old, device)
     history = old.history if old else ()
+    seed = recipe.seed + 1000 * len(history)
     record = {"recipe": asdict(recipe), "pictures": len(corpus.train), **(facts or {})}
+    corpus = corpus.varied(smallest=recipe.smallest, drawn=recipe.drawn, side=recipe.crop, seed=seed)
     folder = RunFolder(out, codec_header(recipe.system), history=history, facts=record)
 
     def loss(pixels: Tensor, done: float) -> Loss:
         quality = torch.randint(1, QUALITIES + 1, (len(pixels),), device=device)
         return objective(model, pixels, quality, recipe, done)
 
-    seed = recipe.seed + 1000 * len(history)
     return Job(
         model,
         crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed, device=device),
