@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT, segments
+from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
 from bifocal.learn.nets.heads.vit import VisionTransformer
 from bifocal.learn.packing.graphs import quiet
 from studies.heatvit.arms import CONFIG
@@ -58,7 +58,7 @@ def graphs(model: nn.Module) -> list[bytes]:
         return [exported(LogitsOnly(model).eval(), (y, bits), False)]
     first = (y, bits[:, None]) if model.config.bits else (y,)
     later = (torch.randn(1, 30, CONFIG.dim + model.config.bits),)
-    return [exported(p.eval(), later if k else first, k > 0) for k, p in enumerate(segments(model))]
+    return [exported(p.eval(), later if k else first, k > 0) for k, p in enumerate(model.segments())]
 
 
 def runner(model: nn.Module, parts: list[bytes], threads: int) -> Run:

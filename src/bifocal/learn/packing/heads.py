@@ -21,7 +21,7 @@ from torch.export import Dim
 
 from bifocal.errors import ModelError
 from bifocal.learn.checkpoint import Checkpoint
-from bifocal.learn.nets.heads.heatvit import HeatViT, segments
+from bifocal.learn.nets.heads.heatvit import HeatViT
 from bifocal.learn.nets.heads.vit import VisionTransformer
 from bifocal.learn.packing.graphs import Arrays, module_graph
 from bifocal.learn.systems.registry import system_of
@@ -57,12 +57,12 @@ class PackedHead:
 
 
 def pack_head(network: nn.Module, **options: Any) -> PackedHead:
-    """Pack a classifier of latents in evaluation mode, with token selectors or without.
+    """Pack a classifier of latents in evaluation mode; one with ``segments`` has token selectors.
 
     Options and errors are those of :func:`pack_dense_head`.
     """
-    if isinstance(network, HeatViT):
-        return pack_pruned_head(network, **options)
+    if hasattr(network, "segments"):
+        return pack_pruned_head(cast(HeatViT, network), **options)
     return pack_dense_head(network, **options)
 
 
@@ -134,7 +134,7 @@ def pack_pruned_head(
 
     The model is in evaluation mode; arguments and errors as in :func:`pack_dense_head`.
     """
-    parts, bits = segments(model), model.config.bits
+    parts, bits = model.segments(), model.config.bits
     h, w = min(7, window), min(9, window)
     sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
     inputs = {"y": torch.zeros(1, channels, h, w)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -37,13 +38,13 @@ def joint_settings(recipe: Recipe) -> tuple[JointPhases, JointConfig]:
 
     :raises TrainingError: if it is for another codec, or its crops do not fit.
     """
-    if recipe.joint is None or not isinstance(recipe.system, JointConfig):
+    if recipe.joint is None or not hasattr(recipe.system, "classes"):
         raise TrainingError(
             f'recipe {recipe.name} trains no joint codec: that needs codec = "joint" and a table [joint].'
         )
     if recipe.crop % TILE_UNIT:
         raise TrainingError(f"crop is {recipe.crop}; the joint codec needs a multiple of {TILE_UNIT}.")
-    return recipe.joint, recipe.system
+    return recipe.joint, cast(JointConfig, recipe.system)
 
 
 @dataclass(frozen=True)

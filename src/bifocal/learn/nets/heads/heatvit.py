@@ -164,6 +164,20 @@ class HeatViT(nn.Module):
             bits,
         ), seen
 
+    def segments(self) -> list[Segment]:
+        """The network cut at its selectors, in order; it should be in evaluation mode.
+
+        >>> from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
+        >>> vit = VisionTransformer(nn.Conv2d(3, 24, 4, 4), VitConfig(dim=24, depth=3, heads=3, grid=4))
+        >>> first, last = HeatViT(vit, HeatConfig(before=(1,))).eval().segments()
+        >>> tokens, keep = first(torch.zeros(1, 3, 16, 16))
+        >>> tokens.shape, keep.shape, last(tokens[:, :9]).shape
+        (torch.Size([1, 17, 24]), torch.Size([1, 17]), torch.Size([1, 10]))
+        """
+        cuts = sorted(int(k) for k in self.selectors) + [len(self.backbone.blocks)]
+        starts = [0, *cuts[:-1]]
+        return [Segment(self, a, b, first=k == 0) for k, (a, b) in enumerate(zip(starts, cuts, strict=True))]
+
 
 def start(x: Tensor, prefix: int, bits: Tensor | None) -> Tokens:
     """Tokens ``[b, prefix + n, d]`` before the first stage, all alive; ``bits [b, h, w]`` or none."""
@@ -227,18 +241,3 @@ class Segment(nn.Module):
         score = self.selector(x[:, p:], None, None if known is None else known[:, p:])
         keep = torch.cat([torch.ones_like(x[:, :p, 0]), score], 1)
         return (x if known is None else torch.cat([x, known[..., None]], 2)), keep
-
-
-def segments(model: HeatViT) -> list[Segment]:
-    """A pruned transformer cut at its selectors, in order; the model should be in evaluation mode.
-
-    >>> from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
-    >>> vit = VisionTransformer(nn.Conv2d(3, 24, 4, 4), VitConfig(dim=24, depth=3, heads=3, grid=4))
-    >>> first, last = segments(HeatViT(vit, HeatConfig(before=(1,))).eval())
-    >>> tokens, keep = first(torch.zeros(1, 3, 16, 16))
-    >>> tokens.shape, keep.shape, last(tokens[:, :9]).shape
-    (torch.Size([1, 17, 24]), torch.Size([1, 17]), torch.Size([1, 10]))
-    """
-    cuts = sorted(int(k) for k in model.selectors) + [len(model.backbone.blocks)]
-    starts = [0, *cuts[:-1]]
-    return [Segment(model, a, b, first=k == 0) for k, (a, b) in enumerate(zip(starts, cuts, strict=True))]

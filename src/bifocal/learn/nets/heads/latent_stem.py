@@ -15,7 +15,8 @@ better (docs/heads.md). All sizes are our choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -34,6 +35,14 @@ class LatentStemConfig:
     width: int = 128
     blocks: int = 2
 
+    #: Whether training may start from the convolutions of another head.
+    takes_start: ClassVar[bool] = False
+
+    @property
+    def most_selectors(self) -> int:
+        """How many token selectors the network has room for."""
+        return 0
+
 
 @dataclass(frozen=True)
 class LatentResNetConfig(LatentStemConfig):
@@ -42,6 +51,14 @@ class LatentResNetConfig(LatentStemConfig):
     deep_width: int = 192
     deep_blocks: int = 2
     classes: int = 10
+
+    takes_start: ClassVar[bool] = True
+
+    def network(
+        self, mean: Tensor, std: Tensor, *, channels: int, low: int, classes: int, grid: int
+    ) -> nn.Module:
+        """The network at these sizes; it has no positions, so ``grid`` changes nothing."""
+        return LatentResNet(replace(self, channels=channels, low=low, classes=classes), mean, std)
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,18 @@ class LatentClassifierConfig(LatentStemConfig):
     mlp_ratio: float = 2.0
     grid: int = 8
     classes: int = 10
+
+    @property
+    def most_selectors(self) -> int:
+        """One before each block but the first."""
+        return self.depth - 1
+
+    def network(
+        self, mean: Tensor, std: Tensor, *, channels: int, low: int, classes: int, grid: int
+    ) -> nn.Module:
+        """The network at these sizes, with positions for ``grid × grid`` tokens."""
+        sized = replace(self, channels=channels, low=low, classes=classes, grid=grid)
+        return latent_classifier(sized, mean, std)
 
 
 class NormBlock(nn.Module):

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bifocal.learn.data.views import GIVEN, Streams
-from bifocal.learn.nets.heads.heatvit import Pruned
 from bifocal.learn.packing.heads import PackedHead
 from bifocal.learn.training.classify.recipe import HeadRecipe
 from bifocal.runtime.heads.classify import read_labels
@@ -52,8 +51,8 @@ def accuracy(network: nn.Module, judged: Judged, batch: int = 128) -> float:
             y = torch.stack([y for y, _ in part]).to(device, memory_format=torch.channels_last)
             labels = torch.tensor([label for _, label in part], device=device)
             with torch.autocast(device.type, dtype=torch.bfloat16):
-                made = network(y)
-                logits = made.logits if isinstance(made, Pruned) else made
+                answer = network(y)
+            logits: Tensor = getattr(answer, "logits", answer)
             right += int((logits.argmax(1) == labels).sum())
     return right / len(judged)
 

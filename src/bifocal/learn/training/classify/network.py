@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bifocal.learn.data.views import Views
-from bifocal.learn.nets.heads.latent_stem import LatentResNet, LatentResNetConfig, latent_classifier
+from bifocal.learn.nets.heads.latent_stem import LatentResNet
 from bifocal.learn.training.classify.recipe import HeadRecipe
 from bifocal.learn.training.classify.start import take_over
 from bifocal.runtime.model import Model
@@ -36,12 +36,14 @@ def new_network(
     """
     sample = views.y[rows[:: max(1, len(rows) // SAMPLE)], 0].astype(np.float32)
     spread = (torch.from_numpy(f(sample, axis=(0, 2, 3))) for f in (np.mean, np.std))
-    plan, config = model.entropy.plan, recipe.classifier
-    sizes = {"channels": recipe.channels, "low": plan.groups[0].stop, "classes": classes}
-    if not isinstance(config, LatentResNetConfig):
-        grid = recipe.side // plan.y_stride
-        return latent_classifier(replace(config, grid=grid, **sizes), *spread)
-    network = LatentResNet(replace(config, **sizes), *spread)
+    plan = model.entropy.plan
+    network = recipe.classifier.network(
+        *spread,
+        channels=recipe.channels,
+        low=plan.groups[0].stop,
+        classes=classes,
+        grid=recipe.side // plan.y_stride,
+    )
     if start is not None:
-        take_over(network, start, model, torch.from_numpy(sample))
+        take_over(cast(LatentResNet, network), start, model, torch.from_numpy(sample))
     return network

@@ -66,12 +66,8 @@ def settled(recipe: HeadRecipe, model: Model) -> HeadRecipe:
     _check("channels", recipe.channels, 1 <= recipe.channels <= plan.y_channels, f"1 to {plan.y_channels}")
     _check("window", recipe.window, 1 <= recipe.window <= MAX_WINDOW, f"1 to {MAX_WINDOW}")
     _check("batch", recipe.batch, recipe.batch >= 2, "at least 2")
-    transformer = recipe.classifier
-    if recipe.keep and not (
-        isinstance(transformer, LatentClassifierConfig)
-        and len(recipe.keep) < transformer.depth
-        and all(0 < part <= 1 for part in recipe.keep)
-    ):
+    many = len(recipe.keep) > recipe.classifier.most_selectors
+    if many or not all(0 < part <= 1 for part in recipe.keep):
         raise OptionError(
             f"keep is {', '.join(map(str, recipe.keep))}. It needs a transformer, and a share above 0 and "
             "up to 1 for each selector, of which there can be one fewer than blocks."

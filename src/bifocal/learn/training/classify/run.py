@@ -27,7 +27,6 @@ from bifocal.learn.checkpoint import Weights
 from bifocal.learn.data.labelled import find_labelled
 from bifocal.learn.data.views import check_streams
 from bifocal.learn.nets.heads.heatvit import HeatViT
-from bifocal.learn.nets.heads.latent_stem import LatentResNetConfig
 from bifocal.learn.packing.heads import PackedHead, pack_head
 from bifocal.learn.training.average import Average
 from bifocal.learn.training.budget import Budget
@@ -145,6 +144,7 @@ class _HeadRun:
         self.folder = RunFolder(report, self._header(selectors=False))
         self.curve: list[dict[str, float]] = []
         self.kept: tuple[float, ...] = ()
+        self.selecting = False  # whether the checkpoint was of the second phase
         self.network: nn.Module
         self.average: Average | None = None
         self.state: Weights | None = None
@@ -161,7 +161,8 @@ class _HeadRun:
             lr, matrix_lr = START_RATE * recipe.lr, START_RATE * recipe.matrix_lr
             self.recipe = dataclasses.replace(recipe, lr=lr, matrix_lr=matrix_lr)
         if old is not None:
-            if old.selectors:
+            self.selecting = old.selectors
+            if self.selecting:
                 self.network = with_selectors(self.network, recipe.keep)
             self.average = old.restore(self.network, copy.deepcopy(self.network), recipe.ema)
             self.state, self.folder.history = old.parts["optimiser"], old.history
@@ -171,7 +172,7 @@ class _HeadRun:
     def rehearse(self, work: Path) -> None:
         """Go through the last steps with the untrained network, so that they cannot fail at the end."""
         network, keep = self.network, self.recipe.keep
-        if keep and not isinstance(network, HeatViT):
+        if keep and not self.selecting:
             network = with_selectors(network, keep)
         first = {name: pairs[:1] for name, pairs in self.data.streams.items()}
         judge(self.pack(network), work, first, self.model)
@@ -179,8 +180,8 @@ class _HeadRun:
     def train(self, budget: Budget) -> nn.Module:
         """Both phases; the average in the end."""
         recipe, keep = self.recipe, self.recipe.keep
-        if isinstance(self.network, HeatViT):  # the checkpoint was of the second phase
-            return self._train_selectors(self.network, self.average, budget)
+        if self.selecting:
+            return self._train_selectors(cast(HeatViT, self.network), self.average, budget)
         dense, selecting = budget.split(DENSE_SHARE) if keep else (budget, budget)
         average = self._fit(self.network, self.average, dense)
         if not keep:
@@ -251,7 +252,7 @@ def _check_start(start: object, resume: object, recipe: HeadRecipe) -> None:
     head_path(str(start))
     if resume is not None:
         raise OptionError("--resume goes on with a network of its own. Leave --start out.")
-    if not isinstance(recipe.classifier, LatentResNetConfig):
+    if not recipe.classifier.takes_start:
         raise OptionError("a transformer, or a head with selectors, starts from nothing. Leave out --start.")
 
 

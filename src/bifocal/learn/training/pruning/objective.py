@@ -49,8 +49,8 @@ def pruning_objective(
     Kullback-Leibler divergence to its logits.
     """
 
-    def objective(model: nn.Module, batch: Batch, done: float) -> Tensor:
-        assert isinstance(model, HeatViT)
+    def objective(network: nn.Module, batch: Batch, done: float) -> Tensor:
+        model = cast(HeatViT, network)
         model.noise = max(0.0, 1 - done / 0.8)
         made: Pruned = model(batch.inputs, batch.bits)
         loss = soft_cross_entropy(made.logits, batch.targets)
