@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from bifocal.pictures.lossless import encode_lossless
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import encode_alpha
+from bifocal.stream.coder import TOTAL, Tables
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine
 from bifocal.stream.latents import encode_latents
 from bifocal.stream.plan import Group, Plan
-from bifocal.stream.tables import TOTAL, Tables, gaussian_tables, scale_ladder
+from bifocal.stream.tables import gaussian_tables, scale_ladder
 from bifocal.types import Latents
 
 Y, Z, FEATURES, TABLES, SKIP = 16, 4, 8, 64, 6

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bifocal.stream.coder import Tables
 from bifocal.stream.drivers import BITS_PER_SQUARE, RateDistortion, symbol_bits
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.plan import Group
-from bifocal.stream.tables import Tables, gaussian_tables, scale_ladder
+from bifocal.stream.tables import gaussian_tables, scale_ladder
 
 GROUP = Group(0, 4, 1, 0)
 

@@ -14,10 +14,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bifocal.errors import BoundError, ModelError
+from bifocal.stream.coder import Tables
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactNet
 from bifocal.stream.plan import Group
-from bifocal.stream.tables import Tables
 from tests.conformance.make_golden import points_model, tiny_model
 
 MODEL = tiny_model()

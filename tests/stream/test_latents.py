@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from bifocal.errors import DamagedStream, LatentsError, ModelMissing, OptionError
 from bifocal.stream import container
+from bifocal.stream.coder import COST_UNIT
 from bifocal.stream.exact import NumpyEngine
 from bifocal.stream.latents import coded_symbols, decode_tile, encode_latents, pack, unpack
 from bifocal.stream.plan import group_mask
-from bifocal.stream.tables import COST_UNIT, fitted_tables
+from bifocal.stream.tables import fitted_tables
 from bifocal.types import Latents
 from tests.conformance.make_golden import Y, Z, tiny_model
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bifocal.errors import ModelError
-from bifocal.stream.tables import TOTAL, Tables, gaussian_tables, logistic_tables, scale_ladder
+from bifocal.stream.coder import TOTAL, Tables
+from bifocal.stream.tables import gaussian_tables, logistic_tables, scale_ladder
 
 GAUSSIAN = gaussian_tables(scale_ladder())
 LOGISTIC = logistic_tables(scale_ladder(64, 0.11, 128.0))

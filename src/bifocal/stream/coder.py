@@ -1,5 +1,8 @@
 """Symbols of one tile ⇄ its payload: an ANS coder over integer tables, and a bit section for escapes.
 
+Table ``t`` covers the symbols ``-radius[t] .. radius[t]`` and then one escape, with integer frequencies that
+are at least 1 and sum to 2^16. They are stored with the model (``stream/tables.py`` makes them).
+
 The coder is constriction's ``AnsCoder`` (Bamler, arXiv 2201.01741; ANS is Duda's, arXiv 1311.2540): 32-bit
 words, a 64-bit state, 24-bit precision. Within a group, symbols are sorted by table so that each table costs
 one call. A symbol outside its table is coded as the table's escape, and its value goes to a bit section
@@ -10,18 +13,98 @@ beside the words: sign, then Exp-Golomb of bounded length. No symbols have two p
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.errors import DamagedStream, LatentsError
+from bifocal.errors import DamagedStream, LatentsError, ModelError
 from bifocal.stream.container import varint
 from bifocal.stream.limits import MAX_SYMBOL, Reader
-from bifocal.stream.tables import Tables
+
+#: Frequencies of a table sum to 2^FREQUENCY_BITS.
+FREQUENCY_BITS = 16
+TOTAL = 1 << FREQUENCY_BITS
+#: Table indexes are sorted as bytes.
+MAX_TABLES = 256
+#: Costs of symbols are counted in whole parts of a bit, so that sums of them are the same on every machine.
+COST_UNIT = 1 / 256
 
 _ESCAPE_ZEROS = MAX_SYMBOL.bit_length() - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """``frequency`` int32 ``[n, 2·max(radius)+2]``, zero beyond each escape; ``radius`` int32 ``[n]``.
+
+    Raises :class:`ModelError` unless every table is complete. Symbol ``q`` of table ``t`` is entry
+    ``q + radius[t]``; its escape is entry ``2·radius[t] + 1``.
+
+    >>> tables = Tables(np.array([[100, 65000, 400, 36]], np.int32), np.array([1], np.int32))
+    >>> round(tables.bits(np.array([0]), np.array([0])), 4)
+    0.0118
+    """
+
+    frequency: NDArray[np.int32]
+    radius: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        f, r = self.frequency, self.radius
+        whole = (
+            f.dtype == np.int32 and r.dtype == np.int32 and f.ndim == 2 and r.ndim == 1 and len(f) == len(r)
+        )
+        if not whole or not 1 <= len(r) <= MAX_TABLES or r.min() < 0 or f.shape[1] != 2 * int(r.max()) + 2:
+            raise ModelError("the model's probability tables are misshapen. Pack the model again.")
+        inside = np.arange(f.shape[1])[None, :] < (2 * r + 2)[:, None]
+        total = f.sum(axis=1, dtype=np.int64)
+        if (f[inside] < 1).any() or f[~inside].any() or (total != TOTAL).any():
+            bad = int((total != TOTAL).argmax())
+            raise ModelError(
+                f"the model is damaged: probability table {bad} sums to {int(total[bad])}; entries "
+                f"are at least 1 and sum to {TOTAL}. Pack the model again."
+            )
+
+    @property
+    def count(self) -> int:
+        return len(self.radius)
+
+    @cached_property
+    def models(self) -> tuple[Any, ...]:
+        """The tables as constriction's, which keeps every boundary at ``cumulative frequency · 2^8``.
+
+        The frequencies enter as exact fractions of 2^16; a test reads every boundary back.
+        """
+        categorical = constriction.stream.model.Categorical
+        return tuple(
+            categorical(row[: 2 * r + 2].astype(np.float64) / TOTAL, perfect=True)
+            for row, r in zip(self.frequency, self.radius, strict=True)
+        )
+
+    def bits(self, values: NDArray[Any], index: NDArray[Any]) -> float:
+        """Ideal length in bits of symbols ``values`` coded with tables ``index``, escapes included."""
+        return float(self._lengths(np.ravel(values), np.ravel(index)).sum())
+
+    def costs(self, values: NDArray[Any], index: NDArray[Any]) -> NDArray[np.int64]:
+        """Ideal length of each symbol ``[n]``, coded with tables ``[n]``: int64 in ``COST_UNIT`` of a bit.
+
+        >>> tables = Tables(np.array([[100, 65000, 400, 36]], np.int32), np.array([1], np.int32))
+        >>> tables.costs(np.array([-1, 0, 1, 9]), np.zeros(4, np.uint8))
+        array([2395,    3, 1883, 4820])
+        """
+        return np.rint(self._lengths(values, index) / COST_UNIT).astype(np.int64)
+
+    def _lengths(self, values: NDArray[Any], index: NDArray[Any]) -> NDArray[np.float64]:
+        values, index = values.astype(np.int64), index.astype(np.int64)
+        radius = self.radius[index]
+        beyond = np.abs(values) - radius
+        outside = beyond > 0
+        entry = np.where(outside, 2 * radius + 1, values + radius)
+        ideal: NDArray[np.float64] = FREQUENCY_BITS - np.log2(self.frequency[index, entry])
+        ideal[outside] += 2.0 * np.floor(np.log2(beyond[outside])) + 2.0  # sign and Exp-Golomb
+        return ideal
 
 
 class TileEncoder:

@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError
-from bifocal.stream.coder import TileDecoder
+from bifocal.stream.coder import FREQUENCY_BITS, Tables, TileDecoder
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactEngine
 from bifocal.stream.limits import MAX_SYMBOL
 from bifocal.stream.plan import Group, group_mask
-from bifocal.stream.tables import FREQUENCY_BITS, Tables
 
 
 class Quantise(Protocol):
@@ -192,7 +191,7 @@ class Decode(_Pass):
     """Takes the symbols of each group from the coder.
 
     ``spent``, int64 ``[groups, h, w]`` if it is given, is where the cost of every symbol of y is added up, by
-    group and position, in ``tables.COST_UNIT`` of a bit: the decoder knows it for nothing. No decoded value
+    group and position, in ``coder.COST_UNIT`` of a bit: the decoder knows it for nothing. No decoded value
     depends on it.
     """
 

@@ -24,10 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from bifocal.errors import ModelError
+from bifocal.stream.coder import Tables
 from bifocal.stream.exact import ExactNet, net_arrays, net_spec, read_net
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.stream.plan import Group, Plan, group_mask
-from bifocal.stream.tables import Tables
 
 #: The arrangements that streams follow. Both have this group loop and these networks; 2 has reconstruction
 #: points, and networks whose weights and hidden activations fit 7 and 8 bits (SPEC.md, sections 11 and 12).

@@ -167,7 +167,7 @@ def decode_tile(
 
     With ``groups``, only so many groups from the first are decoded and the others stay zero. The checksum of
     the latents covers all groups, so then only that of the payload is checked. To ``spent``, contiguous int64
-    ``[groups, h, w]``, what each group cost at each position of y is added, in ``tables.COST_UNIT`` of a bit.
+    ``[groups, h, w]``, what each group cost at each position of y is added, in ``coder.COST_UNIT`` of a bit.
 
     A tile that is stored without loss has no latents: ``analyse`` makes y of its pixels, and z is zero.
 

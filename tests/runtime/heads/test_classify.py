@@ -15,9 +15,8 @@ from bifocal.runtime.heads import classify as reading
 from bifocal.runtime.heads.classify import answer, label_latents
 from bifocal.runtime.heads.windows import read_latents
 from bifocal.stream import container
-from bifocal.stream.coder import TileDecoder
+from bifocal.stream.coder import COST_UNIT, TileDecoder
 from bifocal.stream.latents import unpack
-from bifocal.stream.tables import COST_UNIT
 from tests.conftest import made_picture
 from tests.tiny_head import CHANNELS, CLASSES, bits_head, dense_head, matrix, selecting_head, telling_head
 from tests.tiny_model import Y

@@ -36,11 +36,12 @@ from bifocal.runtime.doctor import EngineCheck, examine
 from bifocal.runtime.model import GAIN_UNIT, HALO, Model
 from bifocal.runtime.windows import padded_size
 from bifocal.storage.whole_files import write_atomically
+from bifocal.stream.coder import Tables
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine, check_bound, run_int64
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.limits import TILE_UNIT
-from bifocal.stream.tables import Tables, fitted_tables, logistic_tables, scale_ladder
+from bifocal.stream.tables import fitted_tables, logistic_tables, scale_ladder
 
 #: Systems whose float networks are written by hand, because fusing their paths is faster; all others are
 #: exported by torch.

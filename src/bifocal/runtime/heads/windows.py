@@ -19,11 +19,11 @@ from bifocal.runtime.lossless import latents_of_stored
 from bifocal.runtime.model import Model
 from bifocal.runtime.windows import padded_size, spans
 from bifocal.stream import container
+from bifocal.stream.coder import COST_UNIT
 from bifocal.stream.container import Container, Header
 from bifocal.stream.latents import check_model, decode_tile, pack, tile_cuts
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.stream.plan import groups_of
-from bifocal.stream.tables import COST_UNIT
 from bifocal.types import Latents
 
 
