@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError
 from bifocal.stream.coder import FREQUENCY_BITS, Tables, TileDecoder
+from bifocal.stream.contexts import make_contexts, positions
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactEngine
 from bifocal.stream.limits import MAX_SYMBOL
-from bifocal.stream.plan import Group, group_mask
+from bifocal.stream.plan import Group
 
 
 class Quantise(Protocol):
@@ -121,36 +122,31 @@ class RateDistortion:
 
 
 class _Pass:
-    """What encoding and decoding share: the hyper features, and predicting a group from those before it."""
+    """What encoding and decoding share: predicting a group from the hyper features and the groups before it.
+
+    What passes through the loop is the map of decoded values, int32 ``[c, h, w]``; means and table indexes
+    are flat, one for each symbol of their group.
+    """
 
     def __init__(self, model: EntropyModel, engine: ExactEngine, quality: int, z: NDArray[np.int32]) -> None:
-        self.model, self.engine, self.quality = model, engine, quality
-        features = engine(model.hyper, z, quality)
-        self._features = len(features)
-        # One canvas of predictor inputs: features, then contexts, zero until their group is decoded.
-        self._inputs = np.zeros((self._features + model.plan.y_channels, *features.shape[1:]), dtype=np.int32)
-        self._inputs[: self._features] = features
+        self.model = model
+        self._contexts = make_contexts(model, engine, z, quality)
 
     def start(self) -> NDArray[np.int32]:
-        return np.zeros((self.model.plan.y_channels, *self._inputs.shape[1:]), dtype=np.int32)
+        return np.zeros((self.model.plan.y_channels, *self._contexts.size), dtype=np.int32)
 
     def predict(self, k: int, group: Group, decoded: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        outputs = self.engine(self.model.predictors[k], self._inputs, self.quality)
-        index = np.clip(outputs[group.channels :], 0, self.model.tables.count - 1).astype(np.uint8)
-        return outputs[: group.channels], index
+        return self._contexts.predict(k)
 
     def _settle(
         self, group: Group, decoded: NDArray[np.int32], values: NDArray[np.int32]
     ) -> NDArray[np.int32]:
-        """Write the group's decoded values onto the canvas and their context into the predictors' input."""
+        """Write the group's decoded values onto the map, and their contexts for later predictors."""
         plan = self.model.plan
-        where = _positions(group, *decoded.shape[1:])
-        channels = decoded[group.start : group.stop]
-        channels.reshape(-1)[where] = values
+        decoded[group.start : group.stop].reshape(-1)[positions(group, *self._contexts.size)] = values
         half = (1 << plan.context_shift) >> 1
-        context = np.clip((channels + half) >> plan.context_shift, -plan.context_max, plan.context_max)
-        first = self._features + group.start
-        self._inputs[first : first + group.channels] = context
+        context = np.clip((values + half) >> plan.context_shift, -plan.context_max, plan.context_max)
+        self._contexts.put(plan.groups.index(group), context)
         return decoded
 
 
@@ -172,9 +168,8 @@ class Encode(_Pass):
         put(z.reshape(-1), _z_index(z.shape, model, quality))
 
     def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> NDArray[np.int32]:
-        where = _positions(group, *decoded.shape[1:])
+        where = positions(group, *self._contexts.size)
         y = self._y[group.start : group.stop].reshape(-1)[where]
-        mu, index = mu.reshape(-1)[where], index.reshape(-1)[where]
         residual = y.astype(np.float64) - mu / float(1 << self.model.plan.fraction)
         q = self._quantise(residual, index, group, where)
         if q.size and np.abs(q).max() > MAX_SYMBOL:
@@ -208,24 +203,15 @@ class Decode(_Pass):
         self._coder, self._spent = coder, spent
 
     def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> NDArray[np.int32]:
-        where = _positions(group, *decoded.shape[1:])
-        mu, index = mu.reshape(-1)[where], index.reshape(-1)[where]
         coded = index >= self.model.plan.skip
-        symbols = np.zeros(len(where), dtype=np.int32)
+        symbols = np.zeros(len(index), dtype=np.int32)
         symbols[coded] = self._coder.take(index[coded])
         if self._spent is not None:
             costs = self.model.tables.costs(symbols[coded], index[coded])
             spent = self._spent[self.model.plan.groups.index(group)].reshape(-1)
+            where = positions(group, *self._contexts.size)
             np.add.at(spent, where[coded] % spent.size, costs)
         return self._settle(group, decoded, self.model.offsets(symbols, index) + mu)
-
-
-@lru_cache(maxsize=16)  # two shapes of tile at once; up to 6 MiB each
-def _positions(group: Group, h: int, w: int) -> NDArray[np.intp]:
-    """Flat positions of a group's symbols in ``[group.channels, h, w]``, in C order."""
-    where = np.flatnonzero(group_mask(group, h, w))
-    where.flags.writeable = False
-    return where
 
 
 def _z_index(shape: tuple[int, ...], model: EntropyModel, quality: int) -> NDArray[np.uint8]:

@@ -115,20 +115,22 @@ def check_bound(net: ExactNet) -> int:
     return largest
 
 
-def bands(net: ExactNet, h: int, w: int, positions: int) -> Iterator[tuple[slice, slice, slice]]:
+def bands(
+    net: ExactNet, h: int, w: int, positions: int, unit: int = 1
+) -> Iterator[tuple[slice, slice, slice]]:
     """Cut an input map of ``h`` rows so that a network may run on one band of rows after the other.
 
     Yields the rows that a band needs, the rows of the whole output that it gives, and where they lie in its
     own output. A band has about that many ``positions``, and at least one row. It sees one row more on each
     side for every 3×3 layer, which is as far as those reach, so its output is that of the whole map: exactly,
-    since these are integers.
+    since these are integers. Bands, and what they see, begin at multiples of ``unit`` rows.
 
     >>> net = ExactNet("none", np.array([1], np.int32), ())
     >>> [(given.start, given.stop) for _, given, _ in bands(net, 5, 10, 30)]
     [(0, 3), (3, 5)]
     """
-    halo = sum(layer.kernel == 3 for layer in net.layers)
-    for top in range(0, h, height := max(1, positions // w)):
+    halo = -(-sum(layer.kernel == 3 for layer in net.layers) // unit) * unit
+    for top in range(0, h, height := max(1, positions // (w * unit)) * unit):
         bottom = min(top + height, h)
         first, last = max(top - halo, 0), min(bottom + halo, h)
         inner = slice((top - first) * net.scale, (bottom - first) * net.scale)

@@ -80,6 +80,36 @@ def group_mask(group: Group, h: int, w: int) -> NDArray[np.bool_]:
     return mask
 
 
+def phase_channels(group: Group) -> tuple[int, ...] | None:
+    """For each of the phases 2·(row&1) + (column&1), the first of the group's channels with symbols there.
+
+    Counted from ``group.start``; every ``group.steps``-th channel from it has symbols there too, and no
+    other. None if the phases have different numbers of channels.
+
+    >>> phase_channels(Group(0, 4, 4, 0)), phase_channels(Group(1, 4, 2, 0))
+    ((0, 1, 2, 3), None)
+    """
+    if group.channels % group.steps:
+        return None
+    mask = group_mask(group, 2, 2)[: group.steps].reshape(group.steps, 4)
+    return tuple(int(first) for first in mask.argmax(axis=0))
+
+
+def phase_views(values: NDArray[Any], group: Group, h: int, w: int) -> tuple[NDArray[Any], ...]:
+    """Views ``[m, h/2, w/2]`` of a group's values ``[n]``, in C order of its positions, one for each phase.
+
+    ``h`` and ``w`` are even, and :func:`phase_channels` of the group is not None.
+    """
+    firsts = phase_channels(group)
+    assert firsts is not None
+    rows, columns = (1 if group.steps == 4 else 2), (2 if group.steps == 1 else 1)
+    split = values.reshape(-1, group.steps, h // 2, rows, w // 2, columns)
+    return tuple(
+        split[:, first, :, phase >> 1 if rows == 2 else 0, :, phase & 1 if columns == 2 else 0]
+        for phase, first in enumerate(firsts)
+    )
+
+
 class Driver(Protocol):
     """What a pass over the groups does with each: estimate its rate, encode it or decode it.
 
