@@ -34,10 +34,12 @@ from PIL import Image, ImageOps
 
 import bifocal
 from benchmarks import reporting
+from bifocal._version import DEFAULT_MODEL
 from bifocal.errors import BifocalError, PictureWarning
 from bifocal.measure.metrics import psnr
 from bifocal.measure.tables import markdown
-from bifocal.pictures.files import MAX_PIXELS, read_picture
+from bifocal.pictures.formats import MAX_PIXELS
+from bifocal.pictures.reading import read_picture
 
 #: A pattern in the message of a refusal, and the heading under which it is listed.
 REASONS = {
@@ -57,7 +59,7 @@ ROUNDED = "rounded to 8 bits with a warning"
 def main() -> int:
     parser = reporting.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder of awkward pictures")
-    parser.add_argument("--model", default="lowfirst")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--step", type=int, default=1, help="take every n-th file only: a quick look")
     parser.add_argument("--quality", type=int, default=95)
     parser.add_argument("--seconds", type=float, default=2.0)

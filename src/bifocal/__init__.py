@@ -37,7 +37,8 @@ if TYPE_CHECKING:
         StreamError,
     )
     from bifocal.pictures.convert import to_pillow
-    from bifocal.pictures.files import read_picture, write_picture
+    from bifocal.pictures.reading import read_picture
+    from bifocal.pictures.writing import write_picture
     from bifocal.runtime.heads.run import Head
     from bifocal.runtime.model import Model
     from bifocal.stream.limits import Limits
@@ -92,11 +93,11 @@ _HOMES = {
     "encode": "bifocal.api.encoding",
     "encode_file": "bifocal.api.files",
     "info": "bifocal.api.info",
-    "read_picture": "bifocal.pictures.files",
+    "read_picture": "bifocal.pictures.reading",
     "register_imageio": "bifocal.apps.plugins.register",
     "register_pillow": "bifocal.apps.plugins.register",
     "to_pillow": "bifocal.pictures.convert",
-    "write_picture": "bifocal.pictures.files",
+    "write_picture": "bifocal.pictures.writing",
 }
 
 

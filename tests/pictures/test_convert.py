@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 
 from bifocal.errors import PictureError, PictureWarning
 from bifocal.pictures.convert import as_picture, to_pillow
-from bifocal.pictures.files import read_picture
+from bifocal.pictures.reading import read_picture
 from bifocal.types import Picture
 from tests.conftest import made_picture
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from bifocal.errors import PictureError, PictureWarning
-from bifocal.pictures.files import is_picture_name, read_picture
+from bifocal.pictures.formats import is_picture_name
+from bifocal.pictures.reading import read_picture
 from tests.conftest import made_picture
 from tests.promises.test_pictures import made_exif
 

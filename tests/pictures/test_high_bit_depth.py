@@ -13,8 +13,8 @@ from PIL import Image
 
 from bifocal.errors import PictureError, PictureWarning
 from bifocal.pictures.convert import as_picture
-from bifocal.pictures.files import read_picture
 from bifocal.pictures.high_bit_depth import bits_per_channel
+from bifocal.pictures.reading import read_picture
 
 VALUES = np.random.default_rng(5).integers(0, 65536, (11, 13, 4)).astype(np.uint16)
 VALUES[0, :3] = [[0] * 4, [65535] * 4, [128, 129, 65406, 65407]]

@@ -14,7 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 
 import bifocal
 from bifocal.pictures.exif import orientation_of, upright_exif
-from bifocal.pictures.files import read_picture, write_picture
+from bifocal.pictures.reading import read_picture
+from bifocal.pictures.writing import write_picture
 from tests.conftest import made_picture
 from tests.promises.test_pictures import XMP
 

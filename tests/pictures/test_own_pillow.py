@@ -14,7 +14,8 @@ from PIL import Image, ImageFile, PngImagePlugin
 
 from bifocal.errors import OptionError, PictureError, PictureWarning
 from bifocal.pictures.convert import as_picture
-from bifocal.pictures.files import read_picture, write_picture
+from bifocal.pictures.reading import read_picture
+from bifocal.pictures.writing import write_picture
 from bifocal.types import Picture
 from tests.conftest import made_picture
 from tests.pictures.test_high_bit_depth import png_chunk

@@ -11,8 +11,9 @@ from PIL import Image
 import bifocal
 from bifocal.errors import PictureWarning
 from bifocal.pictures.convert import as_picture
-from bifocal.pictures.files import read_picture, write_picture
-from bifocal.pictures.profiles import profile_space
+from bifocal.pictures.metadata import profile_space
+from bifocal.pictures.reading import read_picture
+from bifocal.pictures.writing import write_picture
 from bifocal.types import Picture
 from tests.conftest import made_picture
 from tests.pictures.test_convert import profile_for

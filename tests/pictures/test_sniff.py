@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bifocal.pictures.sniff import is_picture_file
+from bifocal.pictures.reading import is_picture_file
 from tests.promises.test_pictures_damage import FILES, png
 
 

@@ -11,7 +11,7 @@ from bifocal.api.decoding import decode
 from bifocal.api.encoding import encode
 from bifocal.api.info import StreamInfo, info
 from bifocal.errors import OptionError, OutputError
-from bifocal.pictures.files import MAX_PIXELS, format_to_write, is_picture_name, read_picture, write_picture
+from bifocal.pictures.formats import MAX_PIXELS, is_picture_name
 from bifocal.pictures.quality_map import MapLike
 from bifocal.runtime.encoding import EFFORT, TILE
 from bifocal.runtime.model import DEFAULT_MODEL, ModelLike
@@ -49,6 +49,8 @@ def encode_file(
     :raises OutputError: if ``target`` exists already, cannot be written, is ``source``, or is named like a
         picture.
     """
+    from bifocal.pictures.reading import read_picture
+
     source, target = _as_path("source", source), _as_path("target", target)
     _refuse_target(source, target, overwrite)
     if Path(target).suffix != ".bfc" and is_picture_name(Path(target)):
@@ -93,6 +95,8 @@ def decode_file(
     :param overwrite: replace ``target`` if it exists.
     :raises OutputError: if ``target`` exists already, cannot be written, or is ``source``.
     """
+    from bifocal.pictures.writing import format_to_write, write_picture
+
     source = _as_path("source", source)
     if target is not None:
         target = _as_path("target", target)

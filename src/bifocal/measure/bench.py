@@ -25,8 +25,7 @@ from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import Curve
 from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, ms_ssim_db, psnr, rgb
 from bifocal.measure.peers import FileCodec, available_peers, bifocal_codec
-from bifocal.pictures.files import read_picture
-from bifocal.pictures.sniff import is_picture_file
+from bifocal.pictures.reading import is_picture_file, read_picture
 from bifocal.runtime.engines.onnxruntime import REFERENCE
 from bifocal.storage.whole_files import write_atomically
 

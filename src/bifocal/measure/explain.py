@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 import bifocal
 from bifocal.errors import HeadError, OptionError
 from bifocal.measure.metrics import rgb
-from bifocal.pictures.files import write_picture
+from bifocal.pictures.writing import write_picture
 from bifocal.runtime.heads.run import loaded_head
 from bifocal.storage import remote
 from bifocal.types import Labels, Picture

@@ -10,7 +10,7 @@ The rules (docs/pictures.md has them for users):
   message says how to convert.
 * Orientation is applied here, once; pictures/metadata.py has the whole rule.
 * The colour profile, EXIF and XMP are kept unread; only a profile for another colour space than that of the
-  pixels is left out (pictures/profiles.py).
+  pixels is left out (pictures/metadata.py).
 """
 
 from __future__ import annotations
@@ -30,8 +30,14 @@ from numpy.typing import NDArray
 from bifocal.errors import PictureError, PictureWarning
 from bifocal.pictures.arrays import check_depth, from_array, warn_of_depth
 from bifocal.pictures.high_bit_depth import bits_per_channel, colour_of_16_bits, gray_of_16_bits, raw_mode
-from bifocal.pictures.metadata import orientation_in, pillow_info, read_metadata, without_excess
-from bifocal.pictures.profiles import matching_profile, profile_space
+from bifocal.pictures.metadata import (
+    matching_profile,
+    orientation_in,
+    pillow_info,
+    profile_space,
+    read_metadata,
+    without_excess,
+)
 from bifocal.types import Picture
 
 if TYPE_CHECKING:
@@ -126,7 +132,7 @@ def from_open_image(
 ) -> Picture:
     """A Pillow image as a :class:`Picture`; Pillow's own errors pass through.
 
-    :param file: what ``image`` was opened from by :mod:`bifocal.pictures.own_pillow`: 16-bit colour is then
+    :param file: what ``image`` was opened from by :mod:`bifocal.pictures.reading`: 16-bit colour is then
         read from it.
     :param source: the file to name in a command.
     """

@@ -12,6 +12,9 @@ READ_SUFFIXES = frozenset(
     ".j2k .j2c .jpx .jpf .jpc .tga .vda .icb .vst .qoi .ico .heic .heif .hif".split()
 )
 
+#: Largest picture read by default, in pixels. The size in the header is checked before memory is allocated.
+MAX_PIXELS = 1 << 27
+
 #: What Pillow may open. Others are left out: EPS runs a program, and the rest are hardly met.
 FORMATS = tuple("JPEG PNG WEBP AVIF BMP DIB GIF TIFF PPM JPEG2000 TGA QOI ICO".split())
 

@@ -11,7 +11,7 @@ from bifocal.errors import PictureError
 from bifocal.pictures.arrays import from_array
 from bifocal.pictures.exif import EXIF_PREFIX
 from bifocal.pictures.metadata import without_excess
-from bifocal.pictures.own_pillow import check_size
+from bifocal.pictures.reading import check_size
 from bifocal.types import Picture
 
 #: Brands of files with pictures coded as HEVC. AVIF, of the same family, is read by Pillow.

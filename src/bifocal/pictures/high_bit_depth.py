@@ -102,7 +102,7 @@ def colour_of_16_bits(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
 
     :raises PictureError: if the low bytes cannot be had.
     """
-    from bifocal.pictures.own_pillow import open_image
+    from bifocal.pictures.reading import open_image
 
     raw = raw_mode(image)
     if raw == "LA;16B":

@@ -9,6 +9,9 @@ The rule of orientation, which nothing in Bifocal breaks:
 3. Whoever hands them out beside upright pixels (a written PNG, JPEG, WebP or TIFF, a Pillow image's ``info``)
    sets their Orientation to 1, in place, with :func:`upright_exif` and :func:`upright_xmp`. So no reader
    turns a picture twice.
+
+A conversion of the pixels can leave the colour profile of the old ones behind: that of inks beside RGB, or
+that of RGB beside gray. A reader that follows it shows wrong colours, so it is left out.
 """
 
 from __future__ import annotations
@@ -101,6 +104,32 @@ def without_excess(metadata: Mapping[str, bytes], name: str) -> Mapping[str, byt
 def orientation_in(metadata: Mapping[str, bytes]) -> int:
     """1 to 8, from EXIF or, where that has none, from XMP."""
     return orientation_of(metadata.get("exif", b"")) or orientation_of_xmp(metadata.get("xmp", b""))
+
+
+def profile_space(icc: bytes) -> str:
+    """The colour space that a profile is meant for, such as RGB, GRAY or CMYK; empty if it is no profile.
+
+    It is in bytes 16 to 19 of the header (ICC.1:2022, 7.2.6).
+    """
+    if len(icc) < 128 or icc[36:40] != b"acsp":
+        return ""
+    return icc[16:20].decode("latin-1").strip()
+
+
+def matching_profile(metadata: Mapping[str, bytes], *, gray: bool, name: str) -> Mapping[str, bytes]:
+    """Metadata for pixels that are gray or RGB, without a profile for another kind.
+
+    A profile is left out with a :class:`~bifocal.errors.PictureWarning`. Bytes that are no profile stay.
+    """
+    space, wanted = profile_space(metadata.get("icc", b"")), "GRAY" if gray else "RGB"
+    if space in ("", wanted):
+        return metadata
+    warnings.warn(
+        f"{name}: its colour profile is for {space}, and its pixels are {wanted}: the profile is left out.",
+        PictureWarning,
+        stacklevel=4,
+    )
+    return {key: value for key, value in metadata.items() if key != "icc"}
 
 
 def strip_metadata(metadata: Mapping[str, bytes], what: Iterable[str]) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import OptionError
-from bifocal.pictures.files import read_picture
+from bifocal.pictures.reading import read_picture
 
 #: An array ``[h, w]``, or a picture file.
 MapLike = NDArray[Any] | str | os.PathLike[str]

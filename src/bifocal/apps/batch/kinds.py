@@ -7,7 +7,7 @@ from bifocal.storage.folders import FileKind
 
 
 def _is_picture(path: str) -> bool:
-    from bifocal.pictures.sniff import is_picture_file  # most folders need it never
+    from bifocal.pictures.reading import is_picture_file  # most folders need it never
 
     return is_picture_file(path)
 

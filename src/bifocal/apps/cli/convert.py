@@ -86,12 +86,14 @@ def _check_target(asked: Conversion, target: str) -> None:
     :raises OptionError: if it is one.
     """
     from bifocal.errors import OptionError, OutputError
-    from bifocal.pictures.files import format_to_write, is_picture_name
+    from bifocal.pictures.formats import is_picture_name
 
     if asked.verb == "encode":
         if PurePath(target).suffix != ".bfc" and is_picture_name(PurePath(target)):
             raise OptionError(f"{target} is named like a picture, but a stream is written. Call it .bfc.")
         return
+    from bifocal.pictures.writing import format_to_write
+
     try:
         format_to_write(target, asked.options.get("format"))
     except OutputError as error:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bifocal.errors import BifocalError, TrainingError
-from bifocal.pictures.files import is_picture_name, read_picture
+from bifocal.pictures.formats import is_picture_name
+from bifocal.pictures.reading import read_picture
 from bifocal.storage.paths import is_stream_name
 
 #: As many classes as a packed head may have.
@@ -26,7 +27,7 @@ MOST_CLASSES = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Files and what they show: ``labels`` int64 ``[n]`` are indices into ``classes``.
+    """Files and what they show: ``labels`` int64 ``[n]`` are indices into ``classes``, -1 for no label.
 
     ``warnings`` are sentences for people: what was left out, counted.
     """
@@ -83,6 +84,51 @@ def find_labelled(folder: Path, *, names: Path | None = None, streams: bool = Fa
     found = Labelled(classes, files, labels, warnings)
     _check_counts(found)
     return found.without(_duplicates(found))
+
+
+def find_tested(folder: Path, classes: tuple[str, ...], names: Path | None = None) -> Labelled:
+    """The pictures of ``folder`` as :func:`find_labelled` finds them, labelled by the ``classes`` of a head.
+
+    :raises TrainingError: if they cannot be found, or a class is none of those.
+    """
+    found = find_labelled(folder, names=names, streams=True)
+    foreign = [name for name in found.classes if name not in classes]
+    if foreign:
+        raise TrainingError(
+            f"{folder} has class {foreign[0]!r}, which is none of those that are trained: {', '.join(classes[:5])}"
+            f"{', …' * (len(classes) > 5)}. Take its folder out, or name it alike with --names."
+        )
+    number = np.array([classes.index(name) for name in found.classes], np.int64)
+    return replace(found, classes=classes, labels=number[found.labels])
+
+
+def find_unlabelled(folder: Path) -> Labelled:
+    """The pictures and ``.bfc`` files below ``folder``, each content once; no class and no label.
+
+    :raises TrainingError: if there are fewer than two.
+    """
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not a folder. Give a folder of pictures or of .bfc files.")
+    files = tuple(_files(folder, True))
+    found = Labelled((), files, np.full(len(files), -1, np.int64))
+    found = found.without(
+        {
+            "the same content as another file": _duplicates(found)[
+                "the same content as another file of the class"
+            ]
+        }
+    )
+    if len(found.files) < 2:
+        raise TrainingError(
+            f"{folder} has {len(found.files)} pictures or .bfc files; training needs two or more."
+        )
+    return found
+
+
+def with_unlabelled(labelled: Labelled, more: Labelled) -> Labelled:
+    """Files with a label, then files without."""
+    labels = np.concatenate([labelled.labels, more.labels])
+    return Labelled(labelled.classes, labelled.files + more.files, labels, labelled.warnings + more.warnings)
 
 
 def _check_classes(folder: Path, names: Path | None, classes: tuple[str, ...], kinds: str) -> None:
@@ -185,7 +231,7 @@ def _duplicates(found: Labelled) -> dict[str, list[int]]:
 
 
 def _check_counts(found: Labelled) -> None:
-    counts = np.bincount(found.labels, minlength=len(found.classes))
+    counts = np.bincount(found.labels[found.labels >= 0], minlength=len(found.classes))
     few = [name for name, count in zip(found.classes, counts, strict=True) if count < 2]
     if few:
         raise TrainingError(
