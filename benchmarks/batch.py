@@ -27,6 +27,7 @@ import numpy as np
 
 import bifocal
 from benchmarks import reporting
+from bifocal._version import DEFAULT_MODEL
 from bifocal.apps import batch
 from bifocal.measure import MeasureError
 from bifocal.measure.tables import markdown
@@ -211,7 +212,7 @@ def main() -> None:
     two.add_argument("--count", type=int, default=50)
     two.add_argument("--pictures", type=int, default=200)
     two.add_argument("--seed", type=int, default=1)
-    two.add_argument("--model", default="lowfirst")
+    two.add_argument("--model", default=DEFAULT_MODEL)
     two.set_defaults(call=kills)
     arguments = parser.parse_args()
     arguments.call(arguments)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import bifocal
+from bifocal._version import DEFAULT_MODEL
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import NumpyEngine
 from bifocal.stream.latents import unpack
@@ -94,7 +95,7 @@ def test_the_command_line(tmp_path: Path, stream: bytes) -> None:
     command("decode", "a.bfc", "--out", "b.webp", folder=tmp_path)
     assert bifocal.read_picture(tmp_path / "b.webp").pixels.shape == (90, 120, 3)
     assert "quality 40" in command("info", "a.bfc", folder=tmp_path)
-    assert "lowfirst" in command("models", folder=tmp_path)
+    assert DEFAULT_MODEL in command("models", folder=tmp_path)
     assert command("classify", "a.bfc", folder=tmp_path)
 
 

@@ -4,5 +4,7 @@ from __future__ import annotations
 
 __version__ = "0.4.0"
 
+#: Model of :func:`bifocal.encode` unless another is asked for.
+DEFAULT_MODEL = "lowfirst"
 #: What pip installs. ``bifocal`` on the package index is somebody else's program.
 DISTRIBUTION = "bifocal-codec"

@@ -13,6 +13,7 @@ from typing import Any
 
 import bifocal
 from benchmarks import reporting
+from bifocal._version import DEFAULT_MODEL
 from bifocal.learn.data.crops import load_corpus
 from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.measure.tables import markdown
@@ -41,7 +42,7 @@ def measure(pictures: Any, model: bifocal.Model) -> dict[str, list[float]]:
 def main() -> None:
     parser = reporting.parser(__doc__, Path(__file__).parent)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", default="lowfirst")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     chosen = parser.parse_args()
     pictures = load_corpus(chosen.data).validation
     found = measure(pictures, bifocal.Model.load(chosen.model))

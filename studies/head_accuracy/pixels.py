@@ -29,6 +29,7 @@ from torch.export import Dim
 
 import bifocal
 from benchmarks import reporting
+from bifocal._version import DEFAULT_MODEL
 from bifocal.errors import OptionError, PictureError
 from bifocal.learn.data.labelled import Labelled, find_labelled, read_rgb, split
 from bifocal.learn.data.views import Streams, Views, encode_held, middle, random_view
@@ -147,7 +148,7 @@ def judge(head: Head, streams: Streams, model: Model) -> dict[str, float]:
 
 def trained(chosen: argparse.Namespace, work: Path) -> bytes:
     """Train as asked for; the file's bytes, with what is known of it on its card."""
-    model = Model.load("lowfirst", threads=1)
+    model = Model.load(DEFAULT_MODEL, threads=1)
     recipe = HeadRecipe(views=chosen.views, seed=chosen.seed, side=SIDE)
     labelled = find_labelled(chosen.data, names=chosen.names)
     torch.manual_seed(recipe.seed)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import bifocal
 from benchmarks import reporting
+from bifocal._version import DEFAULT_MODEL
 from bifocal.learn.data.labelled import Labelled, find_labelled, load_squares, read_rgb
 from bifocal.learn.data.views import QUALITIES
 from bifocal.measure.answers import label_pixels
@@ -66,7 +67,7 @@ def judge(
     labelled: Labelled, name: str, sizes: Sequence[int], windows: Sequence[int]
 ) -> tuple[int, dict[str, float]]:
     """The number of pictures that can be read, and the share named rightly: by quality, size and window."""
-    model, head = bifocal.Model.load("lowfirst"), bifocal.Head.load(name)
+    model, head = bifocal.Model.load(DEFAULT_MODEL), bifocal.Head.load(name)
     pictures, truth = read_pictures(labelled)
     rows = {f"quality {q}": share_right(pictures, truth, head, model, q) for q in QUALITIES}
     for size in sizes:

@@ -20,6 +20,7 @@ import torch
 
 import bifocal
 from benchmarks import reporting
+from bifocal._version import DEFAULT_MODEL
 from bifocal.learn.data.labelled import find_labelled
 from bifocal.learn.training.budget import Budget
 from bifocal.learn.training.classify.recipe import HeadRecipe
@@ -61,7 +62,7 @@ def table(rows: dict[str, Any], counts: list[int], seeds: list[int]) -> str:
 
 def run(chosen: argparse.Namespace, rows: dict[str, Any], save: Callable[[], None]) -> None:
     """Train and judge what ``rows`` do not have yet; ``save`` is called after each."""
-    names, model = chosen.names, bifocal.Model.load("lowfirst", threads=1)
+    names, model = chosen.names, bifocal.Model.load(DEFAULT_MODEL, threads=1)
     classes, four = classes_of(chosen.data)
     six = folder_of([folder for folder in classes if folder not in four], chosen.work / "six")
     trained = chosen.work / f"six-{chosen.trunk_minutes:g}.bfh"

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmarks import reporting
+from bifocal._version import DEFAULT_MODEL
 from bifocal.learn.checkpoint import load_checkpoint
 from bifocal.learn.nets.cost import count
 from bifocal.learn.nets.heads.heatvit import HeatViT
@@ -68,7 +69,7 @@ QUALITY, BATCH, VIEWS, CODED = 50, 128, 6, 4
 
 def prepare(chosen: argparse.Namespace) -> dict[str, Any]:
     """Latents, made once: views for the dense model, some of them coded exactly, val from real streams."""
-    model = Model.load("lowfirst", threads=1)
+    model = Model.load(DEFAULT_MODEL, threads=1)
     codec = load_checkpoint(chosen.codec).model().eval()
     found, cache = members(chosen.data, "train"), chosen.cache
     labels = labels_of(found)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bifocal._version import DISTRIBUTION, __version__
+from bifocal._version import DEFAULT_MODEL, DISTRIBUTION, __version__
 from bifocal.errors import install_command
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {
         "bifocal/py.typed",
         "bifocal/stream/SPEC.md",
-        "bifocal/models/lowfirst/weights.safetensors",
+        f"bifocal/models/{DEFAULT_MODEL}/weights.safetensors",
     } <= names
     assert wheel.stat().st_size < 20 << 20
 

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal._version import DEFAULT_MODEL as DEFAULT_MODEL
 from bifocal.errors import ModelError, OptionError
-from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork, OnnxEngine, open_session
+from bifocal.runtime.engines.exact_int8 import exact_engine
+from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork, open_session
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.limits import TILE_UNIT
 
 if TYPE_CHECKING:
     from bifocal.stream.exact import ExactEngine
 
-#: Model of :func:`bifocal.encode` unless another is asked for.
-DEFAULT_MODEL = "lowfirst"
 #: Where the shipped models are.
 MODELS = Path(__file__).parent.parent / "models"
 #: The format of ``model.json`` that this release reads.
@@ -99,8 +99,8 @@ class Model:
 
     @cached_property
     def engine(self) -> ExactEngine:
-        """Runs the exact networks. ONNX Runtime: half the time of NumPy where we measured."""
-        return OnnxEngine(self.folder, threads=self._threads)
+        """Runs the exact networks: ONNX Runtime, in 8-bit products where the model has graphs of them."""
+        return exact_engine(self.entropy, self.folder, threads=self._threads)
 
     @cached_property
     def gains(self) -> dict[str, NDArray[np.float32]]:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import bifocal
+from bifocal._version import DEFAULT_MODEL
 from bifocal.apps import batch
 from bifocal.errors import OptionError
 from bifocal.runtime.cards import read_card
@@ -26,7 +27,7 @@ __all__ = ["command"]  # the fixture
 @pytest.fixture
 def streams(command: Command, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Streams at in/a.bfc, in/sub/b.bfc and photo.bfc, and heads: a shipped one, and two files."""
-    fingerprint = bytes.fromhex(read_card(Path("../models/lowfirst")).fingerprint)
+    fingerprint = bytes.fromhex(read_card(Path("../models", DEFAULT_MODEL)).fingerprint)
     Path("../models/heads").mkdir()
     monkeypatch.setattr(head_file, "HEADS", Path("../models/heads").resolve())
     dense_head(Path("../models/heads/imagenette.bfh"), fingerprint, name="imagenette")
@@ -34,7 +35,7 @@ def streams(command: Command, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     dense_head(Path("other.bfh"), b"8 bytes!", codec="another")
     names = ["in/a.bfc", "in/sub/b.bfc", "photo.bfc"]
     for seed, name in enumerate(names):
-        model = bifocal.Model.load("lowfirst", threads=1)
+        model = bifocal.Model.load(DEFAULT_MODEL, threads=1)
         Path(name).write_bytes(bifocal.encode(made_picture(40 + 30 * seed, 90, seed=seed), model=model))
     return names
 
@@ -74,7 +75,9 @@ def test_unreadable_streams_are_named_and_the_rest_goes_on(command: Command, str
 
 
 def test_jobs_change_nothing(command: Command, streams: list[str]) -> None:
-    model = shutil.copytree("../models/lowfirst", "packed")  # spawned processes see no monkeypatch
+    model = shutil.copytree(
+        Path("../models", DEFAULT_MODEL), "packed"
+    )  # spawned processes see no monkeypatch
     head = shutil.copy("../models/heads/imagenette.bfh", "mine.bfh")
     common = ("classify", "in", "photo.bfc", "--head", str(head), "--model", str(model), "--json")
     assert command(*common, "one.json").status == 0
@@ -128,7 +131,7 @@ def test_explain_draws_a_panel_a_stage(command: Command, streams: list[str]) -> 
 
 
 def test_explain_draws_what_speaks_for_two_classes(command: Command, streams: list[str]) -> None:
-    fingerprint = bytes.fromhex(read_card(Path("../models/lowfirst")).fingerprint)
+    fingerprint = bytes.fromhex(read_card(Path("../models", DEFAULT_MODEL)).fingerprint)
     telling_head(Path("telling.bfh"), fingerprint)
     made = command("classify", "photo.bfc", "--head", "telling.bfh", "--explain", "out.png")
     assert made.status == 0, made.err

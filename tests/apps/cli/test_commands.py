@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import bifocal
+from bifocal._version import DEFAULT_MODEL
 from bifocal.apps.cli.main import run
 from bifocal.runtime import model as runtime_model
 from tests.conftest import made_picture
@@ -32,7 +33,7 @@ def command(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
     """Runs a command line in a folder with pictures, where the tiny model is the default one."""
-    shutil.copytree(tiny_folder, tmp_path / "models" / "lowfirst")
+    shutil.copytree(tiny_folder, tmp_path / "models" / DEFAULT_MODEL)
     monkeypatch.setattr(runtime_model, "MODELS", tmp_path / "models")
     (tmp_path / "work" / "in" / "sub").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")

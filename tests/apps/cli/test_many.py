@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bifocal._version import DEFAULT_MODEL
 from bifocal.apps.cli import display
 from bifocal.runtime import model as runtime_model
 from tests.apps.cli.test_commands import Command, Result
@@ -25,7 +26,7 @@ def test_a_run_is_resumed_and_says_so(command: Command) -> None:
     again = command("encode", "in", "photo.jpg", "--output", "out", "-j", "1", "--resume")
     assert again.status == 0 and made(again) == 0
     assert "0 of 3 files encoded" in again.err and "3 finished before" in again.err
-    model = str(runtime_model.MODELS / "lowfirst")  # tests put it there, and new processes would not know
+    model = str(runtime_model.MODELS / DEFAULT_MODEL)  # tests put it there, and new processes would not know
     back = command("decode", "out", "-o", "back", "--jobs", "2", "--resume", "--model", model)
     assert back.status == 0 and made(back) == 3 and Path("back/sub/b.png").exists()
     again = command("decode", "out", "-o", "back", "--resume", "--model", model)

@@ -1,8 +1,8 @@
 """Losses of the first steps of every task and seed, as the four loops before this one had them.
 
 They were compared weight for weight when one loop took the place of four; what is kept here are losses in
-float32. Processors agree on them to three digits: networks round, and a sum that falls on the other side of a half
-moves a loss by a few ten-thousandths. After a change that means to change them:
+float32. Processors agree on them to three digits: networks round, and a sum that falls on the other side of
+a half moves a loss by a few ten-thousandths. After a change that means to change them:
 ``python -m tests.learn.training.test_reference``.
 """
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import bifocal
+from bifocal._version import DEFAULT_MODEL
 from bifocal.errors import BifocalError, ModelError, OptionError
 from bifocal.learn.packing.int8 import calibration, int8_graph
 from bifocal.learn.packing.two_path_graphs import synthesis_graph
@@ -253,7 +254,8 @@ def test_weights_put_into_a_graph_are_what_onnx_reads(
 
 @given(cut=st.integers(0, 4000), change=st.integers(0, 4000), value=st.integers(0, 255))
 def test_damaged_graphs_are_refused_or_read_never_worse(cut: int, change: int, value: int) -> None:
-    graph = bytearray((Path(bifocal.__file__).parent / "models/lowfirst/synthesis-int8.onnx").read_bytes())
+    file = Path(bifocal.__file__).parent / "models" / DEFAULT_MODEL / "synthesis-int8.onnx"
+    graph = bytearray(file.read_bytes())
     graph[change % len(graph)] = value
     for damaged in (bytes(graph), bytes(graph[: cut % len(graph)])):
         try:

@@ -47,7 +47,7 @@ def test_a_head_says_what_it_is(tmp_path: Path) -> None:
     assert load(path).spec == card and load(path).name == "tiny"
 
 
-@pytest.mark.parametrize("name", ["nothing", "no/such/file.bfh", "../lowfirst"])
+@pytest.mark.parametrize("name", ["nothing", "no/such/file.bfh", "../mine"])
 def test_an_unknown_head_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(HeadError, match="neither a shipped one .* nor a file.*bifocal-train head"):

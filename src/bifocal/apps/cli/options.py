@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bifocal._version import DEFAULT_MODEL
+
 #: The name of standard input and output, and of the devices that are the same.
 STANDARD = "-"
 INPUT_NAMES, OUTPUT_NAMES = frozenset({STANDARD, "/dev/stdin"}), frozenset({STANDARD, "/dev/stdout"})
@@ -37,7 +39,7 @@ Output = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
 Model = Annotated[
     str | None,
-    typer.Option(help="An installed model, or the folder of a packed one.", show_default="lowfirst"),
+    typer.Option(help="An installed model, or the folder of a packed one.", show_default=DEFAULT_MODEL),
 ]
 StreamModel = Annotated[
     str | None,

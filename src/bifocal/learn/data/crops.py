@@ -33,8 +33,8 @@ class Corpus:
     def varied(self, *, smallest: float, drawn: float, side: int, seed: int) -> Corpus:
         """The same validation; every training picture scaled by its own factor, pictures made by code added.
 
-        Scaling hides how the pictures were coded before. ``smallest`` (0..1) bounds the factors, none of which
-        makes a picture smaller than ``side``. ``drawn`` (0..1) is the share of pixels made by code.
+        Scaling hides how the pictures were coded before. ``smallest`` (0..1) bounds the factors; none makes a
+        picture smaller than ``side``. ``drawn`` (0..1) is the share of pixels made by code.
         """
         rng = np.random.default_rng(seed)
         factors = rng.uniform(smallest, 1, len(self.train)) if smallest < 1 else np.ones(len(self.train))

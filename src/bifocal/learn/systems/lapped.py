@@ -4,10 +4,12 @@ Its ideas and where they are from; the assembly is ours:
 
 * linear paths that start as a lapped biorthogonal transform (Tran, Liang and Tu 2003), with a deep path
   beside them, after AuxT (ICLR 2025): `nets/transforms/lapped.py`, `nets/transforms/two_paths.py`;
-* as many latents as samples: near-lossless at quality 100. What is certainly zero costs neither bits nor time;
+* as many latents as samples: near-lossless at quality 100. What is certainly zero costs
+  neither bits nor time;
 * low-frequency band first, high bands given it, in the Haar domain of the latent: WeConvene (2407.09983);
 * four-step masks inside the bands: DCVC-DC (2302.14402);
-* integer networks for entropy coding: Ballé et al. (ICLR 2019), with the arithmetic of `nets/entropy/exact.py`.
+* integer networks for entropy coding: Ballé et al. (ICLR 2019), with the arithmetic of
+  `nets/entropy/exact.py`.
 
 ::
 

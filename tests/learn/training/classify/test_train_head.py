@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import bifocal
+from bifocal._version import DEFAULT_MODEL
 from bifocal.errors import HeadError, OptionError, OutputError, TrainingError
 from bifocal.learn.checkpoint import load_checkpoint, read_parts
 from bifocal.learn.data.labelled import split
@@ -40,7 +41,7 @@ RECIPE = HeadRecipe(TINY, views=2, held=0.25, batch=12, side=64, warmup=1, lr=0.
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model.load("lowfirst", threads=1)
+    return Model.load(DEFAULT_MODEL, threads=1)
 
 
 def _fill(folder: Path, model: Model) -> Path:
@@ -191,7 +192,7 @@ def test_streams_of_another_model_are_refused_from_their_headers(tmp_path: Path,
     data = _fill(tmp_path / "data", model)
     golden = Path(__file__).parents[3] / "conformance" / "golden" / "tiny-1" / "gray-64x64.bfc"
     (data / "red" / "other.bfc").write_bytes(golden.read_bytes())
-    with pytest.raises(TrainingError, match="other.bfc is a stream of another model than lowfirst"):
+    with pytest.raises(TrainingError, match=f"other.bfc is a stream of another model than {DEFAULT_MODEL}"):
         train_head(data, tmp_path / "mine.bfh", Budget(minutes=1), recipe=RECIPE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from bifocal._version import DEFAULT_MODEL
 from bifocal.apps.cli.options import Force
 from bifocal.apps.cli.outputs import check_document
 from bifocal.apps.cli.train import options
@@ -17,7 +18,7 @@ def head(
     steps: options.Steps = 0,
     out: options.HeadFile = Path("mine.bfh"),
     task: options.Task = "classify",
-    base: options.Base = "lowfirst",
+    base: options.Base = DEFAULT_MODEL,
     names: options.ClassNames = None,
     side: options.Side = 128,
     views: options.Views = 8,

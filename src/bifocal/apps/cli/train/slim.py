@@ -8,7 +8,7 @@ from bifocal.apps.cli.train import options
 
 
 def slim(checkpoint: options.Checkpoint, out: options.Slim, force: Force = False) -> None:
-    """Keep only the averaged weights, in 16 and 8 bits: a small part of the size. A run can resume from it."""
+    """Keep only the averaged weights, in 16 and 8 bits: a small file that a run can resume from."""
     from bifocal.learn.checkpoint import load_checkpoint, save_checkpoint
 
     check_document(out, force)
