@@ -1,7 +1,7 @@
 """Checkpoints: safetensors with the configuration inside. Nothing is guessed on load, nothing unpickled.
 
-A file of a run holds all in float32. A small one, for a repository, has the average alone, in float16, and the
-weights of exact networks as the integers that they are packed as.
+A file of a run holds all in float32. A small one, for a repository, has the average alone, in float16, and
+the weights of exact networks as the integers that they are packed as.
 
 A file holds up to three parts, distinguished by the beginnings of names: ``weights.``, ``average.`` and
 ``optimiser.``; and a header of strings. :func:`write_parts` and :func:`read_parts` know no more than that;
