@@ -6,7 +6,7 @@ head says of each window (:mod:`bifocal.runtime.heads.windows`) is averaged here
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,19 +116,20 @@ class LabelReader:
             self._add(window)
 
     def _add(self, window: Window) -> None:
-        spec = self._head.spec
-        said = answer(self._head, window.values, window.bits)
-        height, width = window.values.shape[1:]
+        self.take(window, answer(self._head, window.values, window.bits))
+
+    def take(self, window: Window, said: Answer) -> None:
+        """Count what the head says of a window."""
+        spec, (height, width) = self._head.spec, window.size
         self._sum += height * width * said.logits.astype(np.float64)
         self._weight += height * width
         top, left = window.row * spec.stride // spec.token, window.column * spec.stride // spec.token
+        rows, columns = (-(-side * spec.stride // spec.token) for side in (height, width))
+        part = slice(top, top + rows), slice(left, left + columns)
         for whole, kept in zip(self._kept, said.kept, strict=True):
-            whole[top : top + kept.shape[0], left : left + kept.shape[1]] = kept
+            whole[part] = _spread(kept, rows, columns)
         if self._evidence is not None and said.evidence is not None:
-            rows, columns = (-(-side * spec.stride // spec.token) for side in (height, width))
-            r, c = said.evidence.shape[1:]
-            spread = said.evidence[:, np.arange(rows) * r // rows][:, :, np.arange(columns) * c // columns]
-            self._evidence[:, top : top + rows, left : left + columns] = spread
+            self._evidence[:, *part] = _spread(said.evidence, rows, columns)
 
     def labels(self) -> Labels:
         """Classes by probability, ties in the head's order."""
@@ -140,6 +141,12 @@ class LabelReader:
         names = tuple(spec.classes[k] for k in order)
         evidence = None if self._evidence is None else self._evidence[order]
         return Labels(names, chances[order].astype(np.float32), spec.name, spec.token, self._kept, evidence)
+
+
+def _spread(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """A map ``[..., r, c]`` enlarged to ``rows`` and ``columns`` by repeating its values."""
+    r, c = values.shape[-2:]
+    return values[..., np.arange(rows) * r // rows, :][..., np.arange(columns) * c // columns]
 
 
 def read_labels(stream: Container, model: Model, head: Head, *, evidence: bool = False) -> Labels:

@@ -41,10 +41,11 @@ class HeadSpec:
 
     It reads the first ``channels`` of y of streams whose entropy model has this ``fingerprint`` (``codec`` is
     only its name), in windows of at most ``window`` positions of y a side, cut at multiples of ``multiple``;
-    with ``bits``, what each position cost, too. ``reads`` is "latents", or "pixels" for the classifier of a
-    comparison. ``stages`` says for each selector whether what it prunes leaves a package token behind; tokens
-    are ``token`` pixels a side, positions of y ``stride``. ``kind`` is one of ``KINDS``. ``card`` is free
-    text on data, licence and accuracy.
+    with a ``grid``, the whole picture instead, pooled to at most so many positions a side
+    (:mod:`bifocal.runtime.heads.pooling`); with ``bits``, what each position cost, too. ``reads`` is
+    "latents", or "pixels" for the classifier of a comparison. ``stages`` says for each selector whether what
+    it prunes leaves a package token behind; tokens are ``token`` pixels a side, positions of y ``stride``.
+    ``kind`` is one of ``KINDS``. ``card`` is free text on data, licence and accuracy.
     """
 
     name: str
@@ -60,6 +61,7 @@ class HeadSpec:
     token: int = 16
     stride: int = 16
     kind: str = "classify"
+    grid: int = 0
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -190,12 +192,15 @@ def read_spec(text: str) -> HeadSpec:
         token=_number({"token": 16, **spec}, "token", 1, MAX_TOKEN),
         stride=_number({"stride": 16, **spec}, "stride", 1, MAX_TOKEN),
         kind=kind,
+        grid=_number({"grid": 0, **spec}, "grid", 0, MAX_WINDOW),
         card=spec.get("card", {}),
     )
     _need(len(made.fingerprint) == 16 and set(made.fingerprint) <= set("0123456789abcdef"), "fingerprint")
     _need(made.bits is True or made.bits is False, "bits")
-    _need(made.reads in ("latents", "pixels") and not (made.bits and made.reads == "pixels"), "reads")
+    pixels = made.reads == "pixels"
+    _need(made.reads in ("latents", "pixels") and not (made.bits and pixels), "reads")
     _need(made.window % made.multiple == 0, "multiple")
+    _need(made.grid <= made.window and not (made.grid and (made.multiple > 1 or pixels)), "grid")
     _need(made.token & (made.token - 1) == 0 and made.multiple * made.stride % made.token == 0, "token")
     _need(isinstance(made.card, dict), "card")
     return made

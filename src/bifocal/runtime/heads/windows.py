@@ -1,20 +1,22 @@
 """Decoded latents to the windows that a head sees: in order, of the picture's true size, never across a tile.
 
-A picture larger than a head's window is read in about equal windows. Latents beyond the true size, which
-exist only because the picture was padded, are cut off. What is made of the answers is the business of each
-kind of head (:mod:`bifocal.runtime.heads.classify`).
+A picture larger than a head's window is read in about equal windows; a head with a grid sees all of it in
+one, pooled (:mod:`bifocal.runtime.heads.pooling`), once its last tile is there. Latents beyond the true size,
+which exist only because the picture was padded, are cut off. What is made of the answers is the business of
+each kind of head (:mod:`bifocal.runtime.heads.classify`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import HeadError, LatentsError
 from bifocal.runtime.heads.file import HeadSpec
+from bifocal.runtime.heads.pooling import GridMean
 from bifocal.runtime.lossless import latents_of_stored
 from bifocal.runtime.model import Model
 from bifocal.runtime.windows import padded_size, spans
@@ -38,12 +40,14 @@ class Tile(NamedTuple):
 
 class Window(NamedTuple):
     """What a head sees at once: ``values`` float32 ``[c, h, w]``, ``bits`` ``[h, w]`` for a head that reads
-    them, and the ``row`` and ``column`` of its corner among the picture's latents."""
+    them, the ``row`` and ``column`` of its corner among the picture's latents, and the ``size`` that it
+    covers there, rows and columns: more than h and w where it is pooled."""
 
     values: NDArray[np.float32]
     bits: NDArray[np.float32] | None
     row: int
     column: int
+    size: tuple[int, int]
 
 
 class HeadInput(NamedTuple):
@@ -76,6 +80,16 @@ class HeadWindows:
             min(padded_size(-(-width // stride), spec.multiple), padded_size(width, TILE_UNIT) // stride),
         )
         self._groups = groups_of(model.entropy.plan, spec.channels)
+        self._pool = GridMean(height, width, stride, spec.grid) if spec.grid else None
+        self._bits: GridMean | None = None
+        if spec.grid and spec.bits:
+            self._bits = GridMean(height, width, stride, spec.grid)
+
+    @property
+    def single(self) -> bool:
+        """Whether the whole picture is one window."""
+        whole = len(self._corners) == 1 and max(self.size) <= self._spec.window
+        return self._pool is not None or whole
 
     @classmethod
     def of(cls, header: Header, spec: HeadSpec, model: Model) -> HeadWindows:
@@ -87,21 +101,45 @@ class HeadWindows:
         """The windows of a tile; only the channels that the head reads, and their groups, count."""
         row, column = self._corners[tile.number]
         inside = slice(0, self.size[0] - row), slice(0, self.size[1] - column)
-        values = self._model.to_float(tile.y[: self._spec.channels, *inside], self._quality)
+        y = tile.y[: self._spec.channels, *inside]
         bits = None if tile.spent is None else bits_of(tile.spent[: self._groups, *inside])
-        return self.cut(values, bits, row, column)
+        if self._pool is not None:  # before the gains: there is less to multiply after
+            part: NDArray[Any] = self._pool.part(y.astype(np.float32), row, column)
+            values = self._model.to_float(part, self._quality)
+            return self._collected(self._pool, values, bits, row, column)
+        return self.cut(self._model.to_float(y, self._quality), bits, row, column)
 
     def cut(
         self, values: NDArray[np.float32], bits: NDArray[np.float32] | None, row: int, column: int
     ) -> Iterator[Window]:
         """The windows of what a head takes, ``[c, h, w]``, and its bits, whose corner is ``row, column``."""
+        if self._pool is not None:
+            added = self._pool.part(values, row, column)
+            yield from self._collected(self._pool, added, bits, row, column)
+            return
         cut = {"core": self._spec.window, "halo": 0, "multiple": self._spec.multiple}
         for down in spans(values.shape[1], **cut):
             for across in spans(values.shape[2], **cut):
                 part = slice(down.start, down.stop), slice(across.start, across.stop)
                 cost = None if bits is None else np.ascontiguousarray(bits[part])
                 seen = np.ascontiguousarray(values[:, *part])
-                yield Window(seen, cost, row + down.start, column + across.start)
+                corner = row + down.start, column + across.start
+                yield Window(seen, cost, *corner, seen.shape[1:])
+
+    def _collected(
+        self,
+        pool: GridMean,
+        part: NDArray[np.float32],
+        bits: NDArray[np.float32] | None,
+        row: int,
+        column: int,
+    ) -> Iterator[Window]:
+        """The one window of a pooled picture, if this part of it was the last."""
+        whole, cost = pool.add(part), None
+        if self._bits is not None and bits is not None:
+            cost = self._bits.add(self._bits.part(bits, row, column))
+        if whole is not None:
+            yield Window(whole, cost, 0, 0, self.size)
 
 
 def stream_tiles(stream: Container, model: Model, spec: HeadSpec) -> Iterator[Tile]:
