@@ -85,7 +85,7 @@ def measure_quality(model: Model, paths: list[Path], names: list[str]) -> list[Q
         pixels = load_rgb(path)
         encoder = Encoder(pixels, model, tile=TILE, keep=True)
         for quality in QUALITIES:
-            data = encoder.encode(quality)
+            data = encoder.encode(quality).data
             latents = unpack(data, model.entropy, model.engine)
             bpp[quality].append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
             for name in names:

@@ -94,7 +94,7 @@ def _coded(model: bifocal.Model, pixels: Pixels, qualities: Sequence[int]) -> li
     encoder = Encoder(pixels, model, tile=TILE, keep=True)  # one analysis for all qualities
     points = []
     for quality in qualities:
-        data = encoder.encode(quality, effort=EFFORT)
+        data = encoder.encode(quality, effort=EFFORT).data
         back = bifocal.decode(data, model=model).pixels  # checks the hash of all latents
         points.append([8 * len(data) / (pixels.shape[0] * pixels.shape[1]), psnr(pixels, back)])
     return points

@@ -12,6 +12,7 @@ from bifocal.runtime.encoding import (
     EFFORT,
     QUALITY,
     TILE,
+    Encoded,
     Encoder,
     check_effort,
     check_lossless,
@@ -78,14 +79,46 @@ def encode(
     >>> len(encode(numpy.zeros((64, 64), numpy.uint8), quality=10)) < 200
     True
     """
+    return encoded(
+        picture,
+        quality,
+        model=loaded_model(model),
+        tile=tile,
+        strict=strict,
+        effort=effort,
+        size=size,
+        psnr=psnr,
+        quality_map=quality_map,
+        strip=strip,
+        metadata=metadata,
+        lossless=lossless,
+    ).data
+
+
+def encoded(
+    picture: PictureLike,
+    quality: int | None,
+    *,
+    model: Model,
+    tile: int,
+    strict: bool,
+    effort: int,
+    size: int | str | None,
+    psnr: float | None,
+    quality_map: MapLike | None,
+    strip: str | Iterable[str],
+    metadata: Mapping[str, bytes] | None,
+    lossless: bool | None,
+) -> Encoded:
+    """:func:`encode` with what is known of the stream."""
     budget = _checked_budget(quality, size, psnr)
     effort, tile = check_effort(effort), check_tile(tile)
     taken = _as_picture(picture, strict)
     if strip or metadata is not None:
         taken = _with_metadata(taken, strip, metadata)
-    loaded = loaded_model(model).on(REFERENCE)  # bytes never depend on what decodes
     exact = check_lossless(lossless, free_size=isinstance(budget, int))
-    return _encode(taken, budget, loaded, tile, effort, quality_map, exact)
+    model = model.on(REFERENCE)  # bytes never depend on what decodes
+    return _encode(taken, budget, model, tile, effort, quality_map, exact)
 
 
 def _encode(
@@ -96,7 +129,7 @@ def _encode(
     effort: int,
     quality_map: MapLike | None,
     lossless: bool | None,
-) -> bytes:
+) -> Encoded:
     """The stream of a picture at a quality, or within a budget of bytes or PSNR."""
     pixels, chunks, weights = picture.pixels, picture.metadata, None
     if picture.alpha is not None:
@@ -121,7 +154,7 @@ def _encode(
         lambda quality, effort: encoder.encode(quality, metadata=chunks, effort=effort),
         effort,
         budget,
-        lambda data: decoded_psnr(data, pixels, model, seen),
+        lambda made: decoded_psnr(made.data, pixels, model, seen),
     )
 
 

@@ -8,13 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from bifocal.api.decoding import decode
-from bifocal.api.encoding import encode
-from bifocal.api.info import StreamInfo, info
+from bifocal.api.encoding import encoded
+from bifocal.api.info import StreamInfo, describe, installed_name
 from bifocal.errors import OptionError, OutputError
 from bifocal.pictures.formats import MAX_PIXELS, is_picture_name
 from bifocal.pictures.quality_map import MapLike
 from bifocal.runtime.encoding import EFFORT, TILE
-from bifocal.runtime.model import DEFAULT_MODEL, ModelLike
+from bifocal.runtime.model import DEFAULT_MODEL, MODELS, ModelLike, loaded_model
 from bifocal.storage import remote
 from bifocal.storage.whole_files import refuse_existing, write_atomically
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
@@ -56,11 +56,14 @@ def encode_file(
     if Path(target).suffix != ".bfc" and is_picture_name(Path(target)):
         raise OutputError(f"{target} is named like a picture, but a stream is written. Call it .bfc.")
     with remote.fetched(source) as file:
-        data = encode(
-            read_picture(file, max_pixels=max_pixels, strict=strict),
+        picture = read_picture(file, max_pixels=max_pixels, strict=strict)
+        loaded = loaded_model(model)
+        made = encoded(
+            picture,
             quality,
-            model=model,
+            model=loaded,
             tile=tile,
+            strict=strict,
             effort=effort,
             size=size,
             psnr=psnr,
@@ -70,8 +73,9 @@ def encode_file(
             lossless=lossless,
         )
     with remote.sent(target) as file:
-        write_atomically(file, data, overwrite=overwrite)
-    return info(data)
+        write_atomically(file, made.data, overwrite=overwrite)
+    name = loaded.name if loaded.folder.parent == MODELS.resolve() else installed_name(made.header)
+    return describe(made.header, made.metadata, len(made), made.tiles, made.lossless, name)
 
 
 def decode_file(

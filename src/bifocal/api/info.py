@@ -58,27 +58,42 @@ def info(data: StreamLike, *, limits: Limits = DEFAULT_LIMITS) -> StreamInfo:
     """
     source = as_source(data, limits)
     stream = container.read(source, limits)
-    header, sizes = stream.header, {key: len(value) for key, value in stream.metadata.items()}
+    lossless = sum(tile.lossless for tile in stream.tiles)
+    name = installed_name(stream.header)
+    return describe(stream.header, stream.metadata, len(source), len(stream.tiles), lossless, name)
+
+
+def describe(
+    header: container.Header,
+    chunks: Mapping[str, bytes],
+    size: int,
+    tiles: int,
+    lossless: int,
+    model: str | None,
+) -> StreamInfo:
+    """What is known of a stream of ``size`` bytes, read or just written, as users get it."""
+    sizes = {key: len(value) for key, value in chunks.items()}
     return StreamInfo(
         width=header.width,
         height=header.height,
         gray=header.gray,
         quality=header.quality,
-        bytes=len(source),
-        bpp=8 * len(source) / (header.width * header.height),
+        bytes=size,
+        bpp=8 * size / (header.width * header.height),
         tile=header.tile,
-        tiles=len(stream.tiles),
-        metadata={key: size for key, size in sizes.items() if key != container.ALPHA},
+        tiles=tiles,
+        metadata={key: count for key, count in sizes.items() if key != container.ALPHA},
         alpha=sizes.get(container.ALPHA, 0),
-        model=_installed_name(header),
+        model=model,
         wire_id=header.wire_id,
         fingerprint=header.fingerprint.hex(),
         release=".".join(map(str, header.release)),
-        lossless=sum(tile.lossless for tile in stream.tiles),
+        lossless=lossless,
     )
 
 
-def _installed_name(header: container.Header) -> str | None:
+def installed_name(header: container.Header) -> str | None:
+    """The name of the installed model that reads a stream, if there is one."""
     try:
         return find_card(header.wire_id, header.fingerprint, header.release).name
     except ModelMissing:

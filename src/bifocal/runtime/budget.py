@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from functools import cache
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,8 @@ _UNITS = {
     "gib": 1 << 30,
 }
 
-#: The stream at a quality.
-Streams = Callable[[int], bytes]
+#: A stream, of which the size is asked.
+Stream = TypeVar("Stream", bound=Sized)
 
 
 def parse_size(size: int | str) -> int:
@@ -97,8 +97,8 @@ def check_budget(quality: SupportsIndex | None, size: int | str | None, psnr: fl
 
 
 def encode_within(
-    encode: Callable[[int, int], bytes], effort: int, budget: Budget, psnr_of: Callable[[bytes], float]
-) -> bytes:
+    encode: Callable[[int, int], Stream], effort: int, budget: Budget, psnr_of: Callable[[Stream], float]
+) -> Stream:
     """The stream of ``encode(quality, effort)`` that meets a ``budget`` of bytes or PSNR.
 
     A costly effort tries few qualities: a cheap one is searched first, to find out where to begin.
@@ -106,7 +106,7 @@ def encode_within(
     :raises OptionError: if no quality meets it; the message says what can be met.
     """
 
-    def search(effort: int, start: int | None) -> tuple[int, bytes]:
+    def search(effort: int, start: int | None) -> tuple[int, Stream]:
         streams = cache(lambda quality: encode(quality, effort))
         if budget.size is not None:
             return fit_size(streams, budget.size, start=start)
@@ -122,7 +122,7 @@ def encode_within(
     return search(effort, start)[1]
 
 
-def fit_size(streams: Streams, size: int, *, start: int | None = None) -> tuple[int, bytes]:
+def fit_size(streams: Callable[[int], Stream], size: int, *, start: int | None = None) -> tuple[int, Stream]:
     """The largest quality whose stream has at most ``size`` bytes, and the stream.
 
     ``start`` is a quality near the answer, if one is known: then few others are tried.
@@ -143,8 +143,12 @@ def fit_size(streams: Streams, size: int, *, start: int | None = None) -> tuple[
 
 
 def fit_psnr(
-    streams: Streams, psnr_of: Callable[[int], float], psnr: float, *, start: int | None = None
-) -> tuple[int, bytes]:
+    streams: Callable[[int], Stream],
+    psnr_of: Callable[[int], float],
+    psnr: float,
+    *,
+    start: int | None = None,
+) -> tuple[int, Stream]:
     """The smallest stream whose ``psnr_of`` a quality reaches ``psnr`` dB, and its quality.
 
     :raises OptionError: if no quality reaches it; the message says what can be reached.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from operator import index
 from typing import NamedTuple, SupportsIndex
 
@@ -65,6 +66,21 @@ class Transformed(NamedTuple):
 
     y: NDArray[np.float32]
     box: Box
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A stream as it was written: its bytes, its header and chunks, and how many of its ``tiles`` are stored
+    without loss."""
+
+    data: bytes
+    header: Header
+    metadata: Mapping[str, bytes]
+    tiles: int
+    lossless: int
+
+    def __len__(self) -> int:
+        return len(self.data)
 
 
 def check_quality(quality: SupportsIndex) -> int:
@@ -217,7 +233,9 @@ class Encoder:
         self._stored: dict[Box, tuple[bytes, int] | None] = {}
         self._kept: dict[Box, Transformed] = {}
 
-    def encode(self, quality: int, *, metadata: Mapping[str, bytes] | None = None, effort: int = 0) -> bytes:
+    def encode(
+        self, quality: int, *, metadata: Mapping[str, bytes] | None = None, effort: int = 0
+    ) -> Encoded:
         """The stream at ``quality`` (1 to 100), with ``effort`` 0 to 9; with weights, at least 1.
 
         :raises OptionError: if ``quality`` or ``effort`` does not exist or the metadata cannot be written.
@@ -248,7 +266,9 @@ class Encoder:
         )
         tiles = [coded[number] for number in range(len(coded))]
         codings = [coding for *_, coding in tiles]
-        return container.write(header, metadata or {}, [(data, crc) for data, crc, _ in tiles], codings)
+        chunks = metadata or {}
+        data = container.write(header, chunks, [(payload, crc) for payload, crc, _ in tiles], codings)
+        return Encoded(data, header, chunks, len(tiles), codings.count(WEBP))
 
     def _stored_tile(self, box: Box) -> tuple[bytes, int] | None:
         """The tile at ``box`` as a WebP file and the CRC of its pixels, if it may be stored so."""

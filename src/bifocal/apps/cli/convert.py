@@ -1,4 +1,4 @@
-"""What ``encode`` and ``decode`` share: one file by one call of the library, many by a run of workers."""
+"""``bifocal encode`` and ``bifocal decode``: one file by one call, many by a run of workers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
+from bifocal.apps.cli import options
 from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES
 
 if TYPE_CHECKING:
@@ -31,6 +32,107 @@ class Conversion:
     errors: Path | None
     keep_suffix: bool
     force: bool
+
+
+def encode(
+    inputs: options.Pictures,
+    output: options.Output = None,
+    quality: options.Quality = None,
+    size: options.Size = None,
+    psnr: options.Psnr = None,
+    effort: options.Effort = 1,
+    quality_map: options.QualityMap = None,
+    strip: options.Strip = None,
+    lossless: options.Lossless = None,
+    model: options.Model = None,
+    tile: options.Tile = 2048,
+    max_pixels: options.MaxPixels = None,
+    strict: options.Strict = False,
+    keep_suffix: options.KeepSuffix = False,
+    jobs: options.Jobs = 1,
+    threads: options.Threads = None,
+    resume: options.Resume = False,
+    shard: options.Shard = "1/1",
+    errors: options.Errors = None,
+    force: options.Force = False,
+) -> None:
+    """Encode pictures as .bfc streams."""
+    given = {
+        "quality": quality,
+        "size": size,
+        "psnr": psnr,
+        "effort": effort,
+        "quality_map": quality_map,
+        "strip": [name for text in strip or () for name in text.split(",")] or None,
+        "lossless": lossless,
+        "tile": tile,
+        "max_pixels": max_pixels,
+        "strict": strict or None,
+    }
+    convert(
+        Conversion(
+            "encode",
+            inputs,
+            output,
+            {name: value for name, value in given.items() if value is not None},
+            suffix=".bfc",
+            model=model,
+            jobs=jobs,
+            threads=threads,
+            resume=resume,
+            shard=shard,
+            errors=errors,
+            keep_suffix=keep_suffix,
+            force=force,
+        )
+    )
+
+
+def decode(
+    inputs: options.Streams,
+    output: options.Output = None,
+    picture_format: options.Format = None,
+    box: options.Box = None,
+    scale: options.Scale = "1",
+    model: options.StreamModel = None,
+    backend: options.Backend = None,
+    max_pixels: options.MaxPixels = None,
+    keep_suffix: options.KeepSuffix = False,
+    jobs: options.Jobs = 1,
+    threads: options.Threads = None,
+    resume: options.Resume = False,
+    shard: options.Shard = "1/1",
+    errors: options.Errors = None,
+    force: options.Force = False,
+) -> None:
+    """Decode .bfc streams to pictures."""
+    from bifocal.runtime.decoding import read_box
+    from bifocal.stream.limits import Limits
+
+    given = {
+        "box": None if box is None else read_box(box),
+        "scale": None if scale == "1" else scale,
+        "backend": backend,
+        "limits": None if max_pixels is None else Limits(pixels=max_pixels),
+        "format": picture_format,
+    }
+    convert(
+        Conversion(
+            "decode",
+            inputs,
+            output,
+            {name: value for name, value in given.items() if value is not None},
+            suffix=f".{(picture_format or 'png').lstrip('.')}",
+            model=model,
+            jobs=jobs,
+            threads=threads,
+            resume=resume,
+            shard=shard,
+            errors=errors,
+            keep_suffix=keep_suffix,
+            force=force,
+        )
+    )
 
 
 def convert(asked: Conversion) -> None:

@@ -12,9 +12,9 @@ from bifocal.apps.cli.launch import launch, new_app
 _SUMMARY = "A learned image codec whose streams decode bit-exactly on every machine."
 
 #: Each is imported when it is named: encoding a picture loads nothing of the others.
-_COMMANDS = {
+_COMMANDS = {name: f"bifocal.apps.cli.convert:{name}" for name in ("encode", "decode")} | {
     name: f"bifocal.apps.cli.{name}:{name}"
-    for name in ("encode", "decode", "classify", "info", "bench", "models", "doctor", "desktop", "faults")
+    for name in ("classify", "info", "bench", "models", "doctor", "desktop", "faults")
 }
 
 app = new_app(_SUMMARY, commands=_COMMANDS)

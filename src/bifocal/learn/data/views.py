@@ -209,7 +209,7 @@ def encode_held(labelled: Labelled, rows: NDArray[np.int64], model: Model, *, si
             raise TrainingError(f"{file} can no longer be read. Start again when nothing changes the folder.")
         encoder = Encoder(_fit(pixels, LARGEST * side), model, tile=TILE, keep=True)
         for quality in QUALITIES:
-            stream = encoder.encode(quality, effort=EFFORT)
+            stream = encoder.encode(quality, effort=EFFORT).data
             made.setdefault(f"q{quality}", []).append((stream, label))
     return made
 
