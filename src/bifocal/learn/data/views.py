@@ -7,11 +7,14 @@ quality does to the latents is done to them there (:func:`coded`); so a step cos
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,9 +28,10 @@ from bifocal.runtime.decoding import decode_pixels
 from bifocal.runtime.encoding import EFFORT, Encoder, transform
 from bifocal.runtime.model import Model
 from bifocal.storage.paths import is_stream_name
+from bifocal.storage.whole_files import write_atomically
 from bifocal.stream import container
 from bifocal.stream.latents import check_model
-from bifocal.stream.limits import DEFAULT_LIMITS
+from bifocal.stream.limits import DEFAULT_LIMITS, TILE_UNIT
 
 #: Accuracy is reported at these qualities.
 QUALITIES = (10, 30, 60, 90)
@@ -44,18 +48,24 @@ Streams = Mapping[str, list[tuple[bytes, int]]]
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Latents before gains, float16 ``[n, views, c, h, w]``, and their labels int64 ``[n]``.
+    """Latents before gains, float16 ``[n, views, c, h, w]``, and their labels int64 ``[n]``, -1 for none.
 
     The first view is the plain picture, the others are random. Pixels of decoded views do as well.
+    ``features`` float16 ``[n, views, f]`` are what a teacher made of each.
     """
 
     y: NDArray[Any]
     labels: NDArray[np.int64]
+    features: NDArray[np.float16] | None = None
 
-    def take(self, rows: NDArray[np.int64], rng: np.random.Generator, plain: float) -> Tensor:
-        """A view of each of ``rows``, in a share ``plain`` the plain one: float32 ``[b, c, h, w]``."""
+    def choose(self, rows: NDArray[np.int64], rng: np.random.Generator, plain: float) -> NDArray[np.int64]:
+        """Which view to take of each of ``rows``: in a share ``plain`` the plain one."""
         chosen = rng.integers(0, self.y.shape[1], len(rows))
         chosen[rng.random(len(rows)) < plain] = 0
+        return chosen
+
+    def take(self, rows: NDArray[np.int64], chosen: NDArray[np.int64]) -> Tensor:
+        """These views: float32 ``[b, c, h, w]``."""
         return torch.from_numpy(self.y[rows, chosen]).float()
 
 
@@ -79,52 +89,110 @@ def check_streams(labelled: Labelled, model: Model) -> None:
                 ) from error
 
 
+class Watcher(Protocol):
+    """What looks at views beside the codec, such as a teacher: pixels to features ``[n, size]``."""
+
+    name: str
+    size: int
+
+    def __call__(self, views: Sequence[Pixels]) -> NDArray[np.float16]: ...
+
+
 def make_views(
     labelled: Labelled,
     model: Model,
-    target: Path,
+    folder: Path,
     *,
     views: int,
     side: int,
     channels: int,
     seed: int,
+    watcher: Watcher | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Labelled, Views]:
     """Read every file once and analyse ``views`` squares of ``side`` pixels of it: its middle, then random.
 
-    The latents lie in the new file ``target``. Files that cannot be read are left out and counted.
+    The latents, and the features of ``watcher``, lie in new files of ``folder``; where an earlier run left
+    the same ones there, nothing is read again. Files that cannot be read are left out and counted.
 
     :raises TrainingError: if a class is left with fewer than two files, or the disk is full.
     """
+    numbers = {"views": views, "side": side, "channels": channels, "seed": seed}
+    known = folder / f"views-{_digest(labelled, model, watcher, numbers)}"
+    done = known.with_suffix(".json")
     grid, count = side // model.entropy.plan.y_stride, len(labelled.files)
+    if done.is_file():
+        bad = json.loads(done.read_text(encoding="utf-8"))
+        made, features = (_kept(known.with_suffix(end)) for end in (".npy", ".features.npy"))
+        assert made is not None
+    else:
+        made = _new(known.with_suffix(".npy"), (count, views, channels, grid, grid))
+        features = None
+        if watcher is not None:
+            features = _new(known.with_suffix(".features.npy"), (count, views, watcher.size))
+        bad = []
+        for row, file in enumerate(labelled.files):
+            pixels = read_pixels(file, model)
+            if pixels is None:
+                bad.append(row)
+            else:
+                shown = _shown(pixels, views, side, seed, row)
+                for view, square in enumerate(shown):
+                    made[row, view] = transform(model, square, (0, 0, side, side)).y[:channels]
+                if watcher is not None and features is not None:
+                    features[row] = watcher(shown)
+            progress(row + 1, count)
+        for to, row in enumerate(np.setdiff1d(np.arange(count), bad)):
+            if to != row:  # close the gaps in place, from the front
+                made[to] = made[row]
+                if features is not None:
+                    features[to] = features[row]
+        write_atomically(done, json.dumps(bad).encode(), overwrite=True)
+    kept, rows = labelled.without({"unreadable": bad}), count - len(bad)
+    return kept, Views(made[:rows], kept.labels, None if features is None else features[:rows])
+
+
+def _shown(pixels: Pixels, views: int, side: int, seed: int, row: int) -> list[Pixels]:
+    """The squares of picture number ``row``: its middle, then random ones."""
+    picture = Image.fromarray(pixels)
+    random = (random_view(picture, np.random.default_rng([seed, row, k]), side) for k in range(1, views))
+    return [middle(picture, side), *random]
+
+
+def _digest(labelled: Labelled, model: Model, watcher: Watcher | None, numbers: Mapping[str, int]) -> str:
+    """Names what views are made of: files, analysis, watcher and numbers."""
+    files = [(str(file), state.st_size, state.st_mtime_ns) for file, state in _states(labelled)]
+    noise = np.random.default_rng(0).integers(0, 256, (TILE_UNIT, TILE_UNIT, 3), dtype=np.uint8)
+    analysed = transform(model, noise, (0, 0, TILE_UNIT, TILE_UNIT)).y
+    about = [files, labelled.labels.tolist(), numbers, watcher and watcher.name]
+    return blake2b(json.dumps(about).encode() + analysed.tobytes(), digest_size=8).hexdigest()
+
+
+def _states(labelled: Labelled) -> Iterator[tuple[Path, os.stat_result]]:
+    for file in labelled.files:
+        try:
+            yield file, file.stat()
+        except OSError:
+            continue  # it is found to be unreadable when it is read
+
+
+def _new(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """A new array on disk.
+
+    :raises TrainingError: if there is no room for it.
+    """
     try:
-        shape = (count, views, channels, grid, grid)
-        made = np.lib.format.open_memmap(target, mode="w+", dtype=np.float16, shape=shape)
+        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     except OSError as error:
-        size = count * views * channels * grid**2 * 2 / 1e9
         raise TrainingError(
-            f"the latents of {count} pictures need {size:.1f} GB in {target.parent}, which cannot be had "
-            f"({error.strerror or error}). Free some space, name another --work folder, or take fewer "
-            "views."
+            f"the views of {shape[0]} pictures need {2 * math.prod(shape) / 1e9:.1f} GB in {path.parent}, "
+            f"which cannot be had ({error.strerror or error}). Free some space, name another --work folder, "
+            "or take fewer views."
         ) from error
-    bad = []
-    for row, file in enumerate(labelled.files):
-        pixels = read_pixels(file, model)
-        if pixels is None:
-            bad.append(row)
-        else:
-            picture = Image.fromarray(pixels)
-            for view in range(views):
-                rng = np.random.default_rng([seed, row, view])
-                shown = random_view(picture, rng, side) if view else middle(picture, side)
-                made[row, view] = transform(model, shown, (0, 0, side, side)).y[:channels]
-        progress(row + 1, count)
-    kept = labelled.without({"unreadable": bad})
-    rows = np.setdiff1d(np.arange(count), bad)
-    if bad:  # close the gaps in place, from the front
-        for to, row in enumerate(rows):
-            made[to] = made[row]
-    return kept, Views(made[: len(rows)], kept.labels)
+
+
+def _kept(path: Path) -> NDArray[np.float16] | None:
+    return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
 
 
 def read_pixels(file: Path, model: Model) -> Pixels | None:

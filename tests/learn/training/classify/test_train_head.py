@@ -119,7 +119,8 @@ def test_the_report_has_curve_confusion_and_figures(trained: tuple[TrainedHead, 
         "run.json",
     }
     figures = json.loads((folder / "report.json").read_text())
-    assert figures["steps"] == 30 and figures["classes"] == {"blue": 8, "red": 8}
+    assert figures["steps"] == 30
+    assert figures["classes"] == {"train": {"blue": 6, "red": 6}, "judged on": {"blue": 2, "red": 2}}
     assert figures["pictures"] == {"train": 12, "judged on": 4}
     card = Head.load(trained[0].path).spec.card
     assert card["accuracy"] == figures["accuracy"] and card["recipe"]["side"] == 64

@@ -71,10 +71,32 @@ Classes = Annotated[
     ),
 ]
 HeadFile = Annotated[Path, typer.Option(help="The head, for `bifocal classify --head`.")]
-Task = Annotated[str, typer.Option(help="What the head does: classify is all there is.")]
+Task = Annotated[
+    str,
+    typer.Option(help="classify, or embed: an embedding alone, of a folder of pictures without classes."),
+]
+HeadTeacher = Annotated[
+    str,
+    typer.Option(
+        help="A network that knows pictures and teaches the head: efficientnet-lite0, whose weights are a "
+        "package of their own. It also gives the head an embedding, for `bifocal search`.",
+        show_default=False,
+    ),
+]
+Unlabelled = Annotated[
+    Path | None,
+    typer.Option(help="Folder of more pictures, without classes, for the embedding.", show_default=False),
+]
+Tested = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder like --data that the finished head is judged on, too: nothing is chosen by it.",
+        show_default=False,
+    ),
+]
 Base = Annotated[str, typer.Option(help="The codec whose streams it reads: a model's name or folder.")]
 Side = Annotated[int, typer.Option(help="Side in pixels of what the head sees at once.")]
-Views = Annotated[int, typer.Option(help="Random views that are made of each picture.")]
+Views = Annotated[int, typer.Option(help="Views that are made of each picture, all but one random.")]
 Held = Annotated[float, typer.Option(help="Share of the pictures that the head is judged on.")]
 Channels = Annotated[
     int, typer.Option(help="Channels of the latents that it reads; 0: the first band, the cheapest.")
@@ -89,7 +111,7 @@ ResumeHead = Annotated[
     Path | None,
     typer.Option(
         help="Checkpoint in the report folder of an earlier run, with the same data and options, to go on "
-        "from.",
+        "from; with the same --work its pictures are not read again.",
         show_default=False,
     ),
 ]
@@ -106,7 +128,10 @@ Report = Annotated[
     Path | None,
     typer.Option(help="Folder for checkpoint, curve and confusion matrix.", show_default="beside the head"),
 ]
-Work = Annotated[Path | None, typer.Option(help="Folder for temporary files.", show_default=False)]
+Work = Annotated[
+    Path | None,
+    typer.Option(help="Folder that keeps the views of pictures for further runs.", show_default=False),
+]
 Card = Annotated[
     list[str] | None,
     typer.Option(

@@ -46,11 +46,15 @@ class LatentStemConfig:
 
 @dataclass(frozen=True)
 class LatentResNetConfig(LatentStemConfig):
-    """Sizes of the residual network: ``deep_width`` and ``deep_blocks`` at half the resolution."""
+    """Sizes of the residual network: ``deep_width`` and ``deep_blocks`` at half the resolution.
+
+    It has logits of ``classes``, an embedding of so many numbers, or both; 0 is none.
+    """
 
     deep_width: int = 192
     deep_blocks: int = 2
     classes: int = 10
+    embedding: int = 0
 
     takes_start: ClassVar[bool] = True
 
@@ -147,17 +151,31 @@ class LatentResNet(nn.Module):
         self.stem = LatentStem(c, mean, std, c.deep_width, stride=2)
         self.norm = nn.BatchNorm2d(c.deep_width)
         self.blocks = nn.Sequential(*[NormBlock(c.deep_width) for _ in range(c.deep_blocks)])
-        self.head = nn.Linear(c.deep_width, c.classes)
-        nn.init.zeros_(self.head.weight)
+        if c.classes:
+            self.head = nn.Linear(c.deep_width, c.classes)
+            nn.init.zeros_(self.head.weight)
+        if c.embedding:
+            self.embedding = nn.Linear(c.deep_width, c.embedding)
 
     def parameter_groups(self) -> tuple[ParameterGroup, ...]:
-        return grouped(self, plain=[self.head])
+        return grouped(self, plain=[part for part in self.children() if isinstance(part, nn.Linear)])
+
+    def _trunk(self, y: Tensor) -> Tensor:
+        return self.blocks(self.norm(self.stem(y)).relu())
+
+    def _evidence(self, x: Tensor) -> Tensor:
+        told: Tensor = self.head(x.permute(0, 2, 3, 1))
+        return told.permute(0, 3, 1, 2)
 
     def evidence(self, y: Tensor) -> Tensor:
         """What each place tells of every class, ``[b, classes, ⌈h/2⌉, ⌈w/2⌉]``, of y ``[b, c, h, w]``."""
-        x = self.blocks(self.norm(self.stem(y)).relu())
-        told: Tensor = self.head(x.permute(0, 2, 3, 1))
-        return told.permute(0, 3, 1, 2)
+        return self._evidence(self._trunk(y))
+
+    def answers(self, y: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Logits ``[b, classes]``, None without classes; the embedding ``[b, numbers]``, of any length."""
+        x = self._trunk(y)
+        embedding: Tensor = self.embedding(x.mean((2, 3)))
+        return (self._evidence(x).mean((2, 3)) if self.config.classes else None), embedding
 
     def forward(self, y: Tensor) -> Tensor:
         """Logits ``[b, classes]``: the mean of the evidence."""

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from bifocal.learn.data.views import Views, coded
 from bifocal.learn.training.classify.recipe import HeadRecipe
+from bifocal.learn.training.classify.targets import Targets
 from bifocal.learn.training.soft_labels import mixed
 from bifocal.runtime.model import Model
 
@@ -37,7 +37,11 @@ def coding(model: Model, device: str) -> Code:
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches of ``rows`` of views: mixed, cut, and by ``code`` made what a decoder has (:func:`coding`)."""
+    """Batches of ``rows`` of views: mixed, cut, and by ``code`` made what a decoder has (:func:`coding`).
+
+    ``targets`` are those of the labels alone by default. A share of each batch is taken from ``nothing``,
+    latents ``[n, c, h, w]`` of pictures that show no class, if there are any.
+    """
 
     recipe: HeadRecipe
     views: Views
@@ -45,15 +49,21 @@ class Feed:
     code: Code
     device: str = "cpu"
     unit: int = 1  # crops are of multiples of so many values a side
+    targets: Targets | None = None
+    nothing: NDArray[np.float16] | None = None
 
     def __call__(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs ``[b, c, h, w]`` and smoothed targets ``[b, classes]`` of pictures ``rows``."""
-        recipe, classes = self.recipe, int(self.views.labels.max()) + 1
-        y = self.views.take(rows, rng, recipe.plain).to(self.device)
-        target = F.one_hot(torch.from_numpy(self.views.labels[rows]).to(self.device), classes).float()
+        """Inputs ``[b, c, h, w]`` and targets, as of :class:`Targets`, of pictures ``rows``."""
+        recipe, views = self.recipe, self.views
+        targets = self.targets or Targets(views.labels, int(views.labels.max()) + 1, recipe.smoothing)
+        chosen = views.choose(rows, rng, recipe.plain)
+        y, target = (t.to(self.device) for t in (views.take(rows, chosen), targets.of(rows, chosen)))
         if rng.random() < recipe.mixed:
             y, target = mixed(y, target, rng)
-        target = target * (1 - recipe.smoothing) + recipe.smoothing / classes
+        if self.nothing is not None and (count := round(recipe.nothing * len(rows))):
+            taken = self.nothing[rng.integers(0, len(self.nothing), count)]
+            y[:count] = torch.from_numpy(taken).to(y)
+            target[:count] = targets.unknown(count).to(target)
         if rng.random() < recipe.cut:
             y = cut(y, rng, self.unit)
         return self.code(y, rng).contiguous(memory_format=torch.channels_last), target

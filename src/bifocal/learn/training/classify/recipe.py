@@ -8,6 +8,7 @@ from typing import Any
 
 from bifocal.errors import OptionError
 from bifocal.learn.nets.heads.latent_stem import LatentClassifierConfig, LatentResNetConfig
+from bifocal.learn.training.classify.teacher import check_teacher
 from bifocal.runtime.heads.file import MAX_WINDOW
 from bifocal.runtime.model import Model
 from bifocal.stream.limits import TILE_UNIT
@@ -16,6 +17,8 @@ from bifocal.stream.limits import TILE_UNIT
 #: than in parts (docs/heads.md).
 WINDOW = 3
 MOST_VIEWS, LARGEST_SIDE = 1000, 1024
+#: What a head can be trained for, and how many numbers an embedding has.
+TASKS, EMBEDDING = ("classify", "embed"), 256
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,9 @@ class HeadRecipe:
 
     ``views`` of ``side`` pixels are made of each picture; ``held`` is the share that is judged on; ``plain``
     the share of plain pictures in a batch; ``mixed`` and ``cut`` are shares of the batches that mixup or
-    CutMix, or a crop of the latents, is done to. ``keep`` has, for a transformer alone, the share of
+    CutMix, or a crop of the latents, is done to; ``nothing`` the share of a batch that shows no class, so
+    that such pictures get no probable label. A ``teacher`` (``learn/training/classify/teacher.py``) makes up
+    the share ``taught`` of what a label says. ``keep`` has, for a transformer alone, the share of
     positions that each token selector keeps (``learn/training/classify/selectors.py``).
     """
 
@@ -43,9 +48,22 @@ class HeadRecipe:
     plain: float = 0.2
     mixed: float = 0.5
     cut: float = 0.3
+    nothing: float = 0.05
+    teacher: str = ""
+    taught: float = 0.7
     warmup: int = 60
     ema: float = 0.998
     seed: int = 0
+
+    @property
+    def classes(self) -> bool:
+        """Whether the network gives labels."""
+        return self.classifier.classes > 0
+
+    @property
+    def embedding(self) -> int:
+        """Numbers of the embedding that the network gives beside its labels, 0 for none."""
+        return int(getattr(self.classifier, "embedding", 0))
 
 
 def settled(recipe: HeadRecipe, model: Model) -> HeadRecipe:
@@ -66,6 +84,11 @@ def settled(recipe: HeadRecipe, model: Model) -> HeadRecipe:
     _check("channels", recipe.channels, 1 <= recipe.channels <= plan.y_channels, f"1 to {plan.y_channels}")
     _check("window", recipe.window, 1 <= recipe.window <= MAX_WINDOW, f"1 to {MAX_WINDOW}")
     _check("batch", recipe.batch, recipe.batch >= 2, "at least 2")
+    _check("taught", recipe.taught, 0 <= recipe.taught <= 1, "0 to 1")
+    if recipe.teacher:
+        check_teacher(recipe.teacher)
+    elif recipe.embedding:
+        raise OptionError("an embedding is learned from a teacher. Name one: --teacher efficientnet-lite0.")
     many = len(recipe.keep) > recipe.classifier.most_selectors
     if many or not all(0 < part <= 1 for part in recipe.keep):
         raise OptionError(
@@ -80,15 +103,23 @@ def _check(name: str, value: float, fits: bool, wanted: str) -> None:
         raise OptionError(f"{name} is {value}; it has to be {wanted}.")
 
 
-def head_recipe(task: str, keep: Sequence[float] = (), **numbers: Any) -> HeadRecipe:
+def head_recipe(task: str, keep: Sequence[float] = (), *, teacher: str = "", **numbers: Any) -> HeadRecipe:
     """The recipe of a head for ``task``: a residual network, or with ``keep`` a transformer with selectors.
+
+    With a teacher the residual network also gives an embedding, which is all that task "embed" trains.
 
     :raises OptionError: if there is no such task.
     """
-    if task != "classify":
-        raise OptionError(f"there is no task {task!r}: heads classify. Leave --task out.")
-    classifier = LatentClassifierConfig() if keep else LatentResNetConfig()
-    return HeadRecipe(classifier, tuple(keep), **numbers)
+    if task not in TASKS:
+        raise OptionError(f"there is no task {task!r}. Heads do one of {', '.join(TASKS)}.")
+    if task == "embed" and keep:
+        raise OptionError("token selectors are for classes: leave --keep or --task embed out.")
+    if keep:
+        return HeadRecipe(LatentClassifierConfig(), tuple(keep), teacher=teacher, **numbers)
+    network = LatentResNetConfig(embedding=EMBEDDING if teacher else 0)
+    if task == "embed":
+        network = replace(network, classes=0, embedding=EMBEDDING)
+    return HeadRecipe(network, teacher=teacher, **numbers)
 
 
 def read_card_entries(entries: Sequence[str]) -> dict[str, str]:

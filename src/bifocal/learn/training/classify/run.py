@@ -12,7 +12,8 @@ import dataclasses
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,17 +23,25 @@ import numpy as np
 import torch
 from torch import nn
 
+from bifocal._version import DEFAULT_MODEL
 from bifocal.errors import OptionError, OutputError
 from bifocal.learn.checkpoint import Weights
-from bifocal.learn.data.labelled import find_labelled
-from bifocal.learn.data.views import check_streams
+from bifocal.learn.data.labelled import (
+    Labelled,
+    find_labelled,
+    find_tested,
+    find_unlabelled,
+    with_unlabelled,
+)
+from bifocal.learn.data.views import check_streams, encode_held
 from bifocal.learn.nets.heads.heatvit import HeatViT
 from bifocal.learn.packing.heads import PackedHead, pack_head
 from bifocal.learn.training.average import Average
 from bifocal.learn.training.budget import Budget
 from bifocal.learn.training.classify.batches import Feed, coding
+from bifocal.learn.training.classify.calibration import fit_temperature
 from bifocal.learn.training.classify.gather import HeadData, gather
-from bifocal.learn.training.classify.judging import describe, judge, watched
+from bifocal.learn.training.classify.judging import Judged, describe, figures_of, judge, nearness, watched
 from bifocal.learn.training.classify.network import new_network
 from bifocal.learn.training.classify.recipe import HeadRecipe, settled
 from bifocal.learn.training.classify.report import write_head_report
@@ -45,6 +54,7 @@ from bifocal.learn.training.classify.selectors import (
     with_selectors,
 )
 from bifocal.learn.training.classify.start import START_RATE
+from bifocal.learn.training.classify.targets import soften
 from bifocal.learn.training.fit import fit, print_now
 from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.tasks.classify import classify_job
@@ -53,18 +63,25 @@ from bifocal.runtime.model import Model
 from bifocal.storage.whole_files import write_atomically
 
 #: What a head's card says of its training.
-ON_CARD = ("start", "accuracy", "pictures", "tokens kept", "minutes", "steps", "recipe", "torch")
+ON_CARD = (
+    *("start", "accuracy", "agreement", "calibration error", "temperature", "confident", "embedding"),
+    *("pictures", "tokens kept", "minutes", "cpu_minutes", "steps", "recipe", "torch"),
+)
 
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """What was written, and how good it is: ``accuracy`` by quality, on real streams of held pictures."""
+    """What was written, and how good it is: ``accuracy`` by quality, on real streams of held pictures.
+
+    ``figures`` are those of ``report.json``.
+    """
 
     path: Path
     report: Path
     classes: tuple[str, ...]
     accuracy: Mapping[str, float]
     warnings: tuple[str, ...]
+    figures: Mapping[str, Any]
 
 
 def train_head(
@@ -73,8 +90,10 @@ def train_head(
     budget: Budget,
     *,
     recipe: HeadRecipe | None = None,
-    base: str = "lowfirst",
+    base: str = DEFAULT_MODEL,
     names: Path | None = None,
+    unlabelled: Path | None = None,
+    test: Path | None = None,
     report: Path | None = None,
     work: Path | None = None,
     device: str = "cpu",
@@ -88,8 +107,11 @@ def train_head(
     :param budget: how long to train; reading the pictures before and judging after take their own time.
     :param base: the codec whose streams the head reads: an installed model's name, or a folder.
     :param names: a file of lines ``FOLDER<TAB>NAME`` for better names of classes.
+    :param unlabelled: a folder of more pictures, for the embedding alone.
+    :param test: a folder like ``data`` that the finished head is judged on, too; nothing is chosen by it.
     :param report: folder for checkpoint, curve, confusion matrix and figures; by default beside ``out``.
-    :param work: folder for temporary latents, about 8 kB a view at 128 pixels; the system's by default.
+    :param work: folder that keeps the views of pictures for further runs: at 128 pixels 128 bytes for each
+        channel of a view, 2.5 kB with a teacher. By default they are in a temporary one.
     :param device: where the steps are made; views and judging stay on the CPU.
     :param start: a head, shipped or a file, whose convolutions are taken over: for few pictures.
     :param resume: a checkpoint of the same data, classes and recipe to go on from.
@@ -105,24 +127,54 @@ def train_head(
     recipe = settled(recipe or HeadRecipe(), model)
     _check_start(start, resume, recipe)
     old = None if resume is None else load_head_checkpoint(resume)
-    labelled = find_labelled(data, names=names, streams=True)
-    check_streams(labelled, model)
+    labelled = _find(data, unlabelled, names, recipe)
+    tested = None if test is None else find_tested(test, labelled.classes, names)
+    for files in (labelled, tested):
+        if files is not None:
+            check_streams(files, model)
     if old is not None:
         old.check(recipe, labelled.classes, model)
     torch.manual_seed(recipe.seed)
-    with tempfile.TemporaryDirectory(dir=work, prefix="bifocal-head-") as folder:
-        found = gather(labelled, model, recipe, Path(folder), log)
+    with _work_folder(work) as (kept, folder):
+        found = gather(labelled, model, recipe, kept, log)
         run = _HeadRun(recipe, found, model, out, report, device, log)
         run.prepare(start, old)
-        run.rehearse(Path(folder))
-        packed = run.pack(run.train(budget))
-        accuracy, confusion = judge(packed, Path(folder), found.streams, model)
-    for name, share in accuracy.items():
-        log(f"{share:.1%} right on {len(found.streams[name]):,} real streams, {describe(name)}")
-    figures = {"accuracy": accuracy, "start": start and read_card(head_path(start)).name, **run.figures()}
-    write_atomically(out, packed.data({**card, **{key: figures[key] for key in ON_CARD}}))
-    write_head_report(report, run.curve, confusion, found.labelled.classes, figures)
-    return TrainedHead(out, report, found.labelled.classes, accuracy, found.labelled.warnings)
+        run.rehearse(folder)
+        packed, judged = run.calibrated(run.train(budget), folder)
+        figures = {"start": start and read_card(head_path(start)).name, **run.figures()}
+        if tested is not None:
+            streams = encode_held(tested, np.arange(len(tested.files)), model, side=recipe.side)
+            figures["test"] = figures_of(judge(packed, folder, streams, model), found.labelled.classes)
+    write_atomically(out, packed.data({**card, **{key: figures[key] for key in ON_CARD if key in figures}}))
+    write_head_report(report, run.curve, judged, found.labelled.classes, figures)
+    return TrainedHead(out, report, found.labelled.classes, judged.accuracy, found.labelled.warnings, figures)
+
+
+def _find(data: Path, unlabelled: Path | None, names: Path | None, recipe: HeadRecipe) -> Labelled:
+    """The files to learn from, those with a label first.
+
+    :raises OptionError: if pictures without labels are given to a head that gives no embedding.
+    """
+    if unlabelled is not None and not recipe.embedding:
+        raise OptionError("pictures without labels teach an embedding alone, which needs --teacher.")
+    if not recipe.classes:
+        return find_unlabelled(data)
+    labelled = find_labelled(data, names=names, streams=True)
+    return labelled if unlabelled is None else with_unlabelled(labelled, find_unlabelled(unlabelled))
+
+
+@contextmanager
+def _work_folder(work: Path | None) -> Iterator[tuple[Path, Path]]:
+    """Where views are kept, and a folder that is gone at the end."""
+    if work is not None:
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{work} cannot be written to ({error.strerror or error}). Name another folder with --work."
+            ) from error
+    with tempfile.TemporaryDirectory(dir=work, prefix="bifocal-head-") as folder:
+        yield work or Path(folder), Path(folder)
 
 
 class _HeadRun:
@@ -139,7 +191,9 @@ class _HeadRun:
         log: Callable[[str], None],
     ) -> None:
         self.recipe, self.data, self.model, self.name, self.log = recipe, data, model, out.stem, log
-        self.feed = Feed(recipe, data.views, data.rows, coding(model, device), device)
+        code = coding(model, device)
+        blank = data.nothing if recipe.classes else None
+        self.feed = Feed(recipe, data.views, data.rows, code, device, targets=data.targets, nothing=blank)
         self.judged = watched(data.streams, model, recipe)
         self.folder = RunFolder(report, self._header(selectors=False))
         self.curve: list[dict[str, float]] = []
@@ -168,6 +222,7 @@ class _HeadRun:
             self.state, self.folder.history = old.parts["optimiser"], old.history
         counts = {"train": len(data.rows), "judged on": len(data.held)}
         self.folder.facts |= {"recipe": dataclasses.asdict(self.recipe), "pictures": counts}
+        self.trust: dict[str, Any] = {}
 
     def rehearse(self, work: Path) -> None:
         """Go through the last steps with the untrained network, so that they cannot fail at the end."""
@@ -206,6 +261,7 @@ class _HeadRun:
             network,
             self.feed,
             self.judged,
+            score=None if self.recipe.classes else self._nearness,
             average=average,
             curve=self.curve,
             folder=self.folder,
@@ -217,6 +273,30 @@ class _HeadRun:
         fit(job, budget)
         assert job.average is not None
         return job.average.model
+
+    def _nearness(self, network: nn.Module) -> float:
+        return nearness(network, self.feed, self.data.held)
+
+    def calibrated(self, network: nn.Module, work: Path) -> tuple[PackedHead, Judged]:
+        """The packed head, its logits divided by a temperature; and what it says of the held streams."""
+        recipe, data = self.recipe, self.data
+        packed = self.pack(network)
+        if recipe.embedding:
+            self.trust["embedding"] = {"cosine with the teacher": round(self._nearness(network), 4)}
+        judged = judge(packed, work, data.streams, self.model)
+        if not recipe.classes:
+            return packed, judged
+        before, _ = judged.trust()
+        temperature = fit_temperature(judged.rows, judged.row_truth)
+        network = copy.deepcopy(network)
+        soften(network, temperature)
+        packed = self.pack(network)
+        judged = judge(packed, work, data.streams, self.model)
+        self.trust |= figures_of(judged, data.labelled.classes)
+        self.trust |= {"temperature": round(temperature, 4), "calibration error before": round(before, 4)}
+        for name, share in judged.accuracy.items():
+            self.log(f"{share:.1%} right on {len(data.streams[name]):,} real streams, {describe(name)}")
+        return packed, judged
 
     def pack(self, network: nn.Module) -> PackedHead:
         return pack_head(
@@ -230,10 +310,11 @@ class _HeadRun:
 
     def figures(self) -> dict[str, Any]:
         """What is known of the run: for the report, and partly for the head's card."""
-        labelled, total = self.data.labelled, self.folder.over
+        data, total = self.data, self.folder.over
         return {
+            **self.trust,
             "pictures": self.folder.facts["pictures"],
-            "classes": dict(zip(labelled.classes, np.bincount(labelled.labels).tolist(), strict=True)),
+            "classes": {"train": data.count(data.rows), "judged on": data.count(data.held)},
             "tokens kept": self.kept,
             "minutes": round(total.seconds / 60, 2),
             "cpu_minutes": round(total.cpu_seconds / 60, 2),
@@ -242,7 +323,7 @@ class _HeadRun:
             "recipe": self.folder.facts["recipe"],
             "device": f"{platform.machine()} {self.feed.device}, {torch.get_num_threads()} threads",
             "torch": torch.__version__,
-            "warnings": list(labelled.warnings),
+            "warnings": list(data.labelled.warnings),
         }
 
 

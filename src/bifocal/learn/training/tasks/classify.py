@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from bifocal.learn.nets.parameters import KERNELS, MATRICES
 from bifocal.learn.training.average import Average
 from bifocal.learn.training.classify.batches import Feed
-from bifocal.learn.training.classify.judging import Judged, accuracy
+from bifocal.learn.training.classify.judging import Watched, accuracy
 from bifocal.learn.training.classify.recipe import HeadRecipe
+from bifocal.learn.training.classify.targets import loss_of_answers
 from bifocal.learn.training.fit import Job, Loss, print_now
 from bifocal.learn.training.optimisers import Rates
 from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Progress, Schedule
-from bifocal.learn.training.soft_labels import soft_cross_entropy
 
 #: The curve has about so many points.
 VALIDATIONS = 12
@@ -29,18 +29,14 @@ VALIDATIONS = 12
 Objective = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 
 
-def cross_entropy(network: nn.Module, y: Tensor, target: Tensor, done: float) -> Tensor:
-    """The loss of a network without selectors."""
-    return soft_cross_entropy(network(y), target)
-
-
 def classify_job(
     recipe: HeadRecipe,
     network: nn.Module,
     feed: Feed,
-    judged: Judged,
+    judged: Watched,
     *,
-    objective: Objective = cross_entropy,
+    objective: Objective = loss_of_answers,
+    score: Callable[[nn.Module], float] | None = None,
     share: float = 1.0,
     average: Average | None = None,
     curve: list[dict[str, float]] | None = None,
@@ -50,6 +46,7 @@ def classify_job(
 ) -> Job[tuple[Tensor, Tensor]]:
     """A network on the batches of ``feed``, judged now and then on latents of real streams.
 
+    :param score: judges in another way than by the share of ``judged`` that is classified rightly.
     :param share: of the recipe's learning rates.
     :param average: the moving average so far; it starts at ``network`` by default.
     :param curve: gets a row for each judging: minutes, step, loss and accuracy.
@@ -65,7 +62,7 @@ def classify_job(
 
     def validate(now: Progress) -> Mapping[str, Any]:
         total = folder.total(now) if folder else now
-        right = accuracy(mean.model, judged)
+        right = accuracy(mean.model, judged) if score is None else score(mean.model)
         minutes = total.seconds / 60
         row = {
             "minutes": minutes,
@@ -75,7 +72,9 @@ def classify_job(
         }
         if curve is not None:
             curve.append(row)
-        log(f"{minutes:.1f} minutes, step {total.step}: loss {row['loss']:.3f}, {right:.1%} right")
+        found = f"{right:.1%} right" if score is None else f"mean cosine {right:.3f}"
+        spent = f"{minutes:.1f} minutes ({total.cpu_seconds / 60:.1f} of processor time)"
+        log(f"{spent}, step {total.step}: loss {row['loss']:.3f}, {found}")
         return {}  # the curve has it
 
     return Job(
