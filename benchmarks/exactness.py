@@ -4,9 +4,9 @@
 
 Streams: every picture at five qualities; a 256x256 crop at all 100 qualities; 128x128 crops at five qualities
 for the int64 reference. Engines: NumPy float32 with 1 and 2 threads, two OpenBLAS kernels and a shuffled
-order of summation; ONNX Runtime with 1 and 2 threads; torch with 1 and 2 threads and on CUDA, if installed;
-NumPy int64. Each runs in a process of its own and must have executed every exact layer itself. Crops are also
-packed again, to the same bytes.
+order of summation; ONNX Runtime with 1 and 2 threads, in float32 and, where the model has graphs for it, in
+8-bit products; torch with 1 and 2 threads and on CUDA, if installed; NumPy int64. Each runs in a process of
+its own and must have executed every exact layer itself. Crops are also packed again, to the same bytes.
 
 Status 1 when an engine differs. How often networks of the same weights in float would have differed is the
 question of studies/float_counterpart.
@@ -35,6 +35,7 @@ from bifocal.measure import MeasureError
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels
 from bifocal.measure.tables import markdown
+from bifocal.runtime.engines.exact_int8 import Int8Engine
 from bifocal.runtime.model import DEFAULT_MODEL
 from bifocal.stream.latents import unpack
 
@@ -90,14 +91,15 @@ def make_streams(
     }
 
 
-def setups() -> list[Setup]:
-    """The engines of this machine, the int64 reference first."""
+def setups(*, int8: bool) -> list[Setup]:
+    """The engines of this machine, the int64 reference first; ``int8`` says that the model runs on that."""
     sets = ("whole", "crop256", "crop128")
     plan = [Setup("numpy-int64", 1, ("crop128",))]
     plan += [Setup("numpy-float32", n, sets) for n in (1, 2)]
     plan += [Setup("numpy-float32", 2, sets, core=core) for core in cores()]
     plan += [Setup("numpy-float32", 1, sets, seed=SEED)]
-    plan += [Setup("onnxruntime", n, sets) for n in (1, 2)]
+    for engine in ("onnxruntime", *(["onnxruntime-int8"] if int8 else [])):
+        plan += [Setup(engine, n, sets) for n in (1, 2)]
     if find_spec("torch") is not None:
         import torch
 
@@ -168,7 +170,7 @@ def main() -> int:
         sizes = make_streams(streams, model, chosen.data, chosen.qualities, chosen.step)
         print(f"streams: {sizes}", flush=True)
         exact = []
-        for setup in setups():
+        for setup in setups(int8=isinstance(model.engine, Int8Engine)):
             exact.append((setup, run_worker(WORKER, setup, streams, model.folder)))
             print(*exact[-1], flush=True)
     result = {

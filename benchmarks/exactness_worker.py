@@ -20,6 +20,7 @@ import numpy as np
 
 import bifocal
 from bifocal.measure import MeasureError
+from bifocal.runtime.engines.exact_int8 import Int8Engine
 from bifocal.runtime.engines.onnxruntime import OnnxEngine
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactEngine, NumpyEngine
@@ -31,9 +32,9 @@ from bifocal.types import Latents
 class Setup:
     """One engine with its threads and kernels, and the sets of streams that it decodes.
 
-    ``engine`` is ``numpy-float32``, ``numpy-int64``, ``onnxruntime``, ``torch-cpu`` or ``torch-cuda``;
-    ``core`` an OpenBLAS core type, empty for the machine's own; ``seed`` permutes the order of summation.
-    ``sets`` names folders of streams.
+    ``engine`` is ``numpy-float32``, ``numpy-int64``, ``onnxruntime``, ``onnxruntime-int8``, ``torch-cpu`` or
+    ``torch-cuda``; ``core`` an OpenBLAS core type, empty for the machine's own; ``seed`` permutes the order
+    of summation. ``sets`` names folders of streams.
     """
 
     engine: str
@@ -57,8 +58,10 @@ def digest(latents: Latents) -> str:
 
 def make_backend(setup: Setup, folder: Path) -> ExactEngine:
     """The engine of a setup. Threads of NumPy are set by the environment, those of others here."""
-    if setup.engine == "onnxruntime":
+    if setup.engine == OnnxEngine.name:
         return OnnxEngine(folder, threads=setup.threads)
+    if setup.engine == Int8Engine.name:
+        return Int8Engine(folder, threads=setup.threads)
     if setup.engine.startswith("torch-"):
         import torch
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from bifocal._version import __version__
 from bifocal.errors import BifocalError, ModelError, OptionError
 from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.engines.exact_int8 import Int8Engine
 from bifocal.runtime.engines.float_engines import BACKENDS
 from bifocal.runtime.engines.float_openvino import native_bf16
 from bifocal.runtime.engines.onnxruntime import REFERENCE, OnnxEngine, available_threads
@@ -81,12 +82,13 @@ class BackendReport:
     error: str = ""
 
 
-def plan_checks(others: Sequence[str] = ()) -> list[EngineCheck]:
+def plan_checks(others: Sequence[str] = (), *, int8: bool = False) -> list[EngineCheck]:
     """The checks for this machine: the int64 reference, then every fast engine with one and two threads.
 
-    ``others`` are engines beside NumPy's and ONNX Runtime's: ``torch-cpu``, ``torch-cuda``.
+    ``others`` are engines beside NumPy's and ONNX Runtime's: ``torch-cpu``, ``torch-cuda``. ``int8`` says
+    that the model has graphs of 8-bit products.
     """
-    fast = ["numpy-float32", "onnxruntime", *others]
+    fast = ["numpy-float32", "onnxruntime", *(["onnxruntime-int8"] if int8 else []), *others]
     checks = [EngineCheck("numpy-int64", 1, large=False), EngineCheck("numpy-float64", 1)]
     checks += [EngineCheck(engine, threads) for engine in fast for threads in (1, 2)]
     if platform.machine().lower() in ("x86_64", "amd64"):
@@ -218,12 +220,16 @@ def named_engine(name: str, folder: Path, threads: int) -> ExactEngine:
 
     :raises OptionError: if there is none.
     """
-    if name == "onnxruntime":
+    if name == OnnxEngine.name:
         return OnnxEngine(folder, threads=threads)
+    if name == Int8Engine.name:
+        return Int8Engine(folder, threads=threads)
     for kind in get_args(Kind):
         if name == f"numpy-{kind}":
             return NumpyEngine(kind)
-    raise OptionError(f"there is no exact engine '{name}'. Choose onnxruntime or a numpy kind.")
+    raise OptionError(
+        f"there is no exact engine '{name}'. Choose onnxruntime, onnxruntime-int8 or a numpy kind."
+    )
 
 
 def _hash_streams(model: EntropyModel, engine: ExactEngine, size: tuple[int, int]) -> str:

@@ -148,6 +148,15 @@ def groups_of(plan: Plan, channels: int) -> int:
     return max(k + 1 for k, group in enumerate(plan.groups) if group.start < channels)
 
 
+def seen_channels(plan: Plan, k: int) -> int:
+    """How many channels, from the first, hold all that any group before group ``k`` has decoded.
+
+    >>> seen_channels(Plan(16, 4, (Group(0, 4, 2, 0), Group(0, 4, 2, 1), Group(4, 16, 1, 0))), 1)
+    4
+    """
+    return max((group.stop for group in plan.groups[:k]), default=0)
+
+
 def code_groups(plan: Plan, driver: Driver, count: int | None = None) -> Any:
     """Code every group in order, each given the ones before it; return the decoded latents.
 

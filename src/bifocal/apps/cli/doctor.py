@@ -55,14 +55,17 @@ def _examined(check: str, folder: Path) -> str:
 def _check_exact(folder: Path) -> bool:
     """Print what each engine computes where it must be exact; whether all agree."""
     from bifocal.runtime.doctor import agree, expected, plan_checks, run_check
+    from bifocal.runtime.engines.exact_int8 import Int8Engine
+    from bifocal.runtime.model import Model
 
     results = {}
-    print(f"\n{'engine':<15} {'threads':>7} {'kernels':<9} {'exact layers run':>16}  streams and latents")
-    for item in plan_checks(_torch_backends()):
+    int8 = isinstance(Model.load(folder).engine, Int8Engine)
+    print(f"\n{'engine':<16} {'threads':>7} {'kernels':<9} {'exact layers run':>16}  streams and latents")
+    for item in plan_checks(_torch_backends(), int8=int8):
         found = results[item] = run_check(item, folder)
         result = found.error or f"{found.small[:12]} {found.large[:12]}"
         print(
-            f"{item.engine:<15} {item.threads:>7} {item.core or 'own':<9} {found.layers:>16}  {result}",
+            f"{item.engine:<16} {item.threads:>7} {item.core or 'own':<9} {found.layers:>16}  {result}",
             flush=True,
         )
     return agree(results, expected(folder))

@@ -26,23 +26,21 @@ from bifocal.learn.nets.codec import HYPER, QUALITIES, Codec, quality_anchors, q
 from bifocal.learn.nets.entropy.exact import ExactConv, integer_layer
 from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.learn.packing.adjoint import adjoint_graph
-from bifocal.learn.packing.exact_graphs import byte_graph, exact_graph
+from bifocal.learn.packing.exact_graphs import byte_graphs, exact_graph
 from bifocal.learn.packing.graphs import Graphs, codec_graphs, reach
 from bifocal.learn.packing.heads import label_head
 from bifocal.learn.packing.int8 import calibration, int8_graph
 from bifocal.learn.packing.two_path_graphs import hyper_analysis_graph, two_path_graphs
 from bifocal.learn.systems.registry import system_of
 from bifocal.runtime.doctor import EngineCheck, examine
-from bifocal.runtime.engines.exact_int8 import byte_file, runs_in_bytes
 from bifocal.runtime.model import GAIN_UNIT, HALO, Model
 from bifocal.runtime.windows import padded_size
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 from bifocal.stream.coder import Tables
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine, check_bound, run_int64
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.limits import TILE_UNIT
-from bifocal.stream.plan import seen_channels
 from bifocal.stream.tables import fitted_tables, logistic_tables, scale_ladder
 
 #: Systems whose float networks are written by hand, because fusing their paths is faster; all others are
@@ -175,7 +173,7 @@ def pack(
     for net in (entropy.hyper, *entropy.predictors):
         graphs[f"exact-{net.name}"] = exact_graph(net)
         proof[net.name] = check_bound(net)
-    graphs |= _byte_graphs(entropy)
+    graphs |= byte_graphs(entropy)
     prices = quality_lambda(model.config, torch.arange(1, QUALITIES + 1)).tolist()
     spec = {
         "system": system_of(model.config).name,
@@ -263,17 +261,6 @@ def _extra_graphs(
         synthesis = {k: v.astype(np.float32) for k, v in arrays.items() if k.startswith("synthesis.")}
         made["synthesis-int8"] = int8_graph(graphs["synthesis"], synthesis, calibration(model, pictures))
     return made
-
-
-def _byte_graphs(entropy: EntropyModel) -> dict[str, bytes]:
-    """The graphs of 8-bit products of all exact networks, if those are proved to run them."""
-    if not runs_in_bytes(entropy):
-        return {}
-    nets, plan, features = entropy.predictors, entropy.plan, entropy.hyper.outputs
-    made = {byte_file("hyper"): byte_graph(entropy.hyper)}
-    for k, (net, group) in enumerate(zip(nets, plan.groups, strict=True)):
-        made[byte_file(net.name)] = byte_graph(net, features, seen_channels(plan, k), group)
-    return {name.removesuffix(".onnx"): graph for name, graph in made.items()}
 
 
 def _windows(model: Codec) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
@@ -47,25 +50,39 @@ class GraphBuilder:
     def rectify(self, x: str, slope: float) -> str:
         return self.add("LeakyRelu", x, alpha=slope) if slope else self.add("Relu", x)
 
-    def model(self, inputs: dict[str, list[Any]], outputs: dict[str, tuple[str, list[Any]]]) -> bytes:
-        """Serialise. ``inputs`` name → shape; ``outputs`` name → (node output, shape)."""
+    def model(
+        self,
+        inputs: dict[str, list[Any]],
+        outputs: dict[str, tuple[str, list[Any]]],
+        types: Mapping[str, int] = MappingProxyType({}),
+    ) -> bytes:
+        """Serialise. ``inputs`` name → shape; ``outputs`` name → (node output, shape).
+
+        ``types`` are those of inputs and outputs that are not float32. Weights are int8 where their values
+        are, float32 elsewhere.
+        """
+
+        def declared(name: str, shape: list[Any]) -> Any:
+            return helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), shape)
+
         for name, (node, _) in outputs.items():
             self.nodes.append(helper.make_node("Identity", [node], [name]))
         external = []
         for name, value in self.weights.items():
-            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=value.shape)
+            kind = TensorProto.INT8 if value.dtype == np.int8 else TensorProto.FLOAT
+            tensor = TensorProto(name=name, data_type=kind, dims=value.shape)
             tensor.data_location = TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="weights.safetensors")
             external.append(tensor)
         graph = helper.make_graph(
             self.nodes,
             self.prefix,
-            [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in inputs.items()],
-            [helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, (_, s) in outputs.items()],
+            [declared(name, shape) for name, shape in inputs.items()],
+            [declared(name, shape) for name, (_, shape) in outputs.items()],
             external + self.constants,
         )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="bifocal"
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        opsets += [helper.make_opsetid(name, 1) for name in sorted({n.domain for n in self.nodes} - {""})]
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="bifocal")
         model.ir_version = 9
         return bytes(model.SerializeToString())
