@@ -19,7 +19,7 @@ import numpy as np
 
 from bifocal.errors import BifocalError
 from bifocal.measure import MeasureError
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Where benchmarks leave their results; a study leaves them in its own folder.

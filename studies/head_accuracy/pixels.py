@@ -48,7 +48,7 @@ from bifocal.runtime.encoding import transform
 from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import render
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 
 #: Pixels a side of a view and of one position, and positions a side of a window.
 SIDE, STRIDE, WINDOW = 128, 16, 24

@@ -19,7 +19,7 @@ from bifocal.errors import OutputError, PictureError
 from bifocal.pictures.formats import LOSSY_SUFFIXES, WRITE_FORMATS
 from bifocal.pictures.reading import read_picture
 from bifocal.pictures.writing import write_picture
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 from bifocal.types import Picture
 from tests.conftest import made_picture
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from bifocal.apps.batch.kinds import PICTURES, STREAMS
+from bifocal.storage.filesystem import part_prefix
 from bifocal.storage.folders import LeftOut, Names, search
-from bifocal.storage.whole_files import part_prefix
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 

@@ -15,7 +15,7 @@ import pytest
 import bifocal
 from bifocal.apps.batch.kinds import PICTURES
 from bifocal.errors import OptionError, PictureError, RemoteError
-from bifocal.storage import remote
+from bifocal.storage import filesystem, remote
 from bifocal.storage.folders import LeftOut, search
 from tests.conftest import made_picture
 
@@ -33,11 +33,11 @@ def memory() -> Iterator[str]:
 
 def test_what_is_a_url() -> None:
     for url in ("s3://bucket/a.png", "https://host/a.png", "memory://a", "zip::s3://bucket/a.zip"):
-        assert remote.is_url(url)
+        assert filesystem.is_url(url)
     for path in ("a.png", "/a/b.png", "C:\\a.png", "a:b.png", "file:///a.png", Path("s3://bucket")):
-        assert not remote.is_url(path)
-    assert remote.plain("file:///a%20b/c.png") == "/a b/c.png"
-    assert remote.plain("s3://bucket/photos/") == "s3://bucket/photos"
+        assert not filesystem.is_url(path)
+    assert filesystem.plain("file:///a%20b/c.png") == "/a b/c.png"
+    assert filesystem.plain("s3://bucket/photos/") == "s3://bucket/photos"
 
 
 def test_encode_and_decode_to_and_from_memory(memory: str, tiny_model: bifocal.Model, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_encode_and_decode_to_and_from_memory(memory: str, tiny_model: bifocal.M
     assert remote.read(f"{memory}/a.bfc") == (tmp_path / "a.bfc").read_bytes()
     picture = bifocal.decode_file(f"{memory}/a.bfc", f"{memory}/b.png", model=tiny_model)
     assert picture == bifocal.decode_file(tmp_path / "a.bfc", model=tiny_model)
-    with remote.fetched(f"{memory}/b.png") as copy:
+    with filesystem.fetched(f"{memory}/b.png") as copy:
         assert bifocal.read_picture(copy) == picture
     assert not copy.exists()
 
@@ -86,13 +86,13 @@ def test_names_below_a_folder_there_are_those_of_a_folder_here(memory: str, tmp_
     for name in ("b.png", "sub/a.png", "sub/deeper/c.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
-        remote.make_folder(f"{memory}/{name}")
+        filesystem.make_folder(f"{memory}/{name}")
         remote.put(tmp_path / name, f"{memory}/{name}")
     names = ["b.png", "sub/a.png", "sub/deeper/c.png"]
     assert remote.find(memory) == search(memory, PICTURES, LeftOut()) == names
     assert search(os.fspath(tmp_path), PICTURES, LeftOut()) == names
-    assert remote.is_folder(f"{memory}/sub") and not remote.is_folder(f"{memory}/b.png")
-    assert remote.exists(f"{memory}/b.png") and not remote.exists(f"{memory}/c.png")
+    assert filesystem.is_folder(f"{memory}/sub") and not filesystem.is_folder(f"{memory}/b.png")
+    assert filesystem.exists(f"{memory}/b.png") and not filesystem.exists(f"{memory}/c.png")
     assert remote.read(f"{memory}/sub/a.png") == b"sub/a.png"
     assert remote.beside(f"{memory}/x") == ["b.png", "sub"]
     before = remote.state(f"{memory}/b.png")

@@ -15,8 +15,8 @@ from bifocal.pictures.formats import MAX_PIXELS, is_picture_name
 from bifocal.pictures.quality_map import MapLike
 from bifocal.runtime.encoding import EFFORT, TILE
 from bifocal.runtime.model import DEFAULT_MODEL, MODELS, ModelLike, loaded_model
-from bifocal.storage import remote
-from bifocal.storage.whole_files import refuse_existing, write_atomically
+from bifocal.storage import filesystem
+from bifocal.storage.filesystem import refuse_existing, write_atomically
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
 from bifocal.types import Picture
 
@@ -55,7 +55,7 @@ def encode_file(
     _refuse_target(source, target, overwrite)
     if Path(target).suffix != ".bfc" and is_picture_name(Path(target)):
         raise OutputError(f"{target} is named like a picture, but a stream is written. Call it .bfc.")
-    with remote.fetched(source) as file:
+    with filesystem.fetched(source) as file:
         picture = read_picture(file, max_pixels=max_pixels, strict=strict)
         loaded = loaded_model(model)
         made = encoded(
@@ -72,7 +72,7 @@ def encode_file(
             metadata=metadata,
             lossless=lossless,
         )
-    with remote.sent(target) as file:
+    with filesystem.sent(target) as file:
         write_atomically(file, made.data, overwrite=overwrite)
     name = loaded.name if loaded.folder.parent == MODELS.resolve() else installed_name(made.header)
     return describe(made.header, made.metadata, len(made), made.tiles, made.lossless, name)
@@ -106,10 +106,10 @@ def decode_file(
         target = _as_path("target", target)
         _refuse_target(source, target, overwrite)
         format_to_write(target, format)
-    with remote.opened(source) as stream:
+    with filesystem.opened(source) as stream:
         picture = decode(stream, model=model, limits=limits, box=box, scale=scale, backend=backend)
     if target is not None:
-        with remote.sent(target) as file:
+        with filesystem.sent(target) as file:
             write_picture(picture, file, format=format, overwrite=overwrite)
     return picture
 
@@ -130,10 +130,9 @@ def _as_path(what: str, path: str | os.PathLike[str]) -> str:
 
 def _refuse_target(source: str, target: str, overwrite: bool) -> None:
     """Refuse an output that is the input, or would replace a file unasked, before any work is done."""
-    one, other = remote.plain(source), remote.plain(target)
-    if one == other or (
-        not remote.is_url(one) and not remote.is_url(other) and Path(one).resolve() == Path(other).resolve()
-    ):
+    one, other = filesystem.plain(source), filesystem.plain(target)
+    local = not filesystem.is_url(one) and not filesystem.is_url(other)
+    if one == other or (local and Path(one).resolve() == Path(other).resolve()):
         raise OutputError(f"{target} is the input; it is never overwritten. Name another output.")
     if not overwrite:
         refuse_existing(target)

@@ -25,7 +25,7 @@ from bifocal.errors import TrainingError
 from bifocal.learn.nets.codec import Codec, CodecConfig
 from bifocal.learn.nets.entropy.exact import ExactConv, grid
 from bifocal.learn.systems.registry import find_system, system_of
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 
 Weights = dict[str, Tensor]
 #: Parts of codecs that a checkpoint may lack: they start afresh.

@@ -27,7 +27,7 @@ from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, ms_ssim_db, 
 from bifocal.measure.peers import FileCodec, available_peers, bifocal_codec
 from bifocal.pictures.reading import is_picture_file, read_picture
 from bifocal.runtime.engines.onnxruntime import REFERENCE
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 
 #: The speed of AVIF in :func:`bench`, so that a picture of 512×512 takes less than a minute in all.
 QUICK_AVIF = 6

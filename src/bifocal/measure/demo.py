@@ -22,7 +22,7 @@ from bifocal.measure.figure import Crop, Panel, busiest_crop, comparison
 from bifocal.measure.metrics import Pixels
 from bifocal.measure.peers import FileCodec, available_peers, bifocal_codec, encode_near
 from bifocal.measure.tables import table
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 
 QUALITIES = (15, 45, 75)
 PEERS = ("jpeg", "webp", "avif")

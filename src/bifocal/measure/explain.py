@@ -19,7 +19,7 @@ from bifocal.errors import HeadError, OptionError
 from bifocal.measure.metrics import rgb
 from bifocal.pictures.writing import write_picture
 from bifocal.runtime.heads.run import loaded_head
-from bifocal.storage import remote
+from bifocal.storage import filesystem
 from bifocal.types import Labels, Picture
 
 _MARGIN, _CAPTION = 10, 44
@@ -53,7 +53,7 @@ def explain_file(
             f"head {loaded.name} has no selectors and gives no evidence of single tokens, so nothing can be "
             "drawn. Train one with bifocal-train head, or export this one again (docs/reading.md)."
         )
-    with remote.opened(streams[0]) as file:
+    with filesystem.opened(streams[0]) as file:
         picture, labels = bifocal.decode_and_analyse(file, head=loaded, model=model, evidence=True)
     write_picture(Picture(np.asarray(explain(picture, labels))), Path(target))
 

@@ -22,21 +22,21 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import PictureError, PictureWarning
 from bifocal.pictures.arrays import check_depth, from_array, warn_of_depth
+from bifocal.pictures.exif import EXIF_PREFIX
+from bifocal.pictures.formats import MOST_METADATA
 from bifocal.pictures.high_bit_depth import bits_per_channel, colour_of_16_bits, gray_of_16_bits, raw_mode
 from bifocal.pictures.metadata import (
     matching_profile,
     orientation_in,
     pillow_info,
     profile_space,
-    read_metadata,
-    without_excess,
 )
 from bifocal.types import Picture
 
@@ -60,6 +60,11 @@ _GRAY_OF_16_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _SAME = {"1": "L", "P": "RGB", "PA": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "RGBa": "RGBA", "La": "LA"}
 #: Pillow spreads gray values of PNGs with fewer than 8 bits to 0 to 255, but not their transparent value.
 _SPREAD = {"L;2": 85, "L;4": 17}
+#: Tags of a TIFF file that describe its picture, and not how its pixels are stored.
+_TIFF_TAGS = frozenset(
+    (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 316, 33432, 34665, 34853)
+    # description, make, model, orientation, resolution, software, date, artist, host, copyright, EXIF, GPS
+)
 #: Formats that hold 8 bits a channel and nothing else.
 _EIGHT_BIT_FORMATS = frozenset({"JPEG", "MPO", "WEBP"})
 
@@ -294,3 +299,64 @@ def _turn(planes: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     if orientation in (3, 4, 7, 8):
         planes = planes[::-1]
     return np.ascontiguousarray(planes)
+
+
+def read_metadata(image: Image.Image) -> dict[str, bytes]:
+    """``icc``, ``exif`` and ``xmp`` of a loaded Pillow image, those that are there, byte for byte.
+
+    TIFF keeps its EXIF among its own tags: those that describe the picture become an EXIF block.
+    """
+    found = {"icc": image.info.get("icc_profile"), "exif": _exif(image), "xmp": image.info.get("xmp")}
+    return {key: _bytes(value) for key, value in found.items() if value}
+
+
+def _bytes(value: Any) -> bytes:
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
+
+
+def _exif(image: Image.Image) -> bytes:
+    exif = image.info.get("exif")
+    if not exif and image.format == "PNG":
+        exif = _raw_profile(image.info.get("Raw profile type exif", ""))
+    if not exif and image.format == "TIFF":
+        exif = _exif_of_tiff(image)
+    return _bytes(exif or b"").removeprefix(EXIF_PREFIX)
+
+
+def _raw_profile(text: Any) -> bytes:
+    """EXIF as ImageMagick wrote it into PNG: a name, a length, then lines of hexadecimal digits."""
+    lines = str(text).strip().split("\n")[2:]
+    try:
+        return bytes.fromhex("".join(lines))
+    except ValueError:
+        return b""
+
+
+def _exif_of_tiff(image: Image.Image) -> bytes:
+    from PIL import Image as pillow
+
+    try:
+        tags = image.getexif()
+        exif = pillow.Exif()
+        for tag in _TIFF_TAGS & set(tags):
+            exif[tag] = tags.get_ifd(tag) if tag in (34665, 34853) else tags[tag]
+        return exif.tobytes() if len(exif) else b""
+    except Exception:  # odd tags make Pillow raise a dozen kinds; without EXIF it is still a picture
+        return b""
+
+
+def without_excess(metadata: Mapping[str, bytes], name: str) -> Mapping[str, bytes]:
+    """Metadata without its largest pieces, if all together are more than a stream holds.
+
+    What is left out is said with a :class:`~bifocal.errors.PictureWarning`.
+    """
+    kept = dict(metadata)
+    while sum(map(len, kept.values())) > MOST_METADATA:
+        largest = max(kept, key=lambda key: len(kept[key]))
+        warnings.warn(
+            f"{name} has more than {MOST_METADATA} bytes of metadata: {largest}, of {len(kept.pop(largest))} "
+            "bytes, is left out.",
+            PictureWarning,
+            stacklevel=4,
+        )
+    return kept

@@ -9,8 +9,8 @@ import numpy as np
 
 from bifocal.errors import PictureError
 from bifocal.pictures.arrays import from_array
+from bifocal.pictures.convert import without_excess
 from bifocal.pictures.exif import EXIF_PREFIX
-from bifocal.pictures.metadata import without_excess
 from bifocal.pictures.reading import check_size
 from bifocal.types import Picture
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from bifocal.errors import OptionError, PictureWarning
 from bifocal.pictures.exif import EXIF_PREFIX, orientation_of, upright_exif, without_gps
-from bifocal.pictures.formats import MOST_METADATA
 from bifocal.pictures.xmp import orientation_of_xmp, upright_xmp, without_gps_properties
 
 if TYPE_CHECKING:
@@ -32,73 +31,6 @@ _TIFF_XMP = 700
 
 #: What can be removed by name.
 STRIP = ("all", "gps", "exif", "xmp", "icc")
-
-#: Tags of a TIFF file that describe its picture, and not how its pixels are stored.
-_TIFF_TAGS = frozenset(
-    (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 316, 33432, 34665, 34853)
-    # description, make, model, orientation, resolution, software, date, artist, host, copyright, EXIF, GPS
-)
-
-
-def read_metadata(image: Image.Image) -> dict[str, bytes]:
-    """``icc``, ``exif`` and ``xmp`` of a loaded Pillow image, those that are there, byte for byte.
-
-    TIFF keeps its EXIF among its own tags: those that describe the picture become an EXIF block.
-    """
-    found = {"icc": image.info.get("icc_profile"), "exif": _exif(image), "xmp": image.info.get("xmp")}
-    return {key: _bytes(value) for key, value in found.items() if value}
-
-
-def _bytes(value: Any) -> bytes:
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
-
-
-def _exif(image: Image.Image) -> bytes:
-    exif = image.info.get("exif")
-    if not exif and image.format == "PNG":
-        exif = _raw_profile(image.info.get("Raw profile type exif", ""))
-    if not exif and image.format == "TIFF":
-        exif = _exif_of_tiff(image)
-    return _bytes(exif or b"").removeprefix(EXIF_PREFIX)
-
-
-def _raw_profile(text: Any) -> bytes:
-    """EXIF as ImageMagick wrote it into PNG: a name, a length, then lines of hexadecimal digits."""
-    lines = str(text).strip().split("\n")[2:]
-    try:
-        return bytes.fromhex("".join(lines))
-    except ValueError:
-        return b""
-
-
-def _exif_of_tiff(image: Image.Image) -> bytes:
-    from PIL import Image as pillow
-
-    try:
-        tags = image.getexif()
-        exif = pillow.Exif()
-        for tag in _TIFF_TAGS & set(tags):
-            exif[tag] = tags.get_ifd(tag) if tag in (34665, 34853) else tags[tag]
-        return exif.tobytes() if len(exif) else b""
-    except Exception:  # odd tags make Pillow raise a dozen kinds; without EXIF it is still a picture
-        return b""
-
-
-def without_excess(metadata: Mapping[str, bytes], name: str) -> Mapping[str, bytes]:
-    """Metadata without its largest pieces, if all together are more than a stream holds.
-
-    What is left out is said with a :class:`~bifocal.errors.PictureWarning`.
-    """
-    kept = dict(metadata)
-    while sum(map(len, kept.values())) > MOST_METADATA:
-        largest = max(kept, key=lambda key: len(kept[key]))
-        warnings.warn(
-            f"{name} has more than {MOST_METADATA} bytes of metadata: {largest}, of {len(kept.pop(largest))} "
-            "bytes, is left out.",
-            PictureWarning,
-            stacklevel=4,
-        )
-    return kept
 
 
 def orientation_in(metadata: Mapping[str, bytes]) -> int:

@@ -17,7 +17,7 @@ from bifocal.errors import OutputError, PictureWarning
 from bifocal.pictures.convert import PictureLike, as_picture, to_pillow
 from bifocal.pictures.formats import ALPHA_FORMATS, RGB_FORMATS, WRITE_FORMATS
 from bifocal.pictures.metadata import matching_profile, save_settings
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 from bifocal.types import Picture
 
 

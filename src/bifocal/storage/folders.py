@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bifocal.storage import remote
-from bifocal.storage.whole_files import PART_NAME
+from bifocal.storage import filesystem, remote
+from bifocal.storage.filesystem import PART_NAME
 
 #: How many of the names that are left out are kept, to be shown.
 SHOWN = 10
@@ -71,14 +71,14 @@ def search(folder: str, kind: FileKind, left_out: LeftOut) -> list[str]:
 
     Of a URL nothing is opened: there suffixes decide.
     """
-    if remote.is_url(folder):
+    if filesystem.is_url(folder):
         names = remote.find(folder)
         taken = {name for name in names if _by_name(name.rpartition("/")[2], kind)}
         skipped = [n for n in names if n not in taken and _by_name(n.rpartition("/")[2], kind) is None]
     else:
         taken, skipped = _walk(folder, kind, left_out.unreadable)
     for name in sorted(skipped):
-        left_out.skipped.add(remote.join(folder, name))
+        left_out.skipped.add(filesystem.join(folder, name))
     return sorted(taken)
 
 

@@ -15,9 +15,9 @@ from hashlib import blake2b
 from pathlib import PurePath
 
 from bifocal.errors import OptionError
-from bifocal.storage import remote
+from bifocal.storage import filesystem
+from bifocal.storage.filesystem import holds_data
 from bifocal.storage.folders import FileKind, LeftOut, search
-from bifocal.storage.whole_files import holds_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Pairs:
 
     def __iter__(self) -> Iterator[Pair]:
         for files in self.inputs:
-            source_of, target_of = remote.joiner(files.root), remote.joiner(files.output_root)
+            source_of, target_of = filesystem.joiner(files.root), filesystem.joiner(files.output_root)
             for name in files.names:
                 if self._is_in_shard(name):
                     result = name + self.suffix if self.keep_suffix else with_suffix(name, self.suffix)
@@ -132,7 +132,7 @@ def pair_paths(
     """
     sources = _existing(inputs)
     out = _checked(output)
-    folders = [remote.is_folder(path) for path in sources]
+    folders = [filesystem.is_folder(path) for path in sources]
     left_out = LeftOut()
     if out is not None and folders == [False] and _names_file(out):
         files = _input_files(sources[0], False, None, kind, left_out)
@@ -160,7 +160,7 @@ def pair_file(
     """
     (source,) = _existing([source])
     out = _checked(output)
-    root, name = remote.split(source)
+    root, name = filesystem.split(source)
     files = InputFiles(root, root if out is None else out, [name], False)
     target = out if out is not None and _names_file(out) else None
     pairs = Pairs((files,), suffix, target=target, keep_suffix=keep_suffix)
@@ -177,12 +177,12 @@ def find_files(
 
     :raises OptionError: if an input does not exist, or nothing is found.
     """
-    sources = [remote.plain(path) for path in inputs] if missing else _existing(inputs)
+    sources = [filesystem.plain(path) for path in inputs] if missing else _existing(inputs)
     left_out = LeftOut()
     found: list[str] = []
     for path in sources:
-        files = _input_files(path, remote.is_folder(path), None, kind, left_out)
-        found += map(remote.joiner(files.root), files.names)
+        files = _input_files(path, filesystem.is_folder(path), None, kind, left_out)
+        found += map(filesystem.joiner(files.root), files.names)
     if not found:
         raise OptionError(nothing_found(sources, kind, left_out))
     return list(dict.fromkeys(found)), left_out
@@ -199,9 +199,9 @@ def nothing_found(inputs: Sequence[str], kind: FileKind, left_out: LeftOut) -> s
 
 
 def _existing(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
-    sources = list(dict.fromkeys(remote.plain(path) for path in inputs))
+    sources = list(dict.fromkeys(filesystem.plain(path) for path in inputs))
     for path in sources:
-        if not remote.exists(path):
+        if not filesystem.exists(path):
             raise OptionError(f"{path} does not exist. Check the spelling.")
     return sources
 
@@ -209,20 +209,20 @@ def _existing(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
 def _checked(output: str | os.PathLike[str] | None) -> str | None:
     if output is not None and not os.fspath(output):
         raise OptionError("--out is empty. Name a file or a folder, or leave it out.")
-    return None if output is None else remote.plain(output)
+    return None if output is None else filesystem.plain(output)
 
 
 def _names_file(output: str) -> bool:
     """Whether ``--out`` is the file to write for a single input."""
-    if remote.is_folder(output):
+    if filesystem.is_folder(output):
         return False
-    return bool(os.path.splitext(output)[1]) or remote.exists(output)
+    return bool(os.path.splitext(output)[1]) or filesystem.exists(output)
 
 
 def _check_output_folder(output: str, suffix: str) -> None:
-    if remote.is_folder(output):
+    if filesystem.is_folder(output):
         return
-    if remote.exists(output):
+    if filesystem.exists(output):
         raise OptionError(f"{output} is a file; several results need a folder after --out.")
     if os.path.splitext(output)[1].lower() == suffix:
         raise OptionError(
@@ -236,7 +236,7 @@ def _input_files(
 ) -> InputFiles:
     if is_folder:
         return InputFiles(path, output or path, search(path, kind, left_out), True)
-    root, name = remote.split(path)
+    root, name = filesystem.split(path)
     return InputFiles(root, output or root, [name], False)
 
 
@@ -244,9 +244,9 @@ def _refuse_collisions(pairs: Pairs, replace: bool) -> None:
     """No result takes the name of an input, of another result or, without ``replace``, of anything else."""
     targets: set[int] = set()
     sources: set[object] | None = None
-    may_exist = None if pairs.output is None else remote.known(pairs.output)
+    may_exist = None if pairs.output is None else filesystem.known(pairs.output)
     for pair in pairs:
-        exists = (may_exist is None or may_exist(pair.target)) and remote.exists(pair.target)
+        exists = (may_exist is None or may_exist(pair.target)) and filesystem.exists(pair.target)
         if exists:  # only what exists can be an input
             sources = sources if sources is not None else {_identity(other.source) for other in pairs}
             if _identity(pair.target) in sources:
@@ -276,7 +276,7 @@ def _refuse_same_target(pairs: Pairs, pair: Pair) -> None:
 
 
 def _check_existing(target: str, replace: bool) -> None:
-    if remote.is_folder(target):
+    if filesystem.is_folder(target):
         raise OptionError(f"{target} is a folder. Name another output with --out.")
     if not replace and holds_data(target):
         raise OptionError(
@@ -287,7 +287,7 @@ def _check_existing(target: str, replace: bool) -> None:
 
 def _identity(path: str) -> object:
     """What two paths of one file have in common, links followed."""
-    if remote.is_url(path):
+    if filesystem.is_url(path):
         return path
     try:
         state = os.stat(path)
@@ -298,7 +298,7 @@ def _identity(path: str) -> object:
 
 def _true_path(path: str, exists: bool) -> str:
     """A path with its links followed; a URL as it is."""
-    if remote.is_url(path):
+    if filesystem.is_url(path):
         return path
     if exists and os.path.islink(path):
         return os.path.realpath(path)

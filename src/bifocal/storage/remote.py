@@ -1,7 +1,8 @@
-"""Paths that may be URLs: on this machine as ever, elsewhere through fsspec (the ``remote`` extra).
+"""What is at a URL, through fsspec (the ``remote`` extra): ``storage/filesystem.py`` asks here for what is no
+local path.
 
 What is elsewhere is copied here, worked on here, and put back whole: reading and writing stay those of local
-files, with their memory bounds. ``file://`` is this machine. fsspec is imported when a URL is first met.
+files, with their memory bounds. fsspec is imported when a URL is first met.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote
 from uuid import uuid4
 
 from bifocal.errors import BifocalError, OptionError, RemoteError, install_command
@@ -22,69 +22,22 @@ from bifocal.errors import BifocalError, OptionError, RemoteError, install_comma
 #: under another name and move it.
 WHOLE_PUTS = frozenset("s3 s3a gs gcs abfs abfss az adl oss oci memory".split())
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:://|::)")
 
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether this names something on another machine.
-
-    >>> is_url("s3://bucket/a.png"), is_url("photos/a.png")
-    (True, False)
-    """
-    return isinstance(path, str) and _SCHEME.match(path) is not None and not path.startswith("file://")
-
-
-def plain(path: str | os.PathLike[str]) -> str:
-    """A path as a string; ``file:///a/b`` is ``/a/b``. A URL's closing slashes are dropped."""
-    text = os.fspath(path)
-    if text.startswith("file://"):
-        text = unquote(text.removeprefix("file://"))
-        return text[1:] if re.match(r"/[A-Za-z]:", text) else text
-    return text.rstrip("/") if is_url(text) else text
-
-
-def join(root: str, name: str) -> str:
-    """A name with slashes under a folder."""
-    return joiner(root)(name)
-
-
-def joiner(root: str) -> Callable[[str], str]:
-    """What puts names with slashes under one folder; quicker than :func:`join` for many."""
-    if is_url(root):
-        return lambda name: f"{root}/{name}"
-    if not root:
-        return lambda name: name.replace("/", os.sep)
-    prefix = os.path.join(root, "")
-    return lambda name: prefix + name.replace("/", os.sep)
-
-
-def split(path: str) -> tuple[str, str]:
-    """Folder and name of a file."""
-    if is_url(path):
-        folder, _, name = path.rpartition("/")
-        return folder, name
-    return os.path.split(path)
-
-
-def exists(path: str) -> bool:
-    if not is_url(path):
-        return os.path.lexists(path)
-    store, inside = _open(path)
-    with _errors_of(path, "looked for"):
+def exists(url: str) -> bool:
+    store, inside = _open(url)
+    with _errors_of(url, "looked for"):
         return bool(store.exists(inside))
 
 
-def is_folder(path: str) -> bool:
-    """Whether a path is a folder; so is a local name that ends in a separator, or a URL without a suffix."""
-    if not is_url(path):
-        return os.path.isdir(path) or path.endswith((os.sep, "/"))
-    if path.startswith(("http://", "https://")):  # fsspec would read a whole file to find out
-        return not os.path.splitext(path.split("?")[0].rpartition("/")[2])[1]
-    store, inside = _open(path)
-    with _errors_of(path, "looked for"):
+def is_folder(url: str) -> bool:
+    """Whether it is a folder; so is what does not exist and has no suffix."""
+    if url.startswith(("http://", "https://")):  # fsspec would read a whole file to find out
+        return not os.path.splitext(url.split("?")[0].rpartition("/")[2])[1]
+    store, inside = _open(url)
+    with _errors_of(url, "looked for"):
         if store.exists(inside):
             return bool(store.isdir(inside))
-    return not os.path.splitext(path)[1]
+    return not os.path.splitext(url)[1]
 
 
 def find(folder: str) -> list[str]:
@@ -96,25 +49,19 @@ def find(folder: str) -> list[str]:
     return sorted(path.removeprefix(prefix).lstrip("/") for path in paths)
 
 
-def known(folder: str) -> Callable[[str], bool] | None:
-    """A quick answer to what may exist under a folder, from one listing; None where asking is as quick."""
-    if not is_url(folder):
-        return None if os.path.isdir(folder) else lambda path: False
+def below(folder: str) -> set[str]:
+    """The URLs of all files under a folder; none if there is no such folder."""
     store, inside = _open(folder)
     with _errors_of(folder, "listed"):
-        there = {join(folder, name) for name in find(folder)} if store.isdir(inside) else set()
-    return there.__contains__
+        return {f"{folder}/{name}" for name in find(folder)} if store.isdir(inside) else set()
 
 
-def make_folder(path: str) -> None:
-    """Make the folder of a file, where there are folders."""
-    folder, _ = split(path)
-    if is_url(path):
-        store, inside = _open(folder)
-        with _errors_of(folder, "made"):
-            store.makedirs(inside, exist_ok=True)
-    elif folder:
-        os.makedirs(folder, exist_ok=True)
+def make_folder(url: str) -> None:
+    """Make the folder of a file, where the store has folders."""
+    folder = url.rpartition("/")[0]
+    store, inside = _open(folder)
+    with _errors_of(folder, "made"):
+        store.makedirs(inside, exist_ok=True)
 
 
 def state(path: str) -> str:
@@ -131,12 +78,10 @@ def state(path: str) -> str:
     return " ".join([f"size={info.get('size')}", *found]) if found else ""
 
 
-def size(path: str) -> int:
+def size(url: str) -> int:
     """Bytes of a file."""
-    if not is_url(path):
-        return os.path.getsize(path)
-    store, inside = _open(path)
-    with _errors_of(path, "looked for"):
+    store, inside = _open(url)
+    with _errors_of(url, "looked for"):
         return int(store.size(inside) or 0)
 
 
@@ -149,7 +94,7 @@ def read(path: str) -> bytes:
 
 def beside(path: str) -> list[str]:
     """Names of the files in the remote folder where ``path`` is."""
-    folder, _ = split(path)
+    folder = path.rpartition("/")[0]
     store, inside = _open(folder)
     with _errors_of(folder, "listed"):
         there = store.ls(inside, detail=False) if store.isdir(inside) else []
@@ -178,55 +123,42 @@ def put(copy: Path, path: str) -> None:
 
 
 @contextmanager
-def fetched(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A local file with what is at ``path``; the file itself where it is local. Errors name the path.
+def fetched(url: str) -> Iterator[Path]:
+    """A local copy of a file, while the block lasts. Errors inside name the URL.
 
     :raises RemoteError: if it cannot be read.
     """
-    path = plain(path)
-    if not is_url(path):
-        yield Path(path)
-        return
-    store, inside = _open(path)
+    store, inside = _open(url)
     with tempfile.TemporaryDirectory(prefix="bifocal-") as folder:
-        copy = Path(folder, _local_name(path))
-        with _errors_of(path, "read"):
+        copy = Path(folder, _local_name(url))
+        with _errors_of(url, "read"):
             store.get_file(inside, os.fspath(copy))
-        with _renamed(copy, path):
+        with _renamed(copy, url):
             yield copy
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to read and seek in; of a remote one only the ranges are read that are asked for.
+def opened(url: str) -> Iterator[BinaryIO]:
+    """A file to read ranges of.
 
     :raises RemoteError: if it cannot be read.
     """
-    path = plain(path)
-    if not is_url(path):
-        with open(path, "rb") as file:
-            yield file
-        return
-    store, inside = _open(path)
-    with _errors_of(path, "read"), store.open(inside, "rb") as file:
+    store, inside = _open(url)
+    with _errors_of(url, "read"), store.open(inside, "rb") as file:
         yield file
 
 
 @contextmanager
-def sent(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A local file to write to; it goes to ``path``, whole, when the block ends without an error.
+def sent(url: str) -> Iterator[Path]:
+    """A local file to write to; it goes to the URL, whole, when the block ends without an error.
 
     :raises RemoteError: if it cannot be written.
     """
-    path = plain(path)
-    if not is_url(path):
-        yield Path(path)
-        return
     with tempfile.TemporaryDirectory(prefix="bifocal-") as folder:
-        copy = Path(folder, _local_name(path))
-        with _renamed(copy, path):
+        copy = Path(folder, _local_name(url))
+        with _renamed(copy, url):
             yield copy
-        put(copy, path)
+        put(copy, url)
 
 
 def _local_name(path: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bifocal.apps.batch.worker import FileResult, FileTask, Worker
-from bifocal.storage.whole_files import part_prefix
+from bifocal.storage.filesystem import part_prefix
 
 
 @dataclass(frozen=True)

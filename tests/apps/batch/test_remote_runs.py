@@ -10,7 +10,7 @@ import pytest
 import bifocal
 from bifocal.apps import batch
 from bifocal.errors import OptionError
-from bifocal.storage import remote
+from bifocal.storage import filesystem, remote
 from tests.conftest import made_picture
 from tests.storage.test_remote import server as server  # the fixture
 
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[str]:
     memory = fsspec.filesystem("memory")
     for seed, name in enumerate(("a.png", "sub/b.png", "sub/c.png")):
         bifocal.write_picture(bifocal.Picture(made_picture(40, 60, seed=seed)), tmp_path / "x.png")
-        remote.make_folder(f"memory://here/in/{name}")
+        filesystem.make_folder(f"memory://here/in/{name}")
         remote.put(tmp_path / "x.png", f"memory://here/in/{name}")
     yield "memory://here"
     memory.rm("/", recursive=True)
@@ -51,7 +51,7 @@ def test_a_run_between_stores_is_resumed(store: str, tiny_folder: Path, tmp_path
 
 def test_a_result_there_that_no_run_made_is_kept(store: str, tiny_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "y").write_bytes(b"somebody's")
-    remote.make_folder(f"{store}/out/a.bfc")
+    filesystem.make_folder(f"{store}/out/a.bfc")
     remote.put(tmp_path / "y", f"{store}/out/a.bfc")
     worker = batch.Worker("encode", model=str(tiny_folder))
     with pytest.raises(OptionError, match="exists already"):

@@ -16,7 +16,7 @@ from bifocal.apps.batch import manifest as manifests
 from bifocal.apps.batch.engines import local
 from bifocal.errors import BatchError, ModelError, OptionError
 from bifocal.runtime.engines import onnxruntime
-from bifocal.storage.whole_files import part_prefix
+from bifocal.storage.filesystem import part_prefix
 from tests.conftest import made_picture
 
 NAMES = ("a.png", "b.png", "sub/c.png", "sub/d.ppm", "sub/deep/e.png", "f.png")

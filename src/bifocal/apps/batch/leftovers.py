@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bifocal.storage import remote
+from bifocal.storage import filesystem
+from bifocal.storage.filesystem import PART_NAME, part_prefix
 from bifocal.storage.paths import Pairs
-from bifocal.storage.whole_files import PART_NAME, part_prefix
 
 
 def remove_leftovers(target: str) -> None:
     """Remove what was to become ``target``; nobody may be writing it now."""
-    if target and not remote.is_url(target):
+    if target and not filesystem.is_url(target):
         folder, name = os.path.split(target)
         _remove(folder or ".", {part_prefix(name)})
 
 
 def remove_all_leftovers(pairs: Pairs) -> None:
     """Remove what was to become any result of a run. Results of others in the same folder stay untouched."""
-    if pairs.output is None or remote.is_url(pairs.output):
+    if pairs.output is None or filesystem.is_url(pairs.output):
         return
     found: dict[str, set[str]] = {}
     for folder, _, names in os.walk(pairs.output):

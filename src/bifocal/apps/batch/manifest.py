@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bifocal.errors import BatchError, OutputError
-from bifocal.storage import remote
+from bifocal.storage import filesystem, remote
 from bifocal.storage.paths import Pair
 
 #: A store elsewhere cannot append: there the whole manifest is put again when this many seconds have passed.
@@ -42,7 +42,7 @@ class Record:
     @classmethod
     def before(cls, pair: Pair, key: str) -> Record:
         """The record of a file before it is worked on: what its source is, and nothing of its result."""
-        return cls(pair.name, remote.split(pair.target)[1], stamp(pair.source), "", key)
+        return cls(pair.name, filesystem.split(pair.target)[1], stamp(pair.source), "", key)
 
     def after(self, target: str) -> Record:
         """The record of a file that is finished."""
@@ -51,18 +51,18 @@ class Record:
 
 def still_holds(last: Record, now: Record, target: str) -> bool:
     """Whether nothing has changed since a file was finished: source, options, model or result."""
-    if with_changes(last, result="") != now or not remote.exists(target):
+    if with_changes(last, result="") != now or not filesystem.exists(target):
         return False
     return stamp(target) == last.result
 
 
 def stamp(path: str) -> str:
     """What changes when a file does: here a hash of its bytes, elsewhere the store's own mark."""
-    if remote.is_url(path):
+    if filesystem.is_url(path):
         mark = remote.state(path)
         if mark:
             return mark
-        with remote.fetched(path) as copy:
+        with filesystem.fetched(path) as copy:
             return stamp(os.fspath(copy))
     with open(path, "rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
@@ -81,7 +81,7 @@ class Manifest:
         self.name, self._output = f"bifocal-{verb}{part}.jsonl", output
         self._staging: tempfile.TemporaryDirectory[str] | None = None
         self._put_at = time.monotonic()
-        remote.make_folder(remote.join(output, self.name))
+        filesystem.make_folder(filesystem.join(output, self.name))
         self._paths = self._gather(verb)
         self.file = _open_locked(self._paths[0])
         self._known: dict[int, int] = {}  # offset of the last record × number of paths + number of its path
@@ -123,18 +123,18 @@ class Manifest:
 
     def _gather(self, verb: str) -> list[Path]:
         """Local paths of all manifests of this folder, ours first."""
-        if not remote.is_url(self._output):
+        if not filesystem.is_url(self._output):
             folder = Path(self._output)
             ours = folder / self.name
             others = sorted(folder.glob(f"bifocal-{verb}*.jsonl"))
             return [ours, *(path for path in others if path != ours)]
         self._staging = tempfile.TemporaryDirectory(prefix="bifocal-")
         folder = Path(self._staging.name)
-        names = remote.beside(remote.join(self._output, self.name))
+        names = remote.beside(filesystem.join(self._output, self.name))
         others_there = [n for n in names if n.startswith(f"bifocal-{verb}") and n.endswith(".jsonl")]
         names = [self.name, *sorted(set(others_there) - {self.name})]
         for name in names:
-            (folder / name).write_bytes(remote.read(remote.join(self._output, name)))
+            (folder / name).write_bytes(remote.read(filesystem.join(self._output, name)))
         return [folder / name for name in names]
 
     def _read(self, number: int) -> None:
@@ -166,7 +166,7 @@ class Manifest:
 
     def _put(self) -> None:
         if self._staging:
-            remote.put(self._paths[0], remote.join(self._output, self.name))
+            remote.put(self._paths[0], filesystem.join(self._output, self.name))
             self._put_at = time.monotonic()
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from bifocal.apps.batch.kinds import PICTURES, STREAMS
 from bifocal.apps.batch.worker import FileResult, FileTask, Worker
 from bifocal.errors import BatchError, OptionError
+from bifocal.storage.filesystem import holds_data
 from bifocal.storage.folders import LeftOut
 from bifocal.storage.paths import Pair, Pairs, find_files, pair_paths
-from bifocal.storage.whole_files import holds_data
 
 if TYPE_CHECKING:
     from bifocal.apps.batch.manifest import Manifest

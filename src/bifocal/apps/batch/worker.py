@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bifocal import __version__
 from bifocal.errors import BifocalError, OptionError, PictureWarning
-from bifocal.storage import remote
+from bifocal.storage import filesystem
+from bifocal.storage.filesystem import holds_data, is_disk_full
 from bifocal.storage.paths import Pair
-from bifocal.storage.whole_files import holds_data, is_disk_full
 from bifocal.types import Labels
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ class Worker:
         """What a head or the header says of a stream."""
         import bifocal
 
-        size = remote.size(pair.source)
-        with remote.opened(pair.source) as file:
+        size = filesystem.size(pair.source)
+        with filesystem.opened(pair.source) as file:
             if self.verb == "info":
                 return FileResult(pair, "done", bytes_in=size, info=bifocal.info(file, **self.options))
             options = {**self.options, "head": self.head()}
@@ -216,7 +216,7 @@ class Worker:
                     f"{pair.target} exists already and is not of this run. Use --force to replace it, or "
                     "name another folder."
                 )
-        remote.make_folder(pair.target)
+        filesystem.make_folder(pair.target)
         written = self._convert(pair.source, pair.target, task.replace)
         return FileResult(
             pair,
@@ -224,8 +224,8 @@ class Worker:
             width=written.width,
             height=written.height,
             gray=written.gray,
-            bytes_in=remote.size(pair.source),
-            bytes_out=remote.size(pair.target),
+            bytes_in=filesystem.size(pair.source),
+            bytes_out=filesystem.size(pair.target),
             record=record and record.after(pair.target),
         )
 
@@ -253,7 +253,7 @@ class Worker:
         from bifocal.stream.source import FileBytes
 
         if self.model is None and self.verb != "encode":
-            with remote.opened(source) as file:
+            with filesystem.opened(source) as file:
                 header = container.read(FileBytes(file)).header
             folder = find_card(header.wire_id, header.fingerprint, header.release).folder
         else:

@@ -152,14 +152,14 @@ def convert(asked: Conversion) -> None:
 
 
 def _is_folder(path: str) -> bool:
-    from bifocal.storage import remote
+    from bifocal.storage import filesystem
 
-    return remote.is_folder(path)
+    return filesystem.is_folder(path)
 
 
 def _convert_file(asked: Conversion) -> None:
     import bifocal
-    from bifocal.storage import remote
+    from bifocal.storage import filesystem
     from bifocal.storage.paths import pair_file
 
     pair = pair_file(
@@ -170,7 +170,7 @@ def _convert_file(asked: Conversion) -> None:
         replace=asked.force,
     )
     _check_target(asked, pair.target)
-    remote.make_folder(pair.target)
+    filesystem.make_folder(pair.target)
     settings = {**asked.options, "overwrite": asked.force}
     if asked.model is not None:
         settings["model"] = asked.model

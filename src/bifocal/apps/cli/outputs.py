@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bifocal.apps.cli.display import Files
 from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES
 from bifocal.errors import OptionError, OutputError
-from bifocal.storage.whole_files import refuse_existing, write_atomically
+from bifocal.storage.filesystem import refuse_existing, write_atomically
 
 if TYPE_CHECKING:
     from bifocal.apps.batch import FileResult

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bifocal.apps.plugins.register import MIME, SUFFIX
 from bifocal.errors import OptionError, OutputError
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 from bifocal.stream.container import MAGIC
 
 _MIME_FILE = "mime/packages/bifocal-codec.xml"

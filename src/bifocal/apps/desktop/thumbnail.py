@@ -7,7 +7,7 @@ import os
 
 from bifocal.apps.plugins.pillow import BifocalImageFile
 from bifocal.errors import NotAStream, OptionError
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 
 LARGEST = 4096
 

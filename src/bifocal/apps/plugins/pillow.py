@@ -17,9 +17,9 @@ from PIL import Image, ImageFile
 import bifocal
 from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.errors import BifocalError, NotAStream, OptionError
-from bifocal.pictures.convert import from_pillow, to_pillow
+from bifocal.pictures.convert import from_pillow, read_metadata, to_pillow
 from bifocal.pictures.exif import EXIF_PREFIX
-from bifocal.pictures.metadata import pillow_info, read_metadata
+from bifocal.pictures.metadata import pillow_info
 from bifocal.runtime.cards import find_card
 from bifocal.runtime.decoding import decode_transparency
 from bifocal.runtime.model import Model, ModelLike, model_folder

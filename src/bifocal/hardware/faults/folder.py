@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bifocal.errors import OutputError
 from bifocal.hardware.faults.campaigns.journal import refuse_journal
-from bifocal.storage.whole_files import refuse_existing, write_atomically
+from bifocal.storage.filesystem import refuse_existing, write_atomically
 
 
 class ResultFolder:

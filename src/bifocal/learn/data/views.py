@@ -28,7 +28,7 @@ from bifocal.runtime.decoding import decode_pixels
 from bifocal.runtime.encoding import EFFORT, Encoder, transform
 from bifocal.runtime.model import Model
 from bifocal.storage.paths import is_stream_name
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 from bifocal.stream import container
 from bifocal.stream.latents import check_model
 from bifocal.stream.limits import DEFAULT_LIMITS, TILE_UNIT

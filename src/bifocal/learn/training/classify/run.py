@@ -60,7 +60,7 @@ from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.tasks.classify import classify_job
 from bifocal.runtime.heads.file import SUFFIX, head_path, read_card
 from bifocal.runtime.model import Model
-from bifocal.storage.whole_files import write_atomically
+from bifocal.storage.filesystem import write_atomically
 
 #: What a head's card says of its training.
 ON_CARD = (

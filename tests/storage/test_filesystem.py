@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bifocal.errors import OutputError
-from bifocal.storage import whole_files
-from bifocal.storage.whole_files import is_disk_full, refuse_existing, write_atomically
+from bifocal.storage import filesystem
+from bifocal.storage.filesystem import is_disk_full, refuse_existing, write_atomically
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 
@@ -118,7 +118,7 @@ def test_a_device_stays_a_device(tmp_path: Path) -> None:
 @posix
 def test_standard_output_by_its_path_is_appended_to_as_the_shell_opened_it(tmp_path: Path) -> None:
     script = (
-        "from bifocal.storage.whole_files import *; write_atomically('/dev/stdout', b'2', overwrite=False)"
+        "from bifocal.storage.filesystem import *; write_atomically('/dev/stdout', b'2', overwrite=False)"
     )
     (tmp_path / "log").write_bytes(b"1")
     with (tmp_path / "log").open("ab") as log:
@@ -186,7 +186,7 @@ def test_names_that_cannot_be_written_are_refused(
 
 def test_a_read_only_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    monkeypatch.setattr(whole_files.os, "access", lambda *_: False)  # root may write to everything
+    monkeypatch.setattr(filesystem.os, "access", lambda *_: False)  # root may write to everything
     with pytest.raises(OutputError, match="read-only"):
         write_atomically(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old"

@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all, and never in place of another unasked.
+"""Files here or at a URL: found, read, and written whole or not at all, never in place of another unasked.
+
+A path is a string that may be a URL; what is at one is the business of ``storage/remote.py``, and ``file://``
+is this machine.
 
 A device, a pipe or a socket given as an output stays what it is and gets the bytes; a symbolic link stays a
 link, and the file that it points to is written; a replaced file keeps its mode and, where we may, its owner.
@@ -12,10 +15,16 @@ import re
 import secrets
 import stat
 import zlib
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote
 
 from bifocal.errors import OutputError
 from bifocal.storage import remote
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:://|::)")
 
 #: Names of unfinished files; the first group depends on what they are to become.
 PART_NAME = re.compile(r"(\..{0,40}\.[0-9a-f]{8}\.)[^.]*\.part", re.DOTALL)
@@ -30,6 +39,105 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self|proc/thread-self)/fd/(\d+)")
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether this names something on another machine.
+
+    >>> is_url("s3://bucket/a.png"), is_url("photos/a.png")
+    (True, False)
+    """
+    return isinstance(path, str) and _SCHEME.match(path) is not None and not path.startswith("file://")
+
+
+def plain(path: str | os.PathLike[str]) -> str:
+    """A path as a string; ``file:///a/b`` is ``/a/b``. A URL's closing slashes are dropped."""
+    text = os.fspath(path)
+    if text.startswith("file://"):
+        text = unquote(text.removeprefix("file://"))
+        return text[1:] if re.match(r"/[A-Za-z]:", text) else text
+    return text.rstrip("/") if is_url(text) else text
+
+
+def join(root: str, name: str) -> str:
+    """A name with slashes under a folder."""
+    return joiner(root)(name)
+
+
+def joiner(root: str) -> Callable[[str], str]:
+    """What puts names with slashes under one folder; quicker than :func:`join` for many."""
+    if is_url(root):
+        return lambda name: f"{root}/{name}"
+    if not root:
+        return lambda name: name.replace("/", os.sep)
+    prefix = os.path.join(root, "")
+    return lambda name: prefix + name.replace("/", os.sep)
+
+
+def split(path: str) -> tuple[str, str]:
+    """Folder and name of a file."""
+    if is_url(path):
+        folder, _, name = path.rpartition("/")
+        return folder, name
+    return os.path.split(path)
+
+
+def exists(path: str) -> bool:
+    return remote.exists(path) if is_url(path) else os.path.lexists(path)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder; so is a local name that ends in a separator, or a URL without a suffix."""
+    if is_url(path):
+        return remote.is_folder(path)
+    return os.path.isdir(path) or path.endswith((os.sep, "/"))
+
+
+def known(folder: str) -> Callable[[str], bool] | None:
+    """A quick answer to what may exist under a folder, from one listing; None where asking is as quick."""
+    if is_url(folder):
+        return remote.below(folder).__contains__
+    return None if os.path.isdir(folder) else lambda path: False
+
+
+def make_folder(path: str) -> None:
+    """Make the folder of a file, where there are folders."""
+    if is_url(path):
+        remote.make_folder(path)
+    elif folder := os.path.dirname(path):
+        os.makedirs(folder, exist_ok=True)
+
+
+def size(path: str) -> int:
+    """Bytes of a file."""
+    return remote.size(path) if is_url(path) else os.path.getsize(path)
+
+
+def fetched(path: str | os.PathLike[str]) -> AbstractContextManager[Path]:
+    """A local file with what is at ``path``; the file itself where it is local. Errors name the path.
+
+    :raises RemoteError: if it cannot be read.
+    """
+    path = plain(path)
+    return remote.fetched(path) if is_url(path) else nullcontext(Path(path))
+
+
+def opened(path: str | os.PathLike[str]) -> AbstractContextManager[BinaryIO]:
+    """A file open to read ranges of.
+
+    :raises RemoteError: if it cannot be read.
+    """
+    path = plain(path)
+    return remote.opened(path) if is_url(path) else open(path, "rb")
+
+
+def sent(path: str | os.PathLike[str]) -> AbstractContextManager[Path]:
+    """A local file to write to; it goes to ``path``, whole, when the block ends without an error.
+
+    :raises RemoteError: if it cannot be written.
+    """
+    path = plain(path)
+    return remote.sent(path) if is_url(path) else nullcontext(Path(path))
 
 
 def part_prefix(name: str) -> str:
@@ -65,14 +173,14 @@ def refuse_existing(path: str | os.PathLike[str]) -> None:
 
     :raises OutputError: if there is one. Devices and pipes hold nothing that could be lost, and are no files.
     """
-    plain = remote.plain(path)
-    if holds_data(plain):
-        raise _exists(plain)
+    path = plain(path)
+    if holds_data(path):
+        raise _exists(path)
 
 
 def holds_data(path: str) -> bool:
     """Whether something would be lost if a file or URL were replaced: not where nothing is, or a device."""
-    if remote.is_url(path):
+    if is_url(path):
         return remote.exists(path)
     try:
         state = None if _descriptor(path) is not None else _state(path)
