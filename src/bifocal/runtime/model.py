@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from bifocal._version import DEFAULT_MODEL as DEFAULT_MODEL
 from bifocal.errors import ModelError, OptionError
-from bifocal.runtime.engines.exact_int8 import exact_engine
-from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork, open_session
+from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork, OnnxEngine, open_session
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.limits import TILE_UNIT
 
@@ -100,7 +99,11 @@ class Model:
     @cached_property
     def engine(self) -> ExactEngine:
         """Runs the exact networks: ONNX Runtime, in 8-bit products where the model has graphs of them."""
-        return exact_engine(self.entropy, self.folder, threads=self._threads)
+        if self.entropy.wire_id == 2:
+            from bifocal.runtime.engines.exact_int8 import exact_engine
+
+            return exact_engine(self.entropy, self.folder, threads=self._threads)
+        return OnnxEngine(self.folder, threads=self._threads)
 
     @cached_property
     def gains(self) -> dict[str, NDArray[np.float32]]:

@@ -27,8 +27,8 @@ from bifocal.learn.data.labelled import Labelled, read_rgb
 from bifocal.runtime.decoding import decode_pixels
 from bifocal.runtime.encoding import EFFORT, Encoder, transform
 from bifocal.runtime.model import Model
-from bifocal.storage.paths import is_stream_name
 from bifocal.storage.filesystem import write_atomically
+from bifocal.storage.paths import is_stream_name
 from bifocal.stream import container
 from bifocal.stream.latents import check_model
 from bifocal.stream.limits import DEFAULT_LIMITS, TILE_UNIT
