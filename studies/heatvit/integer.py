@@ -54,7 +54,7 @@ def judge(model: HeatViT, train: Coded, val: Coded) -> dict[str, float]:
         byte.append(np.array([answer.logits.argmax() for answer in answers]) == labels)
         for keep, answer in zip(made.keep[-1].numpy() > 0.5, answers, strict=True):
             mine = np.zeros(GRID**2, bool)
-            mine[answer.places[-1]] = True
+            mine[answer.positions[-1]] = True
             differ.append((mine != keep.ravel()).mean())
             kept.append(mine.mean())
     return {

@@ -18,7 +18,7 @@ from bifocal.runtime.rendering import REDUCTIONS, reduce_box, render
 from bifocal.runtime.windows import Box
 from bifocal.stream.chunks.alpha import decode_alpha
 from bifocal.stream.container import ALPHA, Container
-from bifocal.stream.latents import Analyse
+from bifocal.stream.latents import StoredLatents
 from bifocal.stream.plan import low_groups
 from bifocal.stream.tiles import TileReader, Watch
 
@@ -56,7 +56,7 @@ def decode_pixels(
         channels=channels,
         watch=watch,
         count=count,
-        analyse=_analyse_of(stream, model) if some_stored else None,
+        stored_latents=_stored_latents(stream, model) if some_stored else None,
     )
     pixels = render(
         model,
@@ -75,7 +75,7 @@ def decode_pixels(
     return pixels
 
 
-def _analyse_of(stream: Container, model: Model) -> Analyse:
+def _stored_latents(stream: Container, model: Model) -> StoredLatents:
     from bifocal.runtime.lossless import latents_of_stored
 
     return latents_of_stored(stream, model)

@@ -14,7 +14,7 @@ from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import reduce_box
 from bifocal.runtime.windows import Box
 from bifocal.stream.container import Container
-from bifocal.stream.latents import Analyse
+from bifocal.stream.latents import StoredLatents
 from bifocal.stream.limits import TILE_UNIT
 
 
@@ -36,17 +36,17 @@ def stored_pixels(stream: Container, number: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def latents_of_stored(stream: Container, model: Model) -> Analyse:
+def latents_of_stored(stream: Container, model: Model) -> StoredLatents:
     """What makes latents of stored tiles for readers: the analysis, rounded as symbols would be.
 
     They are no part of the stream: two machines may differ by a step.
     """
 
-    def analyse(number: int) -> NDArray[np.int32]:
+    def latents(number: int) -> NDArray[np.int32]:
         latents = float_latents(model, stored_pixels(stream, number), stream.header.quality)
         return np.rint(latents.y).astype(np.int32) << model.entropy.plan.fraction
 
-    return analyse
+    return latents
 
 
 def paste_stored(stream: Container, pixels: NDArray[np.uint8], box: Box | None, reduction: int) -> None:

@@ -1,7 +1,7 @@
 """What a folder holds of one kind of file, searched to the bottom, and what is left out.
 
 A name with a suffix of that kind is taken unopened, so that a hundred thousand of them take a second. Names
-that do not tell what they are (another suffix, none, a hidden file) are opened: content decides. Links to
+that do not say what they are (another suffix, none, a hidden file) are opened: content decides. Links to
 folders are not followed, so no search runs in circles.
 """
 

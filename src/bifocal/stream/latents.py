@@ -28,10 +28,10 @@ from bifocal.stream.plan import code_groups
 from bifocal.types import Latents
 
 #: Makes latents y, int32 ``[c, h, w]``, for a tile that is stored without loss, given by its number.
-Analyse = Callable[[int], NDArray[np.int32]]
+StoredLatents = Callable[[int], NDArray[np.int32]]
 
 __all__ = [
-    "Analyse",
+    "StoredLatents",
     "CodedTile",
     "EntropyModel",
     "Quantise",
@@ -161,7 +161,7 @@ def decode_tile(
     *,
     groups: int | None = None,
     spent: NDArray[np.int64] | None = None,
-    analyse: Analyse | None = None,
+    stored_latents: StoredLatents | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """``y`` and ``z`` of tile ``number``, int32 ``[c, h, w]``, checked against both of its checksums.
 
@@ -169,17 +169,18 @@ def decode_tile(
     the latents covers all groups, so then only that of the payload is checked. To ``spent``, contiguous int64
     ``[groups, h, w]``, what each group cost at each position of y is added, in ``coder.COST_UNIT`` of a bit.
 
-    A tile that is stored without loss has no latents: ``analyse`` makes y of its pixels, and z is zero.
+    A tile that is stored without loss has no latents: ``stored_latents`` makes y of its
+    pixels, and z is zero.
 
     Raises :class:`DamagedStream` if the tile is damaged, :class:`ModelMissing` if it is another model's,
-    :class:`LatentsError` if it has no latents and there is no ``analyse``.
+    :class:`LatentsError` if it has no latents and there is no ``stored_latents``.
     """
     check_model(stream, model)
     tile, plan, quality = stream.tiles[number], model.plan, stream.header.quality
     if tile.lossless:
-        if analyse is None:
+        if stored_latents is None:
             raise LatentsError(f"tile {number} is stored without loss: it holds pixels and no latents.")
-        y = analyse(number)
+        y = stored_latents(number)
         shape = ((tile.bottom - tile.top), (tile.right - tile.left))
         z_sides = (side * TILE_UNIT // plan.z_stride for side in shape)
         return y, np.zeros((plan.z_channels, *z_sides), np.int32)

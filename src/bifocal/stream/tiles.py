@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bifocal.stream.container import Container
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactEngine
-from bifocal.stream.latents import Analyse, check_model, decode_tile, tile_cuts
+from bifocal.stream.latents import StoredLatents, check_model, decode_tile, tile_cuts
 
 #: Takes the number of a tile, its y, and its ``spent`` if that is counted.
 Watch = Callable[[int, NDArray[np.int32], NDArray[np.int64] | None], None]
@@ -24,7 +24,7 @@ class TileReader:
     tiles whatever the height of the picture. With ``groups``, only so many groups from the first are decoded,
     and of y only the ``channels`` that these fill are kept. ``watch`` is shown every tile when it is
     decoded: its number, its y and, with ``count``, its ``spent`` (see
-    :func:`~bifocal.stream.latents.decode_tile`, which also says what ``analyse`` is).
+    :func:`~bifocal.stream.latents.decode_tile`, which also says what ``stored_latents`` is).
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class TileReader:
         channels: int | None = None,
         watch: Watch | None = None,
         count: bool = False,
-        analyse: Analyse | None = None,
+        stored_latents: StoredLatents | None = None,
     ) -> None:
         check_model(stream, model)
-        self._analyse = analyse
+        self._stored_latents = stored_latents
         self._stream, self._model, self._engine = stream, model, engine
         self._groups, self._channels, self._watch, self._count = groups, channels, watch, count
         header = stream.header
@@ -76,7 +76,7 @@ class TileReader:
                 self._engine,
                 groups=self._groups,
                 spent=spent,
-                analyse=self._analyse,
+                stored_latents=self._stored_latents,
             )
             if self._watch is not None:
                 self._watch(number, y, spent)

@@ -16,9 +16,9 @@ start as a wavelet transform (`learn/nets/transforms/packets.py`).
 The drawing is of the small codec. At a paper's size each branch has a stage more and the latents are at H/16
 and H/32; the small one stays an octave finer because few channels at H/16 hold too little of a picture.
 
-Two resolutions need no format of their own: y_H is folded, four places to four times the channels, and so
-pooling ŷ_H for its use in y_L is a 1×1 convolution. Inside a slice the four places stand one after another,
-the diagonal pair first. A checkerboard context, which the paper compares with, is then a finer list of groups
+Two resolutions need no format of their own: y_H is folded, four positions to four times the channels, and so
+pooling ŷ_H for its use in y_L is a 1×1 convolution. Inside a slice the four positions follow one another, the
+diagonal pair first. A checkerboard context, which the paper compares with, is then a finer list of groups
 (``steps`` = 2), and no symbol is predicted in vain as it is under masks.
 """
 
@@ -43,7 +43,7 @@ from bifocal.learn.nets.transforms.packets import (
 from bifocal.learn.nets.transforms.residual import Residual, Subpixel
 from bifocal.stream.plan import Group, Plan
 
-#: Places of a 2×2 square in coding order: the diagonal of the checkerboard, then the rest.
+#: Positions of a 2×2 square in coding order: the diagonal of the checkerboard, then the rest.
 PHASES = [0, 3, 1, 2]
 
 
@@ -110,7 +110,7 @@ PAPER = DualConfig(
 
 
 def fold(y: Tensor, slices: int) -> Tensor:
-    """``[b, c, 2h, 2w]`` to ``[b, 4c, h, w]``: slice by slice, in each the four places of a square in turn.
+    """``[b, c, 2h, 2w]`` to ``[b, 4c, h, w]``: slice by slice, in each the four positions of a square.
 
     >>> fold(torch.arange(8.0).reshape(1, 2, 2, 2), 1).flatten().tolist()
     [0.0, 4.0, 3.0, 7.0, 1.0, 5.0, 2.0, 6.0]

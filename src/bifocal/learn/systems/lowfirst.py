@@ -8,7 +8,7 @@ Its ideas and where they are from; the assembly is ours:
 * linear wavelet shortcuts beside both transforms: AuxT (ICLR 2025), here with a three-level Haar packet and
   lapped 3×3 projections;
 * integer networks for entropy coding: Ballé et al. (ICLR 2019), with the arithmetic of
-`learn/nets/entropy/exact.py`.
+  `learn/nets/entropy/exact.py`.
 
     pixels [b,3,H,W] ── packet ─► [b,192,H/8,·] ─┬─ 3×3 linear ───────────────┬─(+)─ Haar ─► y [b,256,H/16,·]
                                                  └─ 3×3, residual blocks, 3×3 ┘          LL 64 | LH HL HH 192

@@ -148,11 +148,11 @@ def stream_tiles(stream: Container, model: Model, spec: HeadSpec) -> Iterator[Ti
     :raises StreamError: if a tile is damaged.
     """
     groups = groups_of(model.entropy.plan, spec.channels)
-    analyse = latents_of_stored(stream, model)
+    stored = latents_of_stored(stream, model)
     for number in range(len(stream.tiles)):
         spent = spent_on(stream, number, model) if spec.bits else None
         y, _ = decode_tile(
-            stream, number, model.entropy, model.engine, groups=groups, spent=spent, analyse=analyse
+            stream, number, model.entropy, model.engine, groups=groups, spent=spent, stored_latents=stored
         )
         yield Tile(number, y, spent)
 
@@ -200,14 +200,14 @@ def read_latents(data: bytes | Container, model: Model, channels: int | None = N
     channels = plan.y_channels if channels is None else channels
     groups = groups_of(plan, channels)
     h, w = (-(-side // plan.y_stride) for side in (header.height, header.width))
-    analyse = latents_of_stored(stream, model)
+    stored = latents_of_stored(stream, model)
     y, bits = np.empty((channels, h, w), np.float32), np.empty((h, w), np.float32)
     for number, (rows, columns, _, _) in enumerate(
         tile_cuts(header.width, header.height, header.tile, model.entropy)
     ):
         spent = spent_on(stream, number, model)
         tile, _ = decode_tile(
-            stream, number, model.entropy, model.engine, groups=groups, spent=spent, analyse=analyse
+            stream, number, model.entropy, model.engine, groups=groups, spent=spent, stored_latents=stored
         )
         inside = slice(0, min(rows.stop, h) - rows.start), slice(0, min(columns.stop, w) - columns.start)
         y[:, rows, columns] = model.to_float(tile[:channels, *inside], header.quality)

@@ -9,7 +9,7 @@ from torch import nn
 
 from bifocal.learn.nets.heads.fixed_point import (
     WIDE,
-    FloatTwin,
+    Floats,
     Integers,
     exp,
     gelu,
@@ -29,8 +29,8 @@ X = np.concatenate([np.arange(-900_000, 900_000, 1237), [0, 1, -1, 2**16, -(2**1
 
 
 def both(f: object, x: np.ndarray = X) -> np.ndarray:
-    integers, twin = (k.numpy(f(k, k.load(x))) for k in (Integers(), FloatTwin()))  # type: ignore[operator]
-    assert np.array_equal(integers, twin)
+    integers, floats = (k.numpy(f(k, k.load(x))) for k in (Integers(), Floats()))  # type: ignore[operator]
+    assert np.array_equal(integers, floats)
     return integers
 
 
@@ -105,18 +105,18 @@ def test_integers_and_twin_agree_bit_for_bit_and_follow_the_model(
         with torch.no_grad():
             tokens = embed(model.backbone, x[row : row + 1])[0].numpy()
             real = model(x[row : row + 1])
-        integers, twin = (run_integer(net, tokens, k) for k in (Integers(), FloatTwin()))
-        assert np.array_equal(integers.logits, twin.logits)
-        for a, b in zip(integers.scores + integers.places, twin.scores + twin.places, strict=True):
+        integers, floats = (run_integer(net, tokens, k) for k in (Integers(), Floats()))
+        assert np.array_equal(integers.logits, floats.logits)
+        for a, b in zip(integers.scores + integers.positions, floats.scores + floats.positions, strict=True):
             assert np.array_equal(a, b)
         kept = np.zeros(16)
-        kept[integers.places[0]] = 1
+        kept[integers.positions[0]] = 1
         agree.append((kept == real.keep[0][0].numpy()).mean())
         errors.append(np.abs(integers.logits / 2.0**integers.fraction - real.logits[0].numpy()).max())
         spread.append(float(real.logits.std()))
     assert np.mean(agree) > 0.9, "decisions follow the float model but for borderline scores"
     assert np.mean(errors) < 0.35 * np.mean(spread)
-    assert 0 < min(len(p) for p in integers.places) < 16
+    assert 0 < min(len(p) for p in integers.positions) < 16
 
 
 def test_an_accumulator_beyond_32_bits_is_refused() -> None:
@@ -139,6 +139,6 @@ def test_empty_keep_sets() -> None:
         selector.judge.bias.data[..., 0] = -30
     net = quantise(model, x)
     tokens = embed(model.backbone, x[:1])[0].detach().numpy()
-    made = [run_integer(net, tokens, k) for k in (Integers(), FloatTwin())]
+    made = [run_integer(net, tokens, k) for k in (Integers(), Floats())]
     assert np.array_equal(made[0].logits, made[1].logits)
-    assert [len(p) for p in made[0].places] == [0, 0] and len(made[0].scores[1]) == 1
+    assert [len(p) for p in made[0].positions] == [0, 0] and len(made[0].scores[1]) == 1

@@ -1,8 +1,8 @@
 """Convolutions that are trained in float and run in integers, bit for bit the same everywhere.
 
-Between two halves of the waist nothing may differ, so the networks that the entropy decoder needs hold
-integer weights and integer activations with power-of-two scales (house plan, section 2; the idea of
-integer networks for this purpose is Ballé et al., ICLR 2019; power-of-two scales and the 2^24 argument,
+Encoder and decoder must not differ in anything, so the networks that the entropy decoder needs hold
+integer weights and integer activations with power-of-two scales (docs/architecture.md, section 3; the idea
+of integer networks for this purpose is Ballé et al., ICLR 2019; power-of-two scales and the 2^24 argument,
 which lets ordinary float32 products carry them exactly, are ours).
 
 An activation with ``f`` fraction bits is a real number ``X·2^-f``, X an integer in a saturating range. A

@@ -5,7 +5,7 @@ accumulators, power-of-two scales, inputs of GELU, softmax and sigmoid with 16 f
 probabilities with 8, scores with 16; between products only shifts, clips and integer divisions. Ours: the
 residual stream has 16 bits, 8 of them fraction, and layer norm is in integers too.
 
-Functions here take an arithmetic ``k``: `Integers` (NumPy int64, shifts, integer division) or `FloatTwin`
+Functions here take an arithmetic ``k``: `Integers` (NumPy int64, shifts, integer division) or `Floats`
 (torch float64: products, floors, square roots). The two share no operation and agree bit for bit.
 """
 
@@ -66,7 +66,7 @@ class Integers:
         return np.asarray(x, np.int64)
 
 
-class FloatTwin:
+class Floats:
     """torch float64 that holds the same integers."""
 
     def load(self, x: Ints) -> Any:

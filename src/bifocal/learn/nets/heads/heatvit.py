@@ -29,7 +29,7 @@ from bifocal.learn.nets.heads.selector import TokenSelector, decide, pack
 from bifocal.learn.nets.heads.timm_names import classify, embed, run_block, use_polynomials
 from bifocal.learn.nets.parameters import ParameterGroup, grouped
 
-PREFIX, PACKAGE, PADDING = -1, -2, -3  # places of tokens that stand for no place of the map
+PREFIX, PACKAGE, PADDING = -1, -2, -3  # positions of tokens that stand for none of the map
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class HeatConfig:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens on their way: ``x [b, m, d]``, ``alive [b, m]`` 0 or 1, ``place [b, m]`` in the map or a code
+    """Tokens on their way: ``x [b, m, d]``, ``alive [b, m]`` 0 or 1, ``position [b, m]`` in the map or a code
     below 0, ``bits [b, m]`` (a logarithm) or none."""
 
     x: Tensor
     alive: Tensor
-    place: Tensor
+    position: Tensor
     bits: Tensor | None
 
 
@@ -62,8 +62,9 @@ class Tokens:
 class Pruned:
     """``logits [b, classes]`` and, for every stage, what stayed.
 
-    ``keep [b, n]`` is 0 or 1 a place, with straight-through gradients; ``scores [b, n]`` are those of places
-    still there; ``counts [b]`` are all tokens that the next block sees, class token and package included.
+    ``keep [b, n]`` is 0 or 1 a position, with straight-through gradients; ``scores [b, n]`` are those of the
+    positions still there; ``counts [b]`` are all tokens that the next block sees, class token and package
+    included.
     """
 
     logits: Tensor
@@ -120,7 +121,7 @@ class HeatViT(nn.Module):
         self.config = replace(self.config, before=tuple(k for k in self.config.before if k != block))
 
     def forward(self, x: Tensor, bits: Tensor | None = None) -> Pruned:
-        """Stem input ``x`` and, if the selectors read them, ``bits [b, h, w]`` of every token's place."""
+        """Stem input ``x`` and, if the selectors read them, ``bits [b, h, w]`` of every token's position."""
         return self.run(x, bits, masked=self.training, noise=self.noise if self.training else 0.0)
 
     def run(self, x: Tensor, bits: Tensor | None = None, *, masked: bool, noise: float = 0.0) -> Pruned:
@@ -131,36 +132,36 @@ class HeatViT(nn.Module):
         for number, block in enumerate(self.backbone.blocks):
             if str(number) in self.selectors:
                 tokens, score = self.prune(tokens, self.selectors[str(number)], n, noise=noise)
-                keep.append(by_place(tokens.alive, tokens.place, n))
+                keep.append(by_position(tokens.alive, tokens.position, n))
                 scores.append(score)
                 counts.append(tokens.alive.detach().sum(1).long())
                 tokens = tokens if masked else compact(tokens)
             whole = bool((tokens.alive.detach() == 1).all())
             mask = None if whole and not (masked and keep) else tokens.alive
             y = run_block(block, tokens.x, mask, self.config.polynomials)
-            tokens = Tokens(y, tokens.alive, tokens.place, tokens.bits)
+            tokens = Tokens(y, tokens.alive, tokens.position, tokens.bits)
         return Pruned(classify(self.backbone, tokens.x), tuple(keep), tuple(scores), tuple(counts))
 
     def prune(self, tokens: Tokens, selector: nn.Module, n: int, *, noise: float) -> tuple[Tokens, Tensor]:
-        """One stage: tokens with new decisions and package, none removed yet; and scores by place."""
+        """One stage: tokens with new decisions and package, none removed yet; and scores by position."""
         p = self.prefix
-        x, alive, place = tokens.x[:, p:], tokens.alive[:, p:], tokens.place[:, p:]
+        x, alive, position = tokens.x[:, p:], tokens.alive[:, p:], tokens.position[:, p:]
         bits = None if tokens.bits is None else tokens.bits[:, p:]
         score = selector(x, alive, bits)
-        stay = decide(score, noise=noise) * (place != PACKAGE)  # a package always joins the next one
+        stay = decide(score, noise=noise) * (position != PACKAGE)  # a package always joins the next one
         out = alive * (1 - stay)
-        seen = by_place(score * alive.detach(), place, n)
+        seen = by_position(score * alive.detach(), position, n)
         alive = torch.cat([tokens.alive[:, :p], alive * stay], 1)
         if not self.config.package:
-            return Tokens(tokens.x, alive, tokens.place, tokens.bits), seen
+            return Tokens(tokens.x, alive, tokens.position, tokens.bits), seen
         package, some = pack(x, score, out)
-        mark = torch.full_like(tokens.place[:, :1], PACKAGE)
+        mark = torch.full_like(tokens.position[:, :1], PACKAGE)
         if tokens.bits is not None and bits is not None:
             bits = torch.cat([tokens.bits, pack(bits[..., None], score, out)[0][..., 0]], 1)
         return Tokens(
             torch.cat([tokens.x, package], 1),
             torch.cat([alive, some], 1),
-            torch.cat([tokens.place, mark], 1),
+            torch.cat([tokens.position, mark], 1),
             bits,
         ), seen
 
@@ -182,16 +183,16 @@ class HeatViT(nn.Module):
 def start(x: Tensor, prefix: int, bits: Tensor | None) -> Tokens:
     """Tokens ``[b, prefix + n, d]`` before the first stage, all alive; ``bits [b, h, w]`` or none."""
     b, m, _ = x.shape
-    place = torch.arange(-prefix, m - prefix, device=x.device).clamp_min(PREFIX).expand(b, m)
+    position = torch.arange(-prefix, m - prefix, device=x.device).clamp_min(PREFIX).expand(b, m)
     if bits is not None:
         bits = F.pad(torch.log1p(bits.flatten(1)), (prefix, 0))
-    return Tokens(x, torch.ones(b, m, device=x.device), place, bits)
+    return Tokens(x, torch.ones(b, m, device=x.device), position, bits)
 
 
-def by_place(values: Tensor, place: Tensor, n: int) -> Tensor:
-    """Values of tokens ``[b, m]`` put at their places ``[b, n]``; zero where no token is."""
-    real = (place >= 0).to(values.dtype)
-    return values.new_zeros(len(values), n).scatter_add(1, place.clamp_min(0), values * real)
+def by_position(values: Tensor, position: Tensor, n: int) -> Tensor:
+    """Values of tokens ``[b, m]`` put at their positions ``[b, n]``; zero where no token is."""
+    real = (position >= 0).to(values.dtype)
+    return values.new_zeros(len(values), n).scatter_add(1, position.clamp_min(0), values * real)
 
 
 def compact(tokens: Tokens) -> Tokens:
@@ -200,9 +201,9 @@ def compact(tokens: Tokens) -> Tokens:
     width = int(counts.max())
     order = torch.argsort(tokens.alive, stable=True, dim=1, descending=True)[:, :width]
     alive = tokens.alive.gather(1, order)
-    place = torch.where(alive > 0, tokens.place.gather(1, order), PADDING)
+    position = torch.where(alive > 0, tokens.position.gather(1, order), PADDING)
     x = tokens.x.gather(1, order[..., None].expand(-1, -1, tokens.x.shape[2]))
-    return Tokens(x, alive, place, None if tokens.bits is None else tokens.bits.gather(1, order))
+    return Tokens(x, alive, position, None if tokens.bits is None else tokens.bits.gather(1, order))
 
 
 class Segment(nn.Module):

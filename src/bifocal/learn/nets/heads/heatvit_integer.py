@@ -1,4 +1,4 @@
-"""HeatViT in 8-bit integers with power-of-two scales, and its float twin, from one description.
+"""HeatViT in 8-bit integers with power-of-two scales, and the same in floats, from one description.
 
 `quantise` reads the integers off a trained model; scales come from the largest values on a few pictures.
 `run_integer` takes the tokens of one picture (after the stem, class token first) through blocks, selectors
@@ -23,7 +23,7 @@ from bifocal.learn.nets.heads.fixed_point import (
     STREAM_MAX,
     WIDE,
     WIDE_MAX,
-    FloatTwin,
+    Floats,
     Integers,
     Ints,
     Layer,
@@ -86,12 +86,12 @@ class IntegerViT:
 @dataclass(frozen=True)
 class IntegerAnswer:
     """``logits`` as integers with ``fraction`` bits; for every stage the ``scores`` (16 fraction bits) of all
-    tokens but the class token, and the ``places`` that stayed."""
+    tokens but the class token, and the ``positions`` that stayed."""
 
     logits: Ints
     fraction: int
     scores: tuple[Ints, ...]
-    places: tuple[Ints, ...]
+    positions: tuple[Ints, ...]
 
 
 def quantise(model: HeatViT, x: Tensor) -> IntegerViT:
@@ -143,7 +143,7 @@ def quantise(model: HeatViT, x: Tensor) -> IntegerViT:
     )
 
 
-def run_integer(net: IntegerViT, tokens: np.ndarray, arithmetic: Integers | FloatTwin) -> IntegerAnswer:
+def run_integer(net: IntegerViT, tokens: np.ndarray, arithmetic: Integers | Floats) -> IntegerAnswer:
     """One picture's tokens ``[m, d]``, floats after the stem, class token first, in either arithmetic.
 
     :raises OverflowError: if an accumulator leaves 32 bits (`Integers` only).
@@ -151,8 +151,8 @@ def run_integer(net: IntegerViT, tokens: np.ndarray, arithmetic: Integers | Floa
     k: Any = arithmetic
     x = np.floor(np.asarray(tokens, np.float64) * 2**STREAM + 0.5)
     x = k.load(np.clip(x, -STREAM_MAX, STREAM_MAX).astype(np.int64))
-    place, packaged = np.arange(-1, len(x) - 1), False
-    scores, places = [], []
+    position, packaged = np.arange(-1, len(x) - 1), False
+    scores, positions = [], []
     for number, block in enumerate(net.blocks):
         if number in net.selectors:
             score = judge(k, net, net.selectors[number], x[1:])
@@ -160,18 +160,18 @@ def run_integer(net: IntegerViT, tokens: np.ndarray, arithmetic: Integers | Floa
             stay = known >= HALF
             stay[-1] &= not packaged
             kept, gone = ([0, *(np.flatnonzero(stay) + 1)], (np.flatnonzero(~stay) + 1).tolist())
-            parts, place = [x[kept]], place[kept]
+            parts, position = [x[kept]], position[kept]
             if net.package and gone:
                 weight = score[[i - 1 for i in gone]]
                 weight = weight if int(known[~stay].sum()) else 0 * weight + 1
                 parts.append(k.divide((weight[:, None] * x[gone]).sum(0), weight.sum())[None])
-                place, packaged = np.append(place, -1), True
+                position, packaged = np.append(position, -1), True
             x = k.cat(parts, 0)
             scores.append(known)
-            places.append(place[place >= 0])
+            positions.append(position[position >= 0])
         x = run_block(k, net, block, x)
     logits = accumulate(k, net.head, normalise(k, net.norm, x[:1]), NORM + GAIN)
-    return IntegerAnswer(k.numpy(logits)[0], net.head.fraction, tuple(scores), tuple(places))
+    return IntegerAnswer(k.numpy(logits)[0], net.head.fraction, tuple(scores), tuple(positions))
 
 
 def run_block(k: Any, net: IntegerViT, block: IntegerBlock, x: Any) -> Any:

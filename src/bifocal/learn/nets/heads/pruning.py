@@ -2,7 +2,7 @@
 
 `FixedPruning` keeps a given number of tokens at every stage: at random, by the class token's attention (as
 EViT, arXiv 2202.07800, with a package its fused token) or by bits. `BitsThreshold` is our own idea: the
-entropy decoder knows what each place of the picture cost, so a threshold on that is a selector without a
+entropy decoder knows what each position of the picture cost, so a threshold on that is a selector without a
 single multiply-add; it stands where a `TokenSelector` stands. `MergedViT` is ToMe (arXiv 2210.09461).
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bifocal.learn.nets.heads.heatvit import Pruned, by_place
+from bifocal.learn.nets.heads.heatvit import Pruned, by_position
 from bifocal.learn.nets.heads.selector import pack
 from bifocal.learn.nets.heads.timm_names import classify, embed, run_block
 from bifocal.learn.nets.heads.vit import split_heads
@@ -43,7 +43,7 @@ class BitsThreshold(nn.Module):
 
 @dataclass(frozen=True)
 class FixedConfig:
-    """``keep[k]`` places stay before block ``before[k]``; ``by`` is random, attention or bits."""
+    """``keep[k]`` positions stay before block ``before[k]``; ``by`` is random, attention or bits."""
 
     before: tuple[int, ...]
     keep: tuple[int, ...]
@@ -71,15 +71,15 @@ class FixedPruning(nn.Module):
     def forward(self, x: Tensor, bits: Tensor | None = None) -> Pruned:
         c, x = self.config, embed(self.backbone, x)
         b, n = len(x), x.shape[1] - 1
-        k, p = n, 0  # tokens are the class token, k places, p packages
-        place = torch.arange(n, device=x.device).expand(b, -1)
+        k, p = n, 0  # tokens are the class token, k positions, p packages
+        position = torch.arange(n, device=x.device).expand(b, -1)
         cost = x.new_zeros(b, n) if bits is None else torch.log1p(bits.flatten(1))
         weights: list[Tensor] = []
         keep, scores, counts = [], [], []
         for number, block in enumerate(self.backbone.blocks):
             if number in c.before:
                 cls, spatial, package = x.split([1, k, p], 1)
-                score = self._score(b, k, weights, cost.gather(1, place))
+                score = self._score(b, k, weights, cost.gather(1, position))
                 k = min(c.keep[c.before.index(number)], k)
                 best, rest = score.argsort(1, descending=True).tensor_split([k], 1)
                 if c.package and rest.shape[1] + p:
@@ -91,8 +91,8 @@ class FixedPruning(nn.Module):
                         torch.cat([_take(spatial, rest), package], 1), weight, torch.ones_like(weight)
                     )
                     p = 1
-                x, place = torch.cat([cls, _take(spatial, best), package], 1), place.gather(1, best)
-                keep.append(by_place(torch.ones_like(place, dtype=x.dtype), place, n))
+                x, position = torch.cat([cls, _take(spatial, best), package], 1), position.gather(1, best)
+                keep.append(by_position(torch.ones_like(position, dtype=x.dtype), position, n))
                 scores.append(score)
                 counts.append(torch.full((b,), 1 + k + p))
             weights.clear()

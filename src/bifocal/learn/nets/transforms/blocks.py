@@ -1,4 +1,4 @@
-"""Convolution blocks of the float halves: cheap, one resolution, channels-last friendly.
+"""Convolution blocks of the float networks: cheap, one resolution, channels-last friendly.
 
 Only ReLU, leaky or plain, and 3×3 or 1×1 convolutions: what every CPU engine runs fast. Working at one low
 resolution follows the DCVC-RT family; the residual block is He et al. (arXiv 1603.05027), unnormalised, so

@@ -21,7 +21,7 @@ OFFSET_RANGE = 8.0
 
 
 def log_offsets(window: int) -> Tensor:
-    """Signed log-spaced offsets from every place of a window to every other: ``[n, n, 2]``, n = window².
+    """Signed log-spaced offsets from every position of a window to every other: ``[n, n, 2]``, n = window².
 
     ``sign(d)·log2(1 + |d|)/log2(8)`` (rows, columns) of offsets ``d`` scaled to ±8: the paper's equation 4,
     so normalised.
@@ -30,8 +30,8 @@ def log_offsets(window: int) -> Tensor:
     tensor([-1.0566, -1.0566])
     """
     axis = torch.arange(window, dtype=torch.float32)
-    place = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
-    offset = (place[:, None] - place[None]) * (OFFSET_RANGE / max(window - 1, 1))
+    position = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    offset = (position[:, None] - position[None]) * (OFFSET_RANGE / max(window - 1, 1))
     return offset.sign() * torch.log2(1 + offset.abs()) / math.log2(OFFSET_RANGE)
 
 
@@ -60,7 +60,7 @@ class WindowAttention(nn.Module):
         return BIAS_RANGE * torch.sigmoid(self.bias(self.offsets).permute(2, 0, 1).float())
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """``x [b, n, t, c]``: n windows of each picture; ``seen [n, t]`` tells tokens from padding."""
+        """``x [b, n, t, c]``: n windows of each picture; ``seen [n, t]`` is false for padding."""
         b, n, t, c = x.shape
         query, key, value = (
             part(x).reshape(b, n, t, self.heads, c // self.heads).transpose(2, 3)

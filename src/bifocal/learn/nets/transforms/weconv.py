@@ -22,7 +22,7 @@ class GDN(nn.Module):
     """Generalised divisive normalisation, ``x / sqrt(beta + gamma·x²)``; ``inverse`` multiplies instead.
 
     Ballé et al., arXiv 1511.06281. ``beta`` and ``gamma`` stay positive as squares of what is learned. For
-    float halves only: its division has no place in an exact network. Shapes ``[b, c, h, w]`` in and out.
+    float networks only: an exact one has no division. Shapes ``[b, c, h, w]`` in and out.
     """
 
     def __init__(self, channels: int, *, inverse: bool = False) -> None:
