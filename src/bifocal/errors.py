@@ -12,6 +12,7 @@ Everything that Bifocal refuses is a :class:`BifocalError`; a caller who handles
     ├── TrainingError        a recipe, data folder or checkpoint that training cannot start from
     ├── CircuitError         a netlist, stimulus or fault that cannot be simulated
     ├── CampaignError        a fault campaign that cannot run or be resumed
+    ├── GraphError           an ONNX graph whose memory traffic cannot be measured
     ├── ToolError            a program that we call is missing, too old, or refuses its input
     ├── LatentsError         latents that do not belong to the model that should pack them
     ├── ModelError           a packed model that is incomplete or contradicts itself
@@ -93,6 +94,10 @@ class CircuitError(BifocalError):
 
 class CampaignError(BifocalError):
     """A fault campaign that cannot run, or a journal or result that is not its own."""
+
+
+class GraphError(BifocalError):
+    """An ONNX graph whose memory traffic cannot be measured; the message names the node."""
 
 
 class ToolError(BifocalError):

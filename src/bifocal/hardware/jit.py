@@ -14,9 +14,12 @@ except ImportError as missing:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function when it is first called, and keep the code for the next process if possible."""
+    """Compile a function when it is first called, and keep the code for the next process if possible.
+
+    It runs without the interpreter's lock: other threads go on.
+    """
     try:
-        made: Callable[..., Any] = njit(cache=True, boundscheck=False)(function)
+        made: Callable[..., Any] = njit(cache=True, boundscheck=False, nogil=True)(function)
     except RuntimeError:  # no folder to keep it in can be written: compile in every process
-        made = njit(boundscheck=False)(function)
+        made = njit(boundscheck=False, nogil=True)(function)
     return made

@@ -273,3 +273,39 @@ def _ticks(low: float, high: float) -> list[float]:
             break
     step = size * factor
     return [k * step for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def grouped_bars(
+    groups: Sequence[tuple[str, Sequence[float]]], names: Sequence[tuple[str, str]], *, unit: str
+) -> str:
+    """For each group (label, values) a horizontal bar of each value; ``names`` are (name, colour), in order.
+
+    >>> svg = grouped_bars([("first", [4.0, 1.0])], [("a", "one"), ("b", "two")], unit="KiB")
+    >>> svg.count("<rect"), "4.0 KiB" in svg
+    (4, True)
+    """
+    top, high, left, width = 26.0, 9.0, 250.0, 1132.0
+    largest = max([1e-12, *(value for _, values in groups for value in values)])
+    out, at = [], top
+    for number, (name, colour) in enumerate(names):
+        x = left + 260.0 * number
+        out.append(f'<rect x="{x:.1f}" y="4" width="11" height="11" rx="2" fill="var(--{colour})"/>')
+        out.append(_text(x + 17, 14, name, anchor="start"))
+    for label, values in groups:
+        middle = at + high * len(values) / 2 + 4
+        out.append(_text(left - 8, middle, label if len(label) < 38 else f"{label[:36]}…", anchor="end"))
+        for value, (name, colour) in zip(values, names, strict=True):
+            length = max(0.5, (width - left - 90) * value / largest)
+            title = escape(f"{label}, {name}: {value:,.1f} {unit}")
+            out.append(
+                f'<rect x="{left}" y="{at:.1f}" width="{length:.1f}" height="{high - 1:.1f}" rx="1.5" '
+                f'fill="var(--{colour})"><title>{title}</title></rect>'
+            )
+            if value == max(values):
+                out.append(_text(left + length + 6, at + 8, f"{value:,.1f} {unit}", anchor="start"))
+            at += high
+        at += 9
+    return (
+        f'<svg viewBox="0 0 {width:.0f} {at:.0f}" role="img" aria-label="{escape(unit)} by layer">'
+        f"{''.join(out)}</svg>"
+    )

@@ -22,6 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Protocol
 
@@ -50,6 +51,7 @@ from bifocal.hardware.faults.result import (
     Facts,
     find_sites,
 )
+from bifocal.hardware.interrupts import interruptible
 
 ENGINES = ("auto", "numba", "native", "verilator", "reference")
 #: Fault-cycles: about an hour of one core at the slowest acceptable rate.
@@ -61,10 +63,11 @@ WORTH_COMPILING = 200_000_000
 
 
 class Engine(Protocol):
-    """Simulates at most ``lanes`` faults at a time."""
+    """Simulates at most ``lanes`` faults at a time, in ``machine_code`` of this process or otherwise."""
 
     name: str
     lanes: int
+    machine_code: bool
 
     def simulate(self, faults: Faults) -> Effects: ...
 
@@ -74,6 +77,7 @@ class ReferenceEngine:
 
     name = "reference"
     lanes = 1024
+    machine_code = False
 
     def __init__(self, netlist: Netlist, stimulus: Stimulus) -> None:
         self.netlist, self.stimulus = netlist, stimulus
@@ -112,7 +116,7 @@ class Campaign:
         """
         self._check()
         begin = time.perf_counter()
-        fault_free = run_fault_free(self.netlist, self.stimulus)
+        fault_free = interruptible(partial(run_fault_free, self.netlist, self.stimulus))
         fault_free_seconds = time.perf_counter() - begin
         status, chosen = self._choose(fault_free)
         program = lower(self.netlist)
@@ -275,7 +279,8 @@ def run_unit(engine: Engine, faults: Faults) -> Effects:
     effects = Effects.silent(len(faults))
     for start in range(0, len(faults), engine.lanes):
         indices = np.arange(start, min(start + engine.lanes, len(faults)))
-        effects.put(indices, engine.simulate(faults.take(indices)))
+        work = partial(engine.simulate, faults.take(indices))
+        effects.put(indices, interruptible(work) if engine.machine_code else work())
     return effects
 
 

@@ -53,6 +53,7 @@ class NativeEngine:
 
     name = "native"
     lanes = WORDS * 64
+    machine_code = True
 
     def __init__(self, netlist: Netlist, stimulus: Stimulus, fault_free: FaultFree) -> None:
         self.stimulus, self.fault_free = stimulus, fault_free

@@ -30,6 +30,7 @@ class NumbaEngine:
 
     name = "numba"
     lanes = MAX_WORDS * 64
+    machine_code = True
 
     def __init__(self, netlist: Netlist, stimulus: Stimulus, fault_free: FaultFree) -> None:
         self.stimulus, self.fault_free = stimulus, fault_free

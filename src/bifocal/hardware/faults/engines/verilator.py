@@ -171,6 +171,7 @@ class VerilatorEngine:
 
     name = "verilator"
     lanes = 4096
+    machine_code = False
 
     def __init__(self, netlist: Netlist, stimulus: Stimulus) -> None:
         find_verilator()
