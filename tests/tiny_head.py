@@ -59,6 +59,14 @@ def dense_head(path: Path, fingerprint: bytes, *, channels: int = CHANNELS, **ch
     return write_head(path, spec, [mean_graph(channels)], {"weight": matrix(channels)})
 
 
+def batch_head(path: Path, fingerprint: bytes, **changes: Any) -> Path:
+    """The dense head, whose one run takes any number of windows."""
+    graph = mean_graph(CHANNELS)
+    for port in (*graph.graph.input, *graph.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_param = "n"
+    return write_head(path, spec_of(fingerprint, **changes), [graph], {"weight": matrix()})
+
+
 def telling_head(path: Path, fingerprint: bytes, **changes: Any) -> Path:
     """The dense head, which also says what each place tells; its ``evidence`` has half the rows of y."""
     nodes = [

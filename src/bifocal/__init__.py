@@ -17,10 +17,11 @@ from bifocal._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from bifocal.api.decoding import decode
+    from bifocal.api.embeddings import embed
     from bifocal.api.encoding import encode
     from bifocal.api.files import decode_file, encode_file
     from bifocal.api.info import StreamInfo, info
-    from bifocal.api.labels import analyse, decode_and_analyse
+    from bifocal.api.labels import analyse, analyse_many, decode_and_analyse
     from bifocal.apps import batch
     from bifocal.apps.plugins.register import register_imageio, register_pillow
     from bifocal.errors import (
@@ -63,10 +64,12 @@ __all__ = [
     "StreamError",
     "StreamInfo",
     "analyse",
+    "analyse_many",
     "batch",
     "decode",
     "decode_and_analyse",
     "decode_file",
+    "embed",
     "encode",
     "encode_file",
     "info",
@@ -86,10 +89,12 @@ _HOMES = {
     "Picture": "bifocal.types",
     "StreamInfo": "bifocal.api.info",
     "analyse": "bifocal.api.labels",
+    "analyse_many": "bifocal.api.labels",
     "batch": "bifocal.apps.batch",
     "decode": "bifocal.api.decoding",
     "decode_and_analyse": "bifocal.api.labels",
     "decode_file": "bifocal.api.files",
+    "embed": "bifocal.api.embeddings",
     "encode": "bifocal.api.encoding",
     "encode_file": "bifocal.api.files",
     "info": "bifocal.api.info",

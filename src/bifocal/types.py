@@ -175,7 +175,8 @@ class Labels:
     tokens, of ``token`` pixels a side, were still computed after it. It is empty for a dense head.
     ``evidence``, float32 ``[classes, rows, columns]`` in the order of ``names``, is what each token
     contributes to each class: its mean over a picture that the head sees at once is the logit of the class.
-    None if the head has none, or if it would be more than 2²⁴ numbers.
+    None if the head has none, or if it would be more than 2²⁴ numbers. From the probability ``trusted`` on,
+    which is on the card of the head, its labels are right nearly always: then they are ``confident``.
 
     >>> labels = Labels(("church", "dog"), np.array([0.75, 0.25], np.float32), "imagenette")
     >>> labels.name, labels.top(1)
@@ -190,6 +191,7 @@ class Labels:
     token: int = 16
     kept: tuple[NDArray[np.bool_], ...] = ()
     evidence: NDArray[np.float32] | None = None
+    trusted: float = 0.7
 
     def __repr__(self) -> str:
         best = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self.top(3))
@@ -200,6 +202,11 @@ class Labels:
     def name(self) -> str:
         """The most likely class."""
         return self.names[0]
+
+    @property
+    def confident(self) -> bool:
+        """Whether the most likely class is so likely that it can be trusted."""
+        return bool(self.probabilities[0] >= self.trusted)
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """The ``count`` most likely classes and their probabilities."""

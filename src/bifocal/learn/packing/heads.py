@@ -25,8 +25,8 @@ from bifocal.learn.nets.heads.heatvit import HeatViT
 from bifocal.learn.nets.heads.vit import VisionTransformer
 from bifocal.learn.packing.graphs import Arrays, module_graph
 from bifocal.learn.systems.registry import system_of
-from bifocal.runtime.heads.file import FORMAT, MAX_FILE, MAX_WINDOW
-from bifocal.runtime.heads.run import EVIDENCE
+from bifocal.runtime.heads.file import FORMAT, MAX_BATCH, MAX_FILE, MAX_WINDOW
+from bifocal.runtime.heads.run import EMBEDDING, EVIDENCE
 from bifocal.runtime.model import Model
 
 
@@ -69,19 +69,23 @@ def pack_head(network: nn.Module, **options: Any) -> PackedHead:
 def pack_dense_head(
     network: nn.Module, *, name: str, base: Model, channels: int, classes: tuple[str, ...], window: int
 ) -> PackedHead:
-    """Pack a network of one piece, from y ``[1, channels, h, w]`` to logits ``[1, classes]``.
+    """Pack a network of one piece, from y ``[n, channels, h, w]`` to logits ``[n, classes]``.
 
     ``window`` is the side, in positions of y, of the largest window that it sees at once; smaller ones, from
     one position on, come as they are. A network that has ``evidence``, what each position says of
-    every class (``learn/nets/heads/latent_stem.py``), gives it too.
+    every class (``learn/nets/heads/latent_stem.py``), gives it too, as it does its embedding; without classes
+    that is all it gives.
 
     :raises ModelError: if it cannot become a graph, or a weight does not fit float16.
     """
-    sides = {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
-    example = torch.zeros(1, channels, min(7, window), min(9, window))
+    sides = {0: Dim("n", min=1, max=MAX_BATCH)}
+    sides |= {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
+    example = torch.zeros(2, channels, min(7, window), min(9, window))
     outputs: tuple[str, ...] = ("logits",)
+    numbers = getattr(getattr(network, "config", None), "embedding", 0)
     if hasattr(network, "evidence"):
-        network, outputs = _WithEvidence(network), ("logits", EVIDENCE)
+        outputs = (("logits", EVIDENCE) if classes else ()) + ((EMBEDDING,) if numbers else ())
+        network = _Answers(network, outputs)
     graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, outputs)
     spec = _spec(name, base, channels, classes, window)
     return PackedHead((graph,), {key: _half(key, value) for key, value in weights.items()}, spec)
@@ -115,16 +119,16 @@ def label_head(checkpoint: Checkpoint, base: Model, name: str) -> bytes:
     )
 
 
-class _WithEvidence(nn.Module):
-    """A network with both of its answers."""
+class _Answers(nn.Module):
+    """A network with several answers, as they are named."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, names: tuple[str, ...]) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.names = network, names
 
-    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        evidence = self.network.evidence(y)
-        return evidence.mean((2, 3)), evidence
+    def forward(self, y: Tensor) -> tuple[Tensor, ...]:
+        found: dict[str, Tensor] = self.network.all_answers(y)
+        return tuple(found[name] for name in self.names)
 
 
 def pack_pruned_head(
@@ -162,7 +166,7 @@ def _spec(name: str, base: Model, channels: int, classes: tuple[str, ...], windo
     stride = base.entropy.plan.y_stride
     return {
         "format": FORMAT,
-        "kind": "classify",
+        "kind": "classify" if classes else "embed",
         "name": name,
         "codec": base.name,
         "fingerprint": base.entropy.fingerprint.hex(),

@@ -6,13 +6,14 @@ head says of each window (:mod:`bifocal.runtime.heads.windows`) is averaged here
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.errors import HeadError
-from bifocal.runtime.heads.run import EVIDENCE, Head
+from bifocal.runtime.heads.run import EVIDENCE, Head, Outputs
 from bifocal.runtime.heads.windows import (
     HeadWindows,
     Tile,
@@ -28,6 +29,8 @@ from bifocal.types import Labels, Latents
 
 #: More numbers of evidence are not collected: 64 MiB.
 MAX_EVIDENCE = 1 << 24
+#: Labels of a head whose card says nothing are trusted from this probability on.
+TRUSTED = 0.7
 
 
 class Answer(NamedTuple):
@@ -45,7 +48,16 @@ def answer(head: Head, values: NDArray[np.float32], bits: NDArray[np.float32] | 
 
     :raises HeadError: if a graph fails, or gives no answer.
     """
-    outputs = head.run(values, bits)
+    return _checked(head, head.run(values, bits))
+
+
+def answers(head: Head, windows: Sequence[Window]) -> list[Answer]:
+    """What a head says of windows of equal shape, in one run where it can; errors as of :func:`answer`."""
+    bits = [window.bits for window in windows if window.bits is not None]
+    return [_checked(head, one) for one in head.run_many([window.values for window in windows], bits)]
+
+
+def _checked(head: Head, outputs: Outputs) -> Answer:
     classes, (rows, columns) = len(head.spec.classes), outputs.tokens
     logits, evidence = outputs.arrays["logits"], outputs.arrays.get(EVIDENCE)
     if logits.shape != (1, classes) or not np.isfinite(logits).all():
@@ -86,6 +98,11 @@ class LabelReader:
         evidence: bool = False,
     ) -> None:
         spec, self._head = head.spec, head
+        if spec.kind != "classify":
+            raise HeadError(
+                f"head {spec.name} gives an embedding and knows no classes. Show it some examples (`bifocal "
+                "classify --examples`), search with it (`bifocal search`), or name a head with classes."
+            )
         self._windows = HeadWindows(spec, model, width=width, height=height, tile=tile, quality=quality)
         self.size = self._windows.size
         self._sum, self._weight = np.zeros(len(spec.classes)), 0
@@ -102,10 +119,20 @@ class LabelReader:
         sizes = {"width": header.width, "height": header.height, "tile": header.tile}
         return cls(head, model, **sizes, quality=header.quality, evidence=evidence)
 
+    @property
+    def single(self) -> bool:
+        """Whether it reads the whole picture as one window."""
+        return self._windows.single
+
+    def windows(self, number: int, y: NDArray[np.int32], spent: NDArray[np.int64] | None) -> Iterator[Window]:
+        """The windows that are whole with this tile, for :func:`answers` and then :meth:`take`; arguments
+        as for :meth:`add`."""
+        return self._windows.of_tile(Tile(number, y, spent))
+
     def add(self, number: int, y: NDArray[np.int32], spent: NDArray[np.int64] | None) -> None:
         """Read tile ``number``: decoded y ``[c, h, w]`` and, for a head that reads bits, ``spent`` of
         :func:`~bifocal.stream.latents.decode_tile`."""
-        for window in self._windows.of_tile(Tile(number, y, spent)):
+        for window in self.windows(number, y, spent):
             self._add(window)
 
     def add_values(
@@ -140,7 +167,20 @@ class LabelReader:
         spec = self._head.spec
         names = tuple(spec.classes[k] for k in order)
         evidence = None if self._evidence is None else self._evidence[order]
-        return Labels(names, chances[order].astype(np.float32), spec.name, spec.token, self._kept, evidence)
+        shares = chances[order].astype(np.float32)
+        return Labels(names, shares, spec.name, spec.token, self._kept, evidence, trusted_from(spec.card))
+
+
+def trusted_from(card: Mapping[str, Any]) -> float:
+    """The probability from which on labels can be trusted, by a head's card.
+
+    >>> trusted_from({"confident": {"at least": 0.9}}), trusted_from({}), trusted_from({"confident": "very"})
+    (0.9, 0.7, 0.7)
+    """
+    confident = card.get("confident")
+    least = confident.get("at least") if isinstance(confident, Mapping) else None
+    known = isinstance(least, int | float) and not isinstance(least, bool) and 0 <= least <= 1
+    return float(least) if known and least is not None else TRUSTED
 
 
 def _spread(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:

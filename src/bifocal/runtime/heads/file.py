@@ -30,8 +30,10 @@ DEFAULT_HEAD = "imagenette"
 FORMAT = 1
 #: The kinds of heads that this release runs, and the output that the last graph of each must have. A file
 #: that does not say its kind is of the first.
-KINDS: Mapping[str, str] = {"classify": "logits"}
+KINDS: Mapping[str, str] = {"classify": "logits", "embed": "embedding"}
 MAX_FILE, MAX_SPEC, MAX_GRAPH, MAX_NODES = 64 << 20, 1 << 20, 8 << 20, 20_000
+#: Windows that one run may take, of a head whose graph leaves their number open.
+MAX_BATCH = 64
 MAX_STAGES, MAX_CLASSES, MAX_NAME, MAX_CHANNELS, MAX_WINDOW, MAX_TOKEN = 16, 10_000, 200, 4096, 128, 64
 
 
@@ -45,7 +47,8 @@ class HeadSpec:
     (:mod:`bifocal.runtime.heads.pooling`); with ``bits``, what each position cost, too. ``reads`` is
     "latents", or "pixels" for the classifier of a comparison. ``stages`` says for each selector whether what
     it prunes leaves a package token behind; tokens are ``token`` pixels a side, positions of y ``stride``.
-    ``kind`` is one of ``KINDS``. ``card`` is free text on data, licence and accuracy.
+    ``kind`` is one of ``KINDS``; only "classify" has ``classes``. ``card`` is free text on data, licence and
+    accuracy.
     """
 
     name: str
@@ -182,7 +185,7 @@ def read_spec(text: str) -> HeadSpec:
         name=_text(spec, "name"),
         codec=_text(spec, "codec"),
         fingerprint=_text(spec, "fingerprint"),
-        classes=_classes(spec.get("classes")),
+        classes=_classes(spec.get("classes")) if kind == "classify" else (),
         channels=_number(spec, "channels", 1, MAX_CHANNELS),
         window=_number(spec, "window", 1, MAX_WINDOW),
         multiple=_number({"multiple": 1, **spec}, "multiple", 1, MAX_WINDOW),

@@ -10,6 +10,7 @@ deterministic.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +21,14 @@ from numpy.typing import NDArray
 
 from bifocal.errors import HeadError, ModelError
 from bifocal.runtime.engines.onnxruntime import open_capped
-from bifocal.runtime.heads.file import KINDS, HeadFile, HeadSpec, head_path, read_head
+from bifocal.runtime.heads.file import KINDS, MAX_BATCH, HeadFile, HeadSpec, head_path, read_head
 
 #: A score from here on keeps its token.
 KEEP = 0.5
 #: The output of a last graph that gives what each part of a window says for each class; a head may lack it.
 EVIDENCE = "evidence"
+#: The output of a last graph that gives numbers to compare pictures by; a head that classifies may have it.
+EMBEDDING = "embedding"
 
 
 class Outputs(NamedTuple):
@@ -100,6 +103,38 @@ class Head:
         """Whether its answers have ``evidence``."""
         return EVIDENCE in {port.name for port in self._sessions[-1].get_outputs()}
 
+    @property
+    def gives_embedding(self) -> bool:
+        """Whether its answers have an ``embedding``."""
+        return EMBEDDING in {port.name for port in self._sessions[-1].get_outputs()}
+
+    @property
+    def batches(self) -> bool:
+        """Whether one run may take many windows: its graph leaves their number open."""
+        first = self._sessions[0].get_inputs()[0].shape
+        return not self.spec.stages and bool(first) and not isinstance(first[0], int)
+
+    def run_many(
+        self, values: Sequence[NDArray[np.float32]], bits: Sequence[NDArray[np.float32]] | None = None
+    ) -> list[Outputs]:
+        """Run the head on windows of equal shape, as many as possible at once; otherwise as :meth:`run`."""
+        if not self.batches or len(values) == 1:
+            return [self.run(one, bits[k] if bits else None) for k, one in enumerate(values)]
+        made: list[Outputs] = []
+        for first in range(0, len(values), MAX_BATCH):
+            part = slice(first, first + MAX_BATCH)
+            count = len(values[part])
+            feeds = self._feeds(np.stack(values[part]), np.stack(bits[part]) if bits else None)
+            arrays = self._run(0, feeds)
+            if any(array.shape[:1] != (count,) for array in arrays.values()):
+                raise HeadError(
+                    f"head {self.name} does not give one answer for each of {count} windows. Export it again."
+                )
+            tokens = self._tokens(values[0])
+            each = ({name: array[k : k + 1] for name, array in arrays.items()} for k in range(count))
+            made += [Outputs(one, (), tokens) for one in each]
+        return made
+
     def run(self, values: NDArray[np.float32], bits: NDArray[np.float32] | None = None) -> Outputs:
         """Run the head on one window.
 
@@ -109,13 +144,8 @@ class Head:
         :raises HeadError: if a graph fails.
         """
         spec = self.spec
-        feeds: dict[str, NDArray[Any]] = {("y" if spec.reads == "latents" else "pixels"): values[None]}
-        if spec.bits:
-            if bits is None:
-                raise HeadError(f"head {self.name} reads what each position cost. Give it bits.")
-            feeds["bits"] = bits[None, None]
-        side = 1 if spec.reads == "pixels" else spec.stride
-        rows, columns = (-(-n * side // spec.token) for n in values.shape[1:])
+        feeds = self._feeds(values[None], None if bits is None else bits[None])
+        rows, columns = self._tokens(values)
         tokens: _Tokens | None = None
         kept: list[NDArray[np.bool_]] = []
         for number, package in enumerate(spec.stages):
@@ -130,6 +160,23 @@ class Head:
             kept.append(left.reshape(rows, columns))
             feeds = tokens.arrays
         return Outputs(self._run(len(spec.stages), feeds), tuple(kept), (rows, columns))
+
+    def _feeds(
+        self, values: NDArray[np.float32], bits: NDArray[np.float32] | None
+    ) -> dict[str, NDArray[Any]]:
+        """Inputs of the first graph for windows ``[n, channels, h, w]`` and their bits ``[n, h, w]``."""
+        feeds: dict[str, NDArray[Any]] = {("y" if self.spec.reads == "latents" else "pixels"): values}
+        if self.spec.bits:
+            if bits is None:
+                raise HeadError(f"head {self.name} reads what each position cost. Give it bits.")
+            feeds["bits"] = bits[:, None]
+        return feeds
+
+    def _tokens(self, values: NDArray[np.float32]) -> tuple[int, int]:
+        """The size of the token map of a window ``[channels, h, w]``."""
+        side = 1 if self.spec.reads == "pixels" else self.spec.stride
+        rows, columns = (-(-n * side // self.spec.token) for n in values.shape[1:])
+        return rows, columns
 
     def _run(self, number: int, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         session = self._sessions[number]

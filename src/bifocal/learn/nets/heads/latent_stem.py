@@ -5,10 +5,10 @@ Both begin with a residual network (He et al., arXiv 1512.03385) at the resoluti
     y [b,c,h,w] ─ scale ─┬─ low channels: 3×3 ──(+)─ norm, ReLU ─ residual blocks ─ 3×3 ─► [b,d,h,w]
                          └─ the others: 1×1 ────┘
 
-:class:`LatentResNet` goes on at half the size, and its last map says for each place what it tells of every
-class; logits are the mean, so that one can look at them (class activation maps: Zhou et al., arXiv
-1512.04150). :func:`latent_classifier` goes on with a transformer, one token a place, which can be pruned; a
-transformer alone learns little from ten thousand pictures, and convolutions before it supply what it would
+:class:`LatentResNet` goes on at half the size, and its last map says for each position how much it speaks
+for every class; logits are the mean, so that one can look at them (class activation maps: Zhou et al., arXiv
+1512.04150). :func:`latent_classifier` goes on with a transformer, one token a position, which can be pruned;
+a transformer alone learns little from ten thousand pictures, and convolutions before it supply what it would
 have to learn (Xiao et al., arXiv 2106.14881). At equal work the residual network learns faster here and ends
 better (docs/heads.md). All sizes are our choice.
 """
@@ -164,12 +164,20 @@ class LatentResNet(nn.Module):
         return self.blocks(self.norm(self.stem(y)).relu())
 
     def _evidence(self, x: Tensor) -> Tensor:
-        told: Tensor = self.head(x.permute(0, 2, 3, 1))
-        return told.permute(0, 3, 1, 2)
+        said: Tensor = self.head(x.permute(0, 2, 3, 1))
+        return said.permute(0, 3, 1, 2)
 
     def evidence(self, y: Tensor) -> Tensor:
-        """What each place tells of every class, ``[b, classes, ⌈h/2⌉, ⌈w/2⌉]``, of y ``[b, c, h, w]``."""
+        """What each position says of every class, ``[b, classes, ⌈h/2⌉, ⌈w/2⌉]``, of y ``[b, c, h, w]``."""
         return self._evidence(self._trunk(y))
+
+    def all_answers(self, y: Tensor) -> dict[str, Tensor]:
+        """Logits, evidence and embedding by these names, as far as there are any."""
+        x, found = self._trunk(y), {}
+        if self.config.classes:
+            evidence = self._evidence(x)
+            found = {"logits": evidence.mean((2, 3)), "evidence": evidence}
+        return {**found, "embedding": self.embedding(x.mean((2, 3)))} if self.config.embedding else found
 
     def answers(self, y: Tensor) -> tuple[Tensor | None, Tensor]:
         """Logits ``[b, classes]``, None without classes; the embedding ``[b, numbers]``, of any length."""
