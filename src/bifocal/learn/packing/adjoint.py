@@ -159,6 +159,15 @@ def _split(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> Non
     tape.credit(node.input[0], tape.add("Concat", arriving, axis=axis))
 
 
+def _reshape(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
+    tape.credit(node.input[0], tape.add("Reshape", [arriving[0], tape.add("Shape", [node.input[0]])]))
+
+
+def _transpose(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
+    perm = _attributes(node)["perm"]
+    tape.credit(node.input[0], tape.add("Transpose", arriving, perm=np.argsort(perm).tolist()))
+
+
 def _identity(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
     tape.credit(node.input[0], arriving[0])
 
@@ -171,5 +180,7 @@ _RULES: dict[str, Callable[[_Tape, Any, list[str], Kernels], None]] = {
     "Add": _add,
     "Mul": _mul,
     "Split": _split,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
     "Identity": _identity,
 }

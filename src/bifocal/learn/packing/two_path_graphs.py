@@ -1,7 +1,7 @@
 """ONNX graphs of codecs with two paths beside each other, written by hand and without weights.
 
-The float networks become plain convolutions: the wavelet packet is one strided convolution, the Haar step
-another, and the linear path shares its product with the deep path's first layer.
+The float networks become plain convolutions: the wavelet packet is one, strided, the Haar step another, of
+each channel by itself, and the linear path shares its product with the deep path's first layer.
 """
 
 from __future__ import annotations
@@ -54,12 +54,28 @@ def _transform(graph: GraphBuilder, part: TwoPaths, x: str) -> str:
 
 
 def _haar_kernel(channels: int) -> NDArray[np.float32]:
-    """The Haar step as a 2×2 strided convolution: ``[4c, c, 2, 2]``, bands LL | LH | HL | HH."""
+    """The Haar step as a 2×2 strided convolution of each channel by itself: ``[4c, 1, 2, 2]``."""
     sums = np.array([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[1, -1], [-1, 1]]]) / 2
-    kernel = np.zeros((4, channels, channels, 2, 2), np.float32)
-    for c in range(channels):
-        kernel[:, c, c] = sums
-    return kernel.reshape(4 * channels, channels, 2, 2)
+    return np.tile(sums.astype(np.float32), (channels, 1, 1))[:, None]
+
+
+def _haar_split(graph: GraphBuilder, x: str, channels: int) -> str:
+    """``[1,c,2h,2w]`` to bands LL | LH | HL | HH, ``[1,4c,h,w]``."""
+    bands = graph.conv(x, "haar", _haar_kernel(channels), strides=[2, 2], group=channels)
+    return _exchange(graph, bands, channels, 4)
+
+
+def _haar_merge(graph: GraphBuilder, x: str, channels: int) -> str:
+    """Bands ``[1,4c,h,w]`` to ``[1,c,2h,2w]``."""
+    bands = _exchange(graph, x, 4, channels)
+    return graph.conv(bands, "haar", _haar_kernel(channels), strides=[2, 2], group=channels, transpose=True)
+
+
+def _exchange(graph: GraphBuilder, x: str, outer: int, inner: int) -> str:
+    """Channels ``[1,outer·inner,h,w]`` in the order ``[1,inner·outer,h,w]``."""
+    shapes = (graph.constant(np.array(shape, np.int64)) for shape in ([outer, inner, 0, 0], [1, -1, 0, 0]))
+    x = graph.add("Transpose", graph.add("Reshape", x, next(shapes)), perm=[1, 0, 2, 3])
+    return graph.add("Reshape", x, next(shapes))
 
 
 def analysis_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
@@ -68,7 +84,7 @@ def analysis_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
     packet = _array(model.packet).reshape(192, 3, 8, 8) / PIXEL_UNIT
     x = graph.conv("pixels", "packet", packet, -127.5 * packet.sum((1, 2, 3)), strides=[8, 8])
     x = _transform(graph, model.analysis, x)
-    y = graph.conv(x, "haar", _haar_kernel(model.config.latent), strides=[2, 2])
+    y = _haar_split(graph, x, model.config.latent)
     c = model.plan.y_channels
     return graph.model({"pixels": [1, 3, "h", "w"]}, {"y": (y, [1, c, "yh", "yw"])}), graph.weights
 
@@ -92,7 +108,7 @@ def hyper_analysis_graph(model: Codec) -> tuple[bytes, Arrays]:
 def synthesis_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
     """y ``[1,c,h,w]`` after inverse gains → pixels ``[1,3,16h,16w]`` in 0..255, unclipped; and weights."""
     graph = GraphBuilder("synthesis")
-    x = graph.conv("y", "haar", _haar_kernel(model.config.latent), strides=[2, 2], transpose=True)
+    x = _haar_merge(graph, "y", model.config.latent)
     x = _transform(graph, model.synthesis, x)
     packet = _array(model.packet).reshape(192, 3, 8, 8) * PIXEL_UNIT
     bias = np.full(3, 127.5, np.float32)
@@ -104,7 +120,7 @@ def synthesis_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
 def half_graph(model: TwoPathCodec) -> tuple[bytes, Arrays]:
     """y ``[1,c,h,w]`` after inverse gains → pixels of 2×2 averages ``[1,3,8h,8w]``, unclipped."""
     graph = GraphBuilder("half")
-    x = graph.conv("y", "haar", _haar_kernel(model.config.latent), strides=[2, 2], transpose=True)
+    x = _haar_merge(graph, "y", model.config.latent)
     x = _transform(graph, model.to_half, x)
     x = _to_pixels(graph, graph.add("DepthToSpace", x, blocksize=4, mode="CRD"))
     inputs: dict[str, list[Any]] = {"y": [1, model.plan.y_channels, "h", "w"]}
