@@ -60,6 +60,7 @@ class Recipe:
     accumulate: int = 1  # batches whose gradients make one step
     exclude: tuple[str, ...] = ()
     smallest: float = 1.0  # each picture is scaled once, by a factor between this and 1
+    tiled: float = 0.0  # share of batches whose latents are coded in 2×2 tiles, to learn their borders
     drawn: float = 0.0  # share of pixels that are text, charts and windows made by code
     validation: int = 64
     lr: float = 1e-3  # AdamW: biases, gains, linear paths

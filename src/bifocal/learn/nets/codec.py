@@ -103,6 +103,18 @@ def quality_anchors(quality: Tensor, anchors: int) -> Tensor:
     return (1 - (place[:, None] - torch.arange(anchors, device=quality.device)).abs()).clamp_min(0)
 
 
+def into_tiles(x: Tensor, tiles: int) -> Tensor:
+    """``[b, c, h, w]`` as ``[b·tiles², c, h/tiles, w/tiles]``, row by row of each picture."""
+    x = x.unflatten(3, (tiles, -1)).unflatten(2, (tiles, -1))
+    return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
+def from_tiles(x: Tensor, tiles: int) -> Tensor:
+    """The inverse of :func:`into_tiles`."""
+    x = x.unflatten(0, (-1, tiles, tiles))
+    return x.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
 class Codec(nn.Module):
     """Subclass it, call ``super().__init__(config)`` first, write :meth:`analyse` and :meth:`synthesise`."""
 
@@ -309,18 +321,23 @@ class Codec(nn.Module):
 
     # -- training ------------------------------------------------------------------------------------------
 
-    def forward(self, pixels: Tensor, quality: Tensor, *, exact: bool, noise: bool) -> Coded:
+    def forward(self, pixels: Tensor, quality: Tensor, *, exact: bool, noise: bool, tiles: int = 1) -> Coded:
         """Code and decode pictures ``[b, 3, H, W]`` (0..255) at qualities ``[b]``, differentiably.
 
         ``exact`` runs the entropy networks on their integers (never under autocast); ``noise`` estimates
-        the rate with uniform noise, as training does, instead of rounding. Smaller pictures learn from
-        the latents without changing them: no gradient passes to anything but their own networks.
+        the rate with uniform noise, as training does, instead of rounding. ``tiles`` is how many tiles a
+        side the latents are coded in: transforms see across their borders, entropy networks do not. Smaller
+        pictures learn from the latents without changing them: no gradient passes to anything but their own
+        networks.
         """
         anchors = quality_anchors(quality, self.config.anchors)
         gain, inverse = self.gains(anchors)
         y = self.analyse(pixels).float() * gain
-        decoded, channel_bits, z_bits = self.estimate(y, anchors, exact=exact, noise=noise)
-        y_hat = decoded * inverse
+        decoded, channel_bits, z_bits = self.estimate(
+            into_tiles(y, tiles), anchors.repeat_interleave(tiles**2, 0), exact=exact, noise=noise
+        )
+        channel_bits, z_bits = (bits.unflatten(0, (-1, tiles**2)).sum(1) for bits in (channel_bits, z_bits))
+        y_hat = from_tiles(decoded, tiles) * inverse
         small = tuple(x.float() for x in self.synthesise_small(y_hat.detach()))
         output = self.synthesise(y_hat).float()
         return Coded(output, channel_bits.sum(1) + z_bits, small, y_hat, channel_bits)

@@ -26,7 +26,8 @@ class Objective(Protocol):
 def rate_distortion(model: Codec, pixels: Tensor, quality: Tensor, recipe: Recipe, done: float = 0.0) -> Loss:
     """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, see :class:`Objective`."""
     exact = recipe.exact and done >= recipe.exact_from
-    return weighted(model(pixels, quality, exact=exact, noise=True), pixels, quality, recipe)
+    tiles = 2 if recipe.tiled and float(torch.rand(())) < recipe.tiled else 1
+    return weighted(model(pixels, quality, exact=exact, noise=True, tiles=tiles), pixels, quality, recipe)
 
 
 def weighted(coded: Coded, pixels: Tensor, quality: Tensor, recipe: Recipe) -> Loss:
