@@ -243,6 +243,23 @@ def test_sigterm_leaves_no_tool_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="SIGTERM is POSIX")
+def test_sigterm_ends_a_long_simulation_at_once(tmp_path: Path) -> None:
+    """One process whose first unit would take minutes of machine code."""
+    command = [sys.executable, "-m", "bifocal", "faults", "run", str(NETLISTS / "uart.json")]
+    options = ["--engine", "numba", "--cycles", "2000000", "--out", str(tmp_path / "report")]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        while not (tmp_path / "report" / "faults.journal").exists():  # made when the simulation begins
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.terminate()
+        begun = time.monotonic()
+        assert process.wait(60) == 130
+    assert time.monotonic() - begun < 10  # a second or two where nothing else runs
+
+
 def is_running(pid: str) -> bool:
     """Whether a process is there and has not ended; one that nobody waited for counts as ended."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False)
