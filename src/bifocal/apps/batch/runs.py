@@ -26,7 +26,7 @@ OnResult = Callable[[FileResult], None]
 
 
 @dataclass(frozen=True)
-class Report:
+class RunSummary:
     """How a run went. ``failed`` holds the result of each file that failed; ``kept`` were finished before.
 
     ``bytes_in`` and ``bytes_out`` are those of the files done, ``seconds`` those of the whole run;
@@ -55,7 +55,7 @@ def run(
     replace: bool = False,
     on_start: OnStart = lambda total, left_out: None,
     on_result: OnResult = lambda result: None,
-) -> Report:
+) -> RunSummary:
     """Work on every file of ``inputs``, in this process or in ``jobs`` spawned ones.
 
     :func:`bifocal.storage.paths.pair_paths` says which file becomes which. Several results in a folder come
@@ -97,7 +97,7 @@ def run(
             remove_all_leftovers(pairs)
             on_start(len(pairs), pairs.left_out)
             _work(worker, _tasks(pairs, manifest, about["key"], resume, replace), jobs, tally, manifest)
-    return tally.report(time.perf_counter() - begun, pairs.left_out)
+    return tally.summary(time.perf_counter() - begun, pairs.left_out)
 
 
 def read(
@@ -190,9 +190,9 @@ class _Tally:
         self.bytes_out += result.bytes_out
         self._on_result(result)
 
-    def report(self, seconds: float, left_out: LeftOut) -> Report:
+    def summary(self, seconds: float, left_out: LeftOut) -> RunSummary:
         failed = tuple(self.failed)
-        return Report(self.done, self.kept, failed, seconds, self.bytes_in, self.bytes_out, left_out)
+        return RunSummary(self.done, self.kept, failed, seconds, self.bytes_in, self.bytes_out, left_out)
 
 
 def _work(
