@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError, PictureError
 
+#: Numbers of length 1 to compare pictures by, ``[numbers]``: what :func:`bifocal.embed` makes.
+Embedding = NDArray[np.float32]
 #: Longest side in pixels of what a notebook shows of a picture.
 _PREVIEW = 1024
 

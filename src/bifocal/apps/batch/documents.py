@@ -57,7 +57,7 @@ def _row(result: FileResult, top: int, at_least: float) -> dict[str, Any]:
         "file": result.pair.source,
         "labels": [{"name": name, "probability": round(value, 6)} for name, value in named],
     }
-    return row if named else {**row, "unknown": True}
+    return {**row, "confident": result.labels.confident} if named else {**row, "unknown": True}
 
 
 _ERROR_KEYS = ("file", "target", "error")

@@ -22,7 +22,7 @@ from bifocal.errors import BifocalError, OptionError, PictureWarning
 from bifocal.storage import filesystem
 from bifocal.storage.filesystem import holds_data, is_disk_full
 from bifocal.storage.paths import Pair
-from bifocal.types import Labels
+from bifocal.types import Embedding, Labels
 
 if TYPE_CHECKING:
     from bifocal.api.info import StreamInfo
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bifocal.runtime.heads.run import Head
     from bifocal.runtime.model import Model
 
-Verb = Literal["encode", "decode", "analyse", "info"]
+Verb = Literal["encode", "decode", "analyse", "embed", "info"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,10 @@ class FileTask:
 class FileResult:
     """What became of a file: ``state`` is done, kept (it was finished already) or failed.
 
-    ``width`` and ``height`` in pixels and ``gray`` are those of the picture that was written; ``labels`` are
-    those of a head, ``info`` is what a stream says of itself; ``notes`` are warnings about this file;
-    ``error`` is what happened, why, and what to do next. ``disk_full``: the next file would fail, too.
+    ``width`` and ``height`` in pixels and ``gray`` are those of the picture that was written; ``labels`` and
+    ``embedding`` are those of a head, ``info`` is what a stream says of itself; ``notes`` are warnings about
+    this file; ``error`` is what happened, why, and what to do next. ``disk_full``: the next file would fail,
+    too.
     """
 
     pair: Pair
@@ -69,17 +70,18 @@ class FileResult:
     disk_full: bool = False
     record: Record | None = None
     labels: Labels | None = None
+    embedding: Embedding | None = None
     info: StreamInfo | None = None
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Encodes, decodes, analyses or describes files, one at a time.
+    """Encodes, decodes, analyses, embeds or describes files, one at a time.
 
-    ``options`` are keyword arguments of :func:`bifocal.encode_file`, :func:`bifocal.decode_file` or
-    :func:`bifocal.analyse`, plain values all; a ``Path`` among them is a file that is read. ``model`` is an
-    installed name or a folder, by default the one that is shipped or that a stream names. ``threads`` is how
-    many processors one network may use.
+    ``options`` are keyword arguments of :func:`bifocal.encode_file`, :func:`bifocal.decode_file`,
+    :func:`bifocal.analyse` or :func:`bifocal.embed`, plain values all; a ``Path`` among them is a file that
+    is read. ``model`` is an installed name or a folder, by default the one that is shipped or that a stream
+    names. ``threads`` is how many processors one network may use.
 
     >>> Worker("encode", {"quality": 40}).verb
     'encode'
@@ -91,8 +93,10 @@ class Worker:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.verb not in ("encode", "decode", "analyse", "info"):
-            raise OptionError(f"a worker cannot '{self.verb}'. Choose encode, decode, analyse or info.")
+        if self.verb not in ("encode", "decode", "analyse", "embed", "info"):
+            raise OptionError(
+                f"a worker cannot '{self.verb}'. Choose encode, decode, analyse, embed or info."
+            )
 
     @property
     def writes(self) -> bool:
@@ -199,6 +203,9 @@ class Worker:
             if self.verb == "info":
                 return FileResult(pair, "done", bytes_in=size, info=bifocal.info(file, **self.options))
             options = {**self.options, "head": self.head()}
+            if self.verb == "embed":
+                embedding = bifocal.embed(file, model=self._model(pair.source), **options)
+                return FileResult(pair, "done", bytes_in=size, embedding=embedding)
             labels = bifocal.analyse(file, model=self._model(pair.source), **options)
             return FileResult(pair, "done", bytes_in=size, labels=labels)
 

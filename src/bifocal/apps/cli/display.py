@@ -44,7 +44,8 @@ class Display:
     """Shows a run; use it as a context around the run, which it ends with the run's exit status.
 
     ``doing`` and ``past`` are forms of its verb; ``line`` is what to print of a result, to ``out``. Without
-    ``summary`` errors are printed as they come. ``resumable``: a stopped run can go on.
+    ``summary`` errors are printed as they come. ``resumable``: a stopped run can go on. Without
+    ``lines`` results are not printed.
     """
 
     doing: str
@@ -53,6 +54,7 @@ class Display:
     line: Callable[[FileResult], str]
     summary: bool = True
     resumable: bool = False
+    lines: bool = True
     out: TextIO = field(default_factory=lambda: sys.stdout)
     total: int = 0
     begun: float = 0.0
@@ -74,7 +76,7 @@ class Display:
             self.failed.append(result)
             if not self.summary:
                 print(f"bifocal: {result.error}", file=sys.stderr)
-        elif result.state == "done":
+        elif result.state == "done" and self.lines:
             print(self.line(result), file=self.out, flush=True)
         if self.bar:
             rate = sum(self.counts.values()) / max(time.monotonic() - self.begun, 1e-9)

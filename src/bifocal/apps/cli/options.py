@@ -157,9 +157,32 @@ AtLeast = Annotated[
         help="Leave out labels below this probability, such as 0.7; a file without any is 'unknown'.",
     ),
 ]
+Examples = Annotated[
+    Path | None,
+    typer.Option(
+        help="Name streams by example: a folder with one subfolder of a few pictures or .bfc files for each "
+        "class. Nothing is trained.",
+        show_default=False,
+    ),
+]
 Classes = Annotated[bool, typer.Option("--classes", help="List the classes that the head knows, and leave.")]
 Explain = Annotated[
     Path | None, typer.Option(help="Draw what the head looked at in one stream, as a picture.")
+]
+
+# search
+
+Like = Annotated[
+    Path, typer.Option(help="What to look for: a picture, or a .bfc stream.", show_default=False)
+]
+TopFound = Annotated[int, typer.Option("--top", "-k", min=1, help="How many streams to print.")]
+IndexFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        help="File that keeps what was read for the next search.",
+        show_default="in the cache folder",
+    ),
 ]
 
 # bench

@@ -96,8 +96,8 @@ def find_tested(folder: Path, classes: tuple[str, ...], names: Path | None = Non
     if foreign:
         raise TrainingError(
             f"{folder} has class {foreign[0]!r}, which is none of those that are trained: "
-            f"{', '.join(classes[:5])}{', …' * (len(classes) > 5)}. Take its folder out, or name it alike with "
-            "--names."
+            f"{', '.join(classes[:5])}{', …' * (len(classes) > 5)}. Take its folder out, or name it alike "
+            "with --names."
         )
     number = np.array([classes.index(name) for name in found.classes], np.int64)
     return replace(found, classes=classes, labels=number[found.labels])

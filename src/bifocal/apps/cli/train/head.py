@@ -48,20 +48,12 @@ def head(
     from bifocal.learn.training.machine import prepare
 
     check_document(out, force or resume is not None)
+    numbers = {"side": side, "views": views, "held": held, "channels": channels, "seed": seed}
     made = train_head(
         data,
         out,
         Budget(minutes, cpu_minutes, steps),
-        recipe=head_recipe(
-            task,
-            keep or (),
-            teacher=teacher,
-            side=side,
-            views=views,
-            held=held,
-            channels=channels,
-            seed=seed,
-        ),
+        recipe=head_recipe(task, keep or (), teacher=teacher, **numbers),
         base=base,
         names=names,
         unlabelled=unlabelled,

@@ -129,9 +129,7 @@ def train_head(
     old = None if resume is None else load_head_checkpoint(resume)
     labelled = _find(data, unlabelled, names, recipe)
     tested = None if test is None else find_tested(test, labelled.classes, names)
-    for files in (labelled, tested):
-        if files is not None:
-            check_streams(files, model)
+    check_streams(labelled, model)
     if old is not None:
         old.check(recipe, labelled.classes, model)
     torch.manual_seed(recipe.seed)
@@ -143,11 +141,8 @@ def train_head(
         packed, judged = run.calibrated(run.train(budget), folder)
         figures = {"start": start and read_card(head_path(start)).name, **run.figures()}
         if tested is not None:
-            streams = encode_held(tested, np.arange(len(tested.files)), model, side=recipe.side)
-            figures["test"] = figures_of(judge(packed, folder, streams, model), found.labelled.classes)
-    write_atomically(out, packed.data({**card, **{key: figures[key] for key in ON_CARD if key in figures}}))
-    write_head_report(report, run.curve, judged, found.labelled.classes, figures)
-    return TrainedHead(out, report, found.labelled.classes, judged.accuracy, found.labelled.warnings, figures)
+            figures["test"] = run.tested(packed, tested, folder)
+    return run.write(packed, judged, figures, card)
 
 
 def _find(data: Path, unlabelled: Path | None, names: Path | None, recipe: HeadRecipe) -> Labelled:
@@ -190,7 +185,7 @@ class _HeadRun:
         device: str,
         log: Callable[[str], None],
     ) -> None:
-        self.recipe, self.data, self.model, self.name, self.log = recipe, data, model, out.stem, log
+        self.recipe, self.data, self.model, self.out, self.log = recipe, data, model, out, log
         code = coding(model, device)
         blank = data.nothing if recipe.classes else None
         self.feed = Feed(recipe, data.views, data.rows, code, device, targets=data.targets, nothing=blank)
@@ -298,10 +293,29 @@ class _HeadRun:
             self.log(f"{share:.1%} right on {len(data.streams[name]):,} real streams, {describe(name)}")
         return packed, judged
 
+    def tested(self, packed: PackedHead, files: Labelled, work: Path) -> dict[str, Any]:
+        """What the finished head says of pictures that nothing was chosen by."""
+        streams = encode_held(files, np.arange(len(files.files)), self.model, side=self.recipe.side)
+        found = figures_of(judge(packed, work, streams, self.model), self.data.labelled.classes)
+        shares = ", ".join(f"{share:.1%} at {describe(name)}" for name, share in found["accuracy"].items())
+        self.log(f"right on the {len(files.files):,} test pictures: {shares}")
+        return found
+
+    def write(
+        self, packed: PackedHead, judged: Judged, figures: Mapping[str, Any], card: Mapping[str, str]
+    ) -> TrainedHead:
+        """Write the file of the head, its card filled in, and the report."""
+        labelled, known = self.data.labelled, {key: figures[key] for key in ON_CARD if key in figures}
+        write_atomically(self.out, packed.data({**card, **known}))
+        write_head_report(self.folder.folder, self.curve, judged, labelled.classes, figures)
+        return TrainedHead(
+            self.out, self.folder.folder, labelled.classes, judged.accuracy, labelled.warnings, figures
+        )
+
     def pack(self, network: nn.Module) -> PackedHead:
         return pack_head(
             copy.deepcopy(network).cpu().eval(),
-            name=self.name,
+            name=self.out.stem,
             base=self.model,
             channels=self.recipe.channels,
             classes=self.data.labelled.classes,

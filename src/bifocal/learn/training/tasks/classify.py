@@ -63,18 +63,12 @@ def classify_job(
     def validate(now: Progress) -> Mapping[str, Any]:
         total = folder.total(now) if folder else now
         right = accuracy(mean.model, judged) if score is None else score(mean.model)
-        minutes = total.seconds / 60
-        row = {
-            "minutes": minutes,
-            "step": total.step,
-            "loss": now.figures["loss"],
-            "accuracy": right,
-        }
+        minutes, loss = total.seconds / 60, now.figures["loss"]
         if curve is not None:
-            curve.append(row)
+            curve.append({"minutes": minutes, "step": total.step, "loss": loss, "accuracy": right})
         found = f"{right:.1%} right" if score is None else f"mean cosine {right:.3f}"
         spent = f"{minutes:.1f} minutes ({total.cpu_seconds / 60:.1f} of processor time)"
-        log(f"{spent}, step {total.step}: loss {row['loss']:.3f}, {found}")
+        log(f"{spent}, step {total.step}: loss {loss:.3f}, {found}")
         return {}  # the curve has it
 
     return Job(
