@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT, Pruned
-from bifocal.learn.nets.heads.pruning import BitsThreshold, FixedConfig, FixedPruning, MergedViT
 from bifocal.learn.nets.heads.selector import TokenSelector
-from bifocal.learn.nets.heads.token_cost import selector_mac, transformer_mac
 from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
 from bifocal.learn.training.pruning.latency import LatencyTable
 from bifocal.learn.training.pruning.objective import Batch, calibrate, pruning_objective
@@ -21,6 +19,8 @@ from bifocal.learn.training.soft_labels import soft_cross_entropy
 from bifocal.learn.training.tasks.prune import train_pruned
 from bifocal.measure import MeasureError
 from studies.heatvit.data import CHANNELS, GRID, Coded
+from studies.heatvit.other_methods import BitsThreshold, FixedConfig, FixedPruning, MergedViT
+from studies.heatvit.token_cost import selector_mac, transformer_mac
 
 CLASSES = 10
 CONFIG = VitConfig(dim=96, depth=6, heads=3, mlp_ratio=4.0, grid=GRID, classes=CLASSES)

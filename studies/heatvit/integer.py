@@ -5,7 +5,7 @@
 Goes on from the weights that run.py, with the same --cache and steps, left of its arm ``heatvit``. Each is
 run as it is (exact GELU, softmax and sigmoid) and, fine-tuned for --tune steps with the paper's polynomials,
 for some of their factors; then everything after the stem is quantised to 8 bits with power-of-two scales from
-64 training pictures and run in integers (`learn/nets/heads/heatvit_integer.py`, whose float64 version agrees
+64 training pictures and run in integers (`studies/heatvit/integer_network.py`, whose float64 version agrees
 bit for bit). Accuracy is on the 1,000 val pictures, from real streams.
 """
 
@@ -22,9 +22,7 @@ from safetensors.torch import load_file
 
 from benchmarks import reporting
 from benchmarks.reporting import spread
-from bifocal.learn.nets.heads.fixed_point import Integers
 from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
-from bifocal.learn.nets.heads.heatvit_integer import quantise, run_integer
 from bifocal.learn.nets.heads.polynomial import Polynomials
 from bifocal.learn.nets.heads.timm_names import embed
 from bifocal.learn.training.pruning.objective import pruning_objective
@@ -32,6 +30,8 @@ from bifocal.learn.training.tasks.prune import train_pruned
 from bifocal.measure.tables import markdown
 from studies.heatvit.arms import BEFORE, CLASSES, match
 from studies.heatvit.data import GRID, Coded, batches
+from studies.heatvit.fixed_point import Integers
+from studies.heatvit.integer_network import quantise, run_integer
 from studies.heatvit.run import BATCH, log, prepare, save, table_of, train_dense, weights
 
 #: delta1 and delta2 of the rows; none is the model as it was trained.

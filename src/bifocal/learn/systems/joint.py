@@ -5,7 +5,7 @@
     ŷ in squares of 64×64 pixels ── 1×1 ─► F0 ── + positions, class token ── the first blocks ─► F1, F2, F3
     F0..F3 ── one projection each, mixed ── deconv5×5↑ … ─► pixels
 
-The published network stands in `learn/systems/joint_paper.py`; transforms, trunk and aggregation here are its
+The published network stands in `studies/joint/paper.py`; transforms, trunk and aggregation here are its
 own, at any size. Ours are the exact entropy path with gains by quality in place of its float hyperprior, and
 the span of attention on the way to the picture: there every square of 64 pixels is a picture of its own, with
 its own class token, so that a window of the runtime, which starts at a multiple of 64 pixels, gives the

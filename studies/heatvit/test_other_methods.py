@@ -7,10 +7,10 @@ from torch.nn import functional as F
 
 from bifocal.learn.nets.cost import count
 from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
-from bifocal.learn.nets.heads.pruning import BitsThreshold, FixedConfig, FixedPruning, MergedViT, merge_tokens
 from bifocal.learn.nets.heads.selector import TokenSelector
-from bifocal.learn.nets.heads.token_cost import selector_mac, transformer_mac
 from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
+from studies.heatvit.other_methods import BitsThreshold, FixedConfig, FixedPruning, MergedViT, merge_tokens
+from studies.heatvit.token_cost import selector_mac, transformer_mac
 
 
 def backbone() -> VisionTransformer:
@@ -112,7 +112,7 @@ def test_an_attention_of_merged_tokens_counts_them_as_often_as_they_were() -> No
     vit = backbone()
     twice = vit.embed(X)[:1]
     twice[:, 3] = twice[:, 2]
-    from bifocal.learn.nets.heads.pruning import sized_attention
+    from studies.heatvit.other_methods import sized_attention
 
     attn = vit.blocks[0].attn
     once = torch.cat([twice[:, :3], twice[:, 4:]], 1)
