@@ -8,14 +8,14 @@ values in another form, or computes only where a group has symbols, brings its o
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactEngine
-from bifocal.stream.plan import Group, group_mask
+from bifocal.stream.plan import Group, group_mask, phase_channels, phase_views
 
 
 class Contexts(Protocol):
@@ -27,7 +27,7 @@ class Contexts(Protocol):
     size: tuple[int, int]
 
     def predict(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """Means, in fixed point, and table indexes of group ``k``."""
+        """Means, in fixed point, and table indexes of group ``k``: new arrays, the caller's own."""
 
     def put(self, k: int, values: NDArray[np.int32]) -> None:
         """Let later groups see the contexts of group ``k``, within ±``plan.context_max``."""
@@ -62,14 +62,42 @@ class MapContexts:
     def predict(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         group = self._model.plan.groups[k]
         outputs = self._engine(self._model.predictors[k], self._inputs, self._quality)
-        where = positions(group, *self.size)
-        mu, index = (part.reshape(-1)[where] for part in np.split(outputs, [group.channels]))
+        mu, index = (collect(part, group) for part in np.split(outputs, [group.channels]))
         return mu, np.clip(index, 0, self._model.tables.count - 1).astype(np.uint8)
 
     def put(self, k: int, values: NDArray[np.int32]) -> None:
         group = self._model.plan.groups[k]
         first = self._first + group.start
-        self._inputs[first : first + group.channels].reshape(-1)[positions(group, *self.size)] = values
+        place(values, self._inputs[first : first + group.channels], group)
+
+
+def place(values: NDArray[Any], maps: NDArray[Any], group: Group) -> None:
+    """Write a group's values ``[n]`` to where its symbols stand in ``maps`` ``[group.channels, h, w]``."""
+    if (views := _at_phases(maps, group)) is None:
+        maps.reshape(-1)[positions(group, *maps.shape[1:])] = values
+        return
+    for view, part in zip(views, phase_views(values, group, *maps.shape[1:]), strict=True):
+        view[...] = part
+
+
+def collect(maps: NDArray[Any], group: Group) -> NDArray[Any]:
+    """What stands in ``maps`` ``[group.channels, h, w]`` at a group's symbols, ``[n]``: a new array."""
+    if (views := _at_phases(maps, group)) is None:
+        chosen: NDArray[Any] = maps.reshape(-1)[positions(group, *maps.shape[1:])]
+        return chosen
+    values = np.empty(maps.size // group.steps, maps.dtype)
+    for view, part in zip(views, phase_views(values, group, *maps.shape[1:]), strict=True):
+        part[...] = view
+    return values
+
+
+def _at_phases(maps: NDArray[Any], group: Group) -> list[NDArray[Any]] | None:
+    """A group's positions as views ``[m, h/2, w/2]``, several times faster than single positions; None where
+    sides are odd or phases unequal."""
+    firsts = phase_channels(group)
+    if firsts is None or maps.shape[1] % 2 or maps.shape[2] % 2:
+        return None
+    return [maps[first :: group.steps, phase >> 1 :: 2, phase & 1 :: 2] for phase, first in enumerate(firsts)]
 
 
 @lru_cache(maxsize=16)  # two shapes of tile at once; up to 19 MiB each

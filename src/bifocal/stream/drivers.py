@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError
 from bifocal.stream.coder import FREQUENCY_BITS, Tables, TileDecoder
-from bifocal.stream.contexts import make_contexts, positions
+from bifocal.stream.contexts import collect, make_contexts, place, positions
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactEngine
 from bifocal.stream.limits import MAX_SYMBOL
@@ -143,7 +143,7 @@ class _Pass:
     ) -> NDArray[np.int32]:
         """Write the group's decoded values onto the map, and their contexts for later predictors."""
         plan = self.model.plan
-        decoded[group.start : group.stop].reshape(-1)[positions(group, *self._contexts.size)] = values
+        place(values, decoded[group.start : group.stop], group)
         half = (1 << plan.context_shift) >> 1
         context = np.clip((values + half) >> plan.context_shift, -plan.context_max, plan.context_max)
         self._contexts.put(plan.groups.index(group), context)
@@ -169,17 +169,18 @@ class Encode(_Pass):
 
     def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> NDArray[np.int32]:
         where = positions(group, *self._contexts.size)
-        y = self._y[group.start : group.stop].reshape(-1)[where]
+        y = collect(self._y[group.start : group.stop], group)
         residual = y.astype(np.float64) - mu / float(1 << self.model.plan.fraction)
         q = self._quantise(residual, index, group, where)
         if q.size and np.abs(q).max() > MAX_SYMBOL:
             raise LatentsError(
                 f"a latent is beyond ±{MAX_SYMBOL}: the analysis diverged. Run bifocal doctor."
             )
-        coded = index >= self.model.plan.skip
-        symbols = np.where(coded, q, 0).astype(np.int32)
-        self._put(symbols[coded], index[coded])
-        return self._settle(group, decoded, self.model.offsets(symbols, index) + mu)
+        coded = np.flatnonzero(index >= self.model.plan.skip)
+        symbols, tables = q[coded].astype(np.int32), index[coded]
+        self._put(symbols, tables)
+        mu[coded] += self.model.offsets(symbols, tables)  # those not coded are zero: at their means
+        return self._settle(group, decoded, mu)
 
 
 class Decode(_Pass):
@@ -203,15 +204,16 @@ class Decode(_Pass):
         self._coder, self._spent = coder, spent
 
     def code(self, group: Group, mu: Any, index: Any, decoded: Any) -> NDArray[np.int32]:
-        coded = index >= self.model.plan.skip
-        symbols = np.zeros(len(index), dtype=np.int32)
-        symbols[coded] = self._coder.take(index[coded])
+        coded = np.flatnonzero(index >= self.model.plan.skip)
+        tables = index[coded]
+        symbols = self._coder.take(tables)
         if self._spent is not None:
-            costs = self.model.tables.costs(symbols[coded], index[coded])
+            costs = self.model.tables.costs(symbols, tables)
             spent = self._spent[self.model.plan.groups.index(group)].reshape(-1)
             where = positions(group, *self._contexts.size)
             np.add.at(spent, where[coded] % spent.size, costs)
-        return self._settle(group, decoded, self.model.offsets(symbols, index) + mu)
+        mu[coded] += self.model.offsets(symbols, tables)  # those not coded are zero: at their means
+        return self._settle(group, decoded, mu)
 
 
 def _z_index(shape: tuple[int, ...], model: EntropyModel, quality: int) -> NDArray[np.uint8]:

@@ -89,11 +89,16 @@ class EntropyModel:
         values: NDArray[np.int32] = q << self.plan.fraction
         if self.reconstruction is None:
             return values
-        some = np.flatnonzero(q)
-        symbols = q.reshape(-1)[some]
-        shift = self.reconstruction[index.reshape(-1)[some], np.minimum(np.abs(symbols), MAGNITUDES) - 1]
-        values.reshape(-1)[some] -= np.sign(symbols) * shift
+        near = np.clip(q, -MAGNITUDES, MAGNITUDES) + MAGNITUDES
+        values -= self._points[index * np.intp(2 * MAGNITUDES + 1) + near]
         return values
+
+    @cached_property
+    def _points(self) -> NDArray[np.int32]:
+        """How much less than itself a symbol is decoded to: by table, and in it by symbol -3 to 3, flat."""
+        assert self.reconstruction is not None
+        above = np.pad(self.reconstruction, ((0, 0), (1, 0)))  # zero stays
+        return np.concatenate([-above[:, :0:-1], above], axis=1).reshape(-1)
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> EntropyModel:

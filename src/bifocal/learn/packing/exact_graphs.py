@@ -87,14 +87,15 @@ def byte_graph(net: ExactNet, features: int = 0, seen: int = 0, group: Group | N
 
     Maps are unsigned bytes, channels last. The hyper network takes ``x [h,w,c]``, 128 too large, and gives
     ``y``. The predictor of a ``group`` takes ``x [h,w,features+seen]``, where contexts are lower bytes, and
-    if it has seen contexts ``high [h,w,seen]``, their upper bytes, 128 too large. It gives ``mean`` int32 and
-    ``index`` uint8 of every phase, ``[4,m,h·w/4]``. Biases are inputs, since they may depend on the quality.
+    if it has seen any ``high [h,w,seen]`` or ``[1,1,seen]``, their upper bytes, 128 too large. It gives
+    ``mean`` int32 and ``index`` uint8 of every phase, ``[4,m,h·w/4]``. Biases are inputs, since they may
+    depend on the quality.
     """
     numbers = ByteNet(net, features, seen, group)
     graph, weights = GraphBuilder(f"exact.{net.name}"), numbers.weights
     inputs: dict[str, list[Any]] = {"x": ["h", "w", features + seen if group else net.inputs]}
     if seen:
-        inputs["high"] = ["h", "w", seen]
+        inputs["high"] = ["high_h", "high_w", seen]  # of all positions, or one that stands for all
     types = dict.fromkeys((*inputs, "y", "index"), TensorProto.UINT8) | {"mean": TensorProto.INT32}
     inputs |= {name: list(bias.shape) for name, bias in numbers.biases(1).items()}
     x, prefix = "x", f"exact.{net.name}."

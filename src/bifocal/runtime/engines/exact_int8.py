@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import ModelError
 from bifocal.runtime.engines.onnxruntime import OnnxEngine, open_session
+from bifocal.stream.contexts import place
 from bifocal.stream.exact import EXACT_LIMIT, ExactEngine, ExactLayer, ExactNet, bands
 from bifocal.stream.plan import Group, phase_channels, phase_views, seen_channels
 
@@ -261,7 +262,7 @@ class ByteContexts:
         contexts = model.plan.y_channels
         self._low = np.full((*self.size, self._features + contexts), ZERO, np.uint8)
         self._low[:, :, : self._features] = features
-        self._high = np.full((*self.size, contexts), ZERO, np.uint8)
+        self._high: NDArray[np.uint8] | None = None  # until a context needs it
 
     def _hyper(self, z: NDArray[np.int32]) -> NDArray[np.uint8]:
         net = self._model.hyper
@@ -289,7 +290,9 @@ class ByteContexts:
         for needed, given, inner in bands(net, h, w, BAND, unit=2):
             feeds["x"] = np.ascontiguousarray(self._low[needed, :, : self._features + seen])
             if seen:
-                feeds["high"] = np.ascontiguousarray(self._high[needed, :, :seen])
+                # where no context needs an upper byte, one position stands for all
+                high = np.full((1, 1, seen), ZERO, np.uint8) if self._high is None else self._high[needed]
+                feeds["high"] = np.ascontiguousarray(high[:, :, :seen])
             parts = self._engine.run(made, ["mean", "index"], feeds)  # [4, m, n] each
             rows, inside = _half(given), _half(inner)
             for into, part in zip(views, parts, strict=True):
@@ -303,16 +306,14 @@ class ByteContexts:
         """Let later groups see the contexts of group ``k``, int32 ``[n]``."""
         group = self._model.plan.groups[k]
         values = values + ZERO
-        high, low = (values >> 8) + ZERO, values & 255
-        for into, first, part in ((self._low, self._features, low), (self._high, 0, high)):
+        parts = [(self._low, self._features, values)]
+        if self._high is not None or (values.size and not 0 <= values.min() <= values.max() <= BYTE_MAX):
+            if self._high is None:
+                self._high = np.full((*self.size, self._model.plan.y_channels), ZERO, np.uint8)
+            parts.append((self._high, 0, (values >> 8) + ZERO))
+        for into, first, part in parts:
             channels = into[:, :, first + group.start : first + group.stop]
-            firsts = phase_channels(group)
-            assert firsts is not None
-            views = phase_views(part.astype(np.uint8), group, *self.size)
-            for phase, view in enumerate(views):
-                channels[phase >> 1 :: 2, phase & 1 :: 2, firsts[phase] :: group.steps] = view.transpose(
-                    1, 2, 0
-                )
+            place(part.astype(np.uint8), channels.transpose(2, 0, 1), group)
 
 
 def _half(rows: slice) -> slice:
