@@ -22,6 +22,7 @@ import bifocal
 from bifocal.measure import MeasureError
 from bifocal.runtime.engines.exact_int8 import Int8Engine
 from bifocal.runtime.engines.onnxruntime import OnnxEngine
+from bifocal.stream import container
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactEngine, NumpyEngine
 from bifocal.stream.latents import pack, unpack
@@ -113,7 +114,8 @@ def run_exact(setup: Setup, folder: Path, model: EntropyModel, streams: Path) ->
             if index["pack"]:
                 passes += 1
                 counts["packed"] += 1
-                counts["packed_identical"] += pack(latents, model, backend) == data
+                chunks = container.read(data).metadata
+                counts["packed_identical"] += pack(latents, model, backend, chunks) == data
     for net in (model.hyper, *model.predictors):
         for number in range(len(net.layers)):
             ran = backend.layers_run[f"{net.name}.{number}"]
