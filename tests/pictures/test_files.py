@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from bifocal.errors import OutputError, PictureError
-from bifocal.pictures.formats import LOSSY_SUFFIXES, WRITE_FORMATS
+from bifocal.pictures.formats import WRITE_FORMATS
 from bifocal.pictures.reading import read_picture
 from bifocal.pictures.writing import write_picture
 from bifocal.storage.filesystem import write_atomically
@@ -36,6 +36,8 @@ def pipe() -> IO[bytes]:
     return os.fdopen(reading, "rb")
 
 
+#: Suffixes by which pixels come back only nearly as they were.
+LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".avif", ".gif"})
 LOSSLESS = sorted(set(WRITE_FORMATS) - LOSSY_SUFFIXES)
 
 

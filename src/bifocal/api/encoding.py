@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,46 +80,36 @@ def encode(
     >>> len(encode(numpy.zeros((64, 64), numpy.uint8), quality=10)) < 200
     True
     """
-    return encoded(
-        picture,
-        quality,
-        model=loaded_model(model),
-        tile=tile,
-        strict=strict,
-        effort=effort,
-        size=size,
-        psnr=psnr,
-        quality_map=quality_map,
-        strip=strip,
-        metadata=metadata,
-        lossless=lossless,
-    ).data
+    asked = Options(quality, tile, strict, effort, size, psnr, quality_map, strip, metadata, lossless)
+    return encoded(picture, loaded_model(model), asked).data
 
 
-def encoded(
-    picture: PictureLike,
-    quality: int | None,
-    *,
-    model: Model,
-    tile: int,
-    strict: bool,
-    effort: int,
-    size: int | str | None,
-    psnr: float | None,
-    quality_map: MapLike | None,
-    strip: str | Iterable[str],
-    metadata: Mapping[str, bytes] | None,
-    lossless: bool | None,
-) -> Encoded:
-    """:func:`encode` with what is known of the stream."""
-    budget = _checked_budget(quality, size, psnr)
-    effort, tile = check_effort(effort), check_tile(tile)
-    taken = _as_picture(picture, strict)
-    if strip or metadata is not None:
-        taken = _with_metadata(taken, strip, metadata)
-    exact = check_lossless(lossless, free_size=isinstance(budget, int))
+@dataclass(frozen=True)
+class Options:
+    """What is asked of an encoder: the arguments of :func:`encode` but the picture and the model."""
+
+    quality: int | None
+    tile: int
+    strict: bool
+    effort: int
+    size: int | str | None
+    psnr: float | None
+    quality_map: MapLike | None
+    strip: str | Iterable[str]
+    metadata: Mapping[str, bytes] | None
+    lossless: bool | None
+
+
+def encoded(picture: PictureLike, model: Model, asked: Options) -> Encoded:
+    """:func:`encode`, with what is known of the stream beside its bytes."""
+    budget = _checked_budget(asked.quality, asked.size, asked.psnr)
+    effort, tile = check_effort(asked.effort), check_tile(asked.tile)
+    taken = _as_picture(picture, asked.strict)
+    if asked.strip or asked.metadata is not None:
+        taken = _with_metadata(taken, asked.strip, asked.metadata)
+    exact = check_lossless(asked.lossless, free_size=isinstance(budget, int))
     model = model.on(REFERENCE)  # bytes never depend on what decodes
-    return _encode(taken, budget, model, tile, effort, quality_map, exact)
+    return _encode(taken, budget, model, tile, effort, asked.quality_map, exact)
 
 
 def _encode(

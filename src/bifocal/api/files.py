@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from bifocal.api.decoding import decode
-from bifocal.api.encoding import encoded
+from bifocal.api.encoding import Options, encoded
 from bifocal.api.info import StreamInfo, describe, installed_name
 from bifocal.errors import OptionError, OutputError
 from bifocal.pictures.formats import MAX_PIXELS, is_picture_name
@@ -58,20 +58,8 @@ def encode_file(
     with filesystem.fetched(source) as file:
         picture = read_picture(file, max_pixels=max_pixels, strict=strict)
         loaded = loaded_model(model)
-        made = encoded(
-            picture,
-            quality,
-            model=loaded,
-            tile=tile,
-            strict=strict,
-            effort=effort,
-            size=size,
-            psnr=psnr,
-            quality_map=quality_map,
-            strip=strip,
-            metadata=metadata,
-            lossless=lossless,
-        )
+        asked = Options(quality, tile, strict, effort, size, psnr, quality_map, strip, metadata, lossless)
+        made = encoded(picture, loaded, asked)
     with filesystem.sent(target) as file:
         write_atomically(file, made.data, overwrite=overwrite)
     name = loaded.name if loaded.folder.parent == MODELS.resolve() else installed_name(made.header)

@@ -50,9 +50,6 @@ WRITE_FORMATS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ".gif": ("GIF", {}),
 }
 
-#: Suffixes by which pixels come back only nearly as they were.
-LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".avif", ".gif"})
-
 #: Formats that hold transparency.
 ALPHA_FORMATS = ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA")
 

@@ -15,8 +15,8 @@ from bifocal.learn.nets.heads.vit import VisionTransformer
 SLOPE = 0.01  # of negative units, as in the paper
 
 
-def strided_encoder(stages: int, width: int, outputs: int, *, inputs: int = 3) -> nn.Sequential:
-    """``[b, inputs, H, W]`` to ``[b, outputs, H/2^stages, W/2^stages]``: 5×5 convolutions of stride 2.
+def strided_encoder(stages: int, width: int, outputs: int) -> nn.Sequential:
+    """``[b, 3, H, W]`` to ``[b, outputs, H/2^stages, W/2^stages]``: 5×5 convolutions of stride 2.
 
     Leaky ReLUs stand between them and none after the last.
 
@@ -26,13 +26,13 @@ def strided_encoder(stages: int, width: int, outputs: int, *, inputs: int = 3) -
     layers: list[nn.Module] = []
     for i in range(stages):
         last = i + 1 == stages
-        layer = nn.Conv2d(inputs if i == 0 else width, outputs if last else width, 5, 2, 2)
+        layer = nn.Conv2d(3 if i == 0 else width, outputs if last else width, 5, 2, 2)
         layers.append(_even(layer, 25 * layer.in_channels, last))
         layers += [] if last else [nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers)
 
 
-def strided_decoder(stages: int, width: int, inputs: int, *, outputs: int = 3) -> nn.Sequential:
+def strided_decoder(stages: int, width: int, inputs: int) -> nn.Sequential:
     """The mirror of :func:`strided_encoder`: transposed 5×5 convolutions, each doubling both sides.
 
     >>> strided_decoder(4, 8, 12)(torch.zeros(1, 12, 4, 2)).shape
@@ -41,7 +41,7 @@ def strided_decoder(stages: int, width: int, inputs: int, *, outputs: int = 3) -
     layers: list[nn.Module] = []
     for i in range(stages):
         last = i + 1 == stages
-        sizes = inputs if i == 0 else width, outputs if last else width
+        sizes = inputs if i == 0 else width, 3 if last else width
         layer = nn.ConvTranspose2d(*sizes, 5, 2, 2, output_padding=1)
         layers.append(_even(layer, 25 * layer.in_channels / 4, last))  # a quarter of the taps meets a value
         layers += [] if last else [nn.LeakyReLU(SLOPE)]
