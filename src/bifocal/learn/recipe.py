@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bifocal.errors import TrainingError
+from bifocal.learn.nets.activations import ESTIMATES
 from bifocal.learn.nets.codec import CodecConfig
 from bifocal.learn.systems.lowfirst import LowFirstConfig
 from bifocal.learn.systems.registry import find_system
@@ -44,6 +45,17 @@ class Distillation:
 
 
 @dataclass(frozen=True)
+class Activation:
+    """Small activations (``nets/activations.py``): table ``[activation]`` of a recipe.
+
+    ``strength`` is what a bit of activations for each pixel counts, where a bit of the stream counts 1.
+    """
+
+    strength: float = 1e-3
+    coder: str = "gaussian"  # or symmetric: whose bits are estimated
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One run. ``cooldown`` is the share of the run's minutes over which the learning rate falls to zero.
 
@@ -75,6 +87,7 @@ class Recipe:
     band_weights: tuple[float, ...] = ()
     joint: JointPhases | None = None  # a run with labels
     distil: Distillation | None = None  # a run with a teacher
+    activation: Activation | None = None  # a run for small activations
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -94,11 +107,12 @@ def load_recipe(path: Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"{path} is not valid TOML: {error}") from error
     numbers, system = table.pop("system", {}), find_system(table.pop("codec", "lowfirst"))
-    joint, distil = table.pop("joint", None), table.pop("distil", None)
+    joint, distil, activation = (table.pop(key, None) for key in ("joint", "distil", "activation"))
     for given, known, where in (
         (numbers, system.config, "[system]"),
         (joint or {}, JointPhases, "[joint]"),
         (distil or {}, Distillation, "[distil]"),
+        (activation or {}, Activation, "[activation]"),
         (table, Recipe, "the recipe"),
     ):
         unknown = set(given) - set(inspect.signature(known).parameters)
@@ -111,8 +125,17 @@ def load_recipe(path: Path) -> Recipe:
         system=system.config(**numbers),
         joint=None if joint is None else JointPhases(**joint),
         distil=None if distil is None else _phases(path, Distillation(**distil)),
+        activation=None if activation is None else _known_coder(path, Activation(**activation)),
         **table,
     )
+
+
+def _known_coder(path: Path, activation: Activation) -> Activation:
+    if activation.coder not in ESTIMATES or not activation.strength >= 0:
+        raise TrainingError(
+            f"{path}: [activation] has a coder of {', '.join(ESTIMATES)}, and a strength of 0 or more."
+        )
+    return activation
 
 
 def _phases(path: Path, phases: Distillation) -> Distillation:

@@ -126,9 +126,10 @@ def refused_run(made: Any, feeds: dict[str, Any]) -> str:
 
 
 def test_sizes_that_stay_unknown_name_the_node() -> None:
-    made = model([node("NonZero", ["x"], ["y"], name="where")], {"x": [1, 3, "h", "w"]}, ["y"])
+    nodes = [node("NonZero", ["x"], ["n"], name="where"), node("Cast", ["n"], ["y"], to=TensorProto.FLOAT)]
+    made = model(nodes, {"x": [1, 3, "h", "w"]}, ["y"])
     message = refused_run(made, PICTURE)
-    assert "the size of y, made by the node where (NonZero), stays unknown" in message
+    assert "the size of n, made by the node where (NonZero), stays unknown" in message
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:

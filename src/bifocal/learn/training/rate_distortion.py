@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bifocal.learn.nets.activations import ActivationBits
 from bifocal.learn.nets.codec import Codec, Coded, quality_lambda
 from bifocal.learn.recipe import Recipe
 from bifocal.learn.training.fit import Loss
@@ -30,10 +31,24 @@ def rate_distortion(model: Codec, pixels: Tensor, quality: Tensor, recipe: Recip
     return weighted(model(pixels, quality, exact=exact, noise=True, tiles=tiles), pixels, quality, recipe)
 
 
-def weighted(coded: Coded, pixels: Tensor, quality: Tensor, recipe: Recipe) -> Loss:
-    """The loss of a pass that was made: see :func:`rate_distortion`.
+def with_activations(count: ActivationBits) -> Objective:
+    """As :func:`rate_distortion`, plus what the recipe's ``[activation]`` says of the bits of activations."""
 
-    The errors of smaller pictures are trained on, but they are not in the loss that is logged.
+    def objective(model: Codec, pixels: Tensor, quality: Tensor, recipe: Recipe, done: float) -> Loss:
+        exact = recipe.exact and done >= recipe.exact_from
+        with count.counting():
+            coded = model(pixels, quality, exact=exact, noise=True)
+        return weighted(coded, pixels, quality, recipe, activations=count.bits())
+
+    return objective
+
+
+def weighted(
+    coded: Coded, pixels: Tensor, quality: Tensor, recipe: Recipe, activations: Tensor | None = None
+) -> Loss:
+    """The loss of a pass that was made: see :func:`rate_distortion`. ``activations`` are bits ``[b]``.
+
+    The errors of smaller pictures and the activations are trained on, but not in the loss that is logged.
     """
     h, w = pixels.shape[-2:]
     bpp = coded.bits / (h * w)
@@ -46,6 +61,8 @@ def weighted(coded: Coded, pixels: Tensor, quality: Tensor, recipe: Recipe) -> L
     for picture in coded.small:  # these teach their own networks alone
         target = F.avg_pool2d(pixels, w // picture.shape[-1])
         loss = loss + (lam * ((picture - target) ** 2).mean((1, 2, 3)) * weight).mean()
+    if activations is not None and recipe.activation:
+        loss = loss + (recipe.activation.strength * activations / (h * w) * weight).mean()
     if recipe.band_weights:
         loss = loss + ((_band_bits(coded, recipe) / (h * w)) * weight).mean()
     return Loss(loss, figures)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bifocal.errors import TrainingError
 from bifocal.learn.checkpoint import Checkpoint, codec_header, load_resumed
 from bifocal.learn.data.crops import Corpus, crops, load_corpus
+from bifocal.learn.nets.activations import ActivationBits, stored_outputs
 from bifocal.learn.nets.codec import QUALITIES, Codec
 from bifocal.learn.nets.parameters import KERNELS
 from bifocal.learn.recipe import Recipe
@@ -26,7 +27,7 @@ from bifocal.learn.training.dormant import dormant_units
 from bifocal.learn.training.fit import Job, Loss, print_now
 from bifocal.learn.training.optimisers import Rates
 from bifocal.learn.training.precision import find_precision
-from bifocal.learn.training.rate_distortion import Objective, rate_distortion
+from bifocal.learn.training.rate_distortion import Objective, rate_distortion, with_activations
 from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Schedule
 from bifocal.learn.training.validation import FIGURES, draw_curve, middles, validate, write_samples
@@ -59,6 +60,11 @@ def codec_job(
     old = load_resumed(resume, recipe.system, recipe.name)
     corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
     model, average = _networks(recipe, old, device)
+    if recipe.activation and beside is None:
+        beside = ActivationBits(
+            stored_outputs(model, without=getattr(model, "hyper_analysis", None)), recipe.activation.coder
+        )
+        objective = with_activations(beside)
     history = old.history if old else ()
     seed = recipe.seed + 1000 * len(history)
     record = {"recipe": asdict(recipe), "pictures": len(corpus.train), **(facts or {})}
