@@ -53,10 +53,13 @@ def write_head(path: Path, spec: dict[str, Any] | str, graphs: list[onnx.ModelPr
     return path
 
 
-def dense_head(path: Path, fingerprint: bytes, *, channels: int = CHANNELS, **changes: Any) -> Path:
-    """A head whose logits are the mean of y over places times :func:`matrix`."""
+def dense_head(
+    path: Path, fingerprint: bytes, *, channels: int = CHANNELS, inputs: int = 0, **changes: Any
+) -> Path:
+    """A head whose logits are the mean over places of its ``inputs``, y by default, times :func:`matrix`."""
     spec = spec_of(fingerprint, channels=channels, **changes)
-    return write_head(path, spec, [mean_graph(channels)], {"weight": matrix(channels)})
+    inputs = inputs or channels
+    return write_head(path, spec, [mean_graph(inputs)], {"weight": matrix(inputs)})
 
 
 def batch_head(path: Path, fingerprint: bytes, **changes: Any) -> Path:

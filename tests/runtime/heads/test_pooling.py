@@ -36,7 +36,10 @@ def test_parts_add_up_to_the_whole() -> None:
     y = np.random.default_rng(0).normal(size=(2, 7, 9)).astype(np.float32)
     mean = GridMean(100, 144, 16, 4)
     parts = [(slice(0, 4), slice(0, 9)), (slice(4, 7), slice(0, 5)), (slice(4, 7), slice(5, 9))]
-    made = [mean.add(mean.part(y[:, rows, columns], rows.start, columns.start)) for rows, columns in parts]
+    made = []
+    for rows, columns in parts:
+        values = y[:, rows, columns]
+        made.append(mean.add(mean.part(values, rows.start, columns.start), values[0].size))
     assert made[0] is None and made[1] is None and made[2] is not None
     np.testing.assert_allclose(made[2], pooled(y, 100, 144, 16, 4), atol=1e-5)
 
@@ -72,6 +75,21 @@ def test_selectors_and_bits_work_on_the_grid(tiny_model: bifocal.Model, tmp_path
     ):
         labels = bifocal.analyse(data, head=path, model=tiny_model)
         assert all(kept.shape == (9, 19) for kept in labels.kept) and labels.kept
+
+
+@pytest.mark.parametrize("tile", [64, 2048])
+def test_a_head_may_read_magnitudes(tiny_model: bifocal.Model, tmp_path: Path, tile: int) -> None:
+    data = bifocal.encode(made_picture(130, 300), 50, model=tiny_model, tile=tile)
+    path = dense_head(
+        tmp_path / "a.bfh", tiny_model.entropy.fingerprint, inputs=2 * CHANNELS, grid=4, magnitudes=True
+    )
+    labels = bifocal.analyse(data, head=path, model=tiny_model)
+    y = read_latents(data, tiny_model, CHANNELS).y
+    both = np.concatenate([by_pixels(y, (130, 300), 4), by_pixels(np.abs(y), (130, 300), 4)])
+    logits = both.mean(axis=(1, 2)) @ matrix(2 * CHANNELS).astype(np.float64)
+    assert labels.name == CLASSES[int(logits.argmax())]
+    expected = np.exp(logits - logits.max())
+    np.testing.assert_allclose(max(labels.probabilities), max(expected / expected.sum()), rtol=1e-3)
 
 
 def test_a_grid_wider_than_the_picture_changes_nothing(tiny_model: bifocal.Model, tmp_path: Path) -> None:

@@ -67,27 +67,36 @@ def pack_head(network: nn.Module, **options: Any) -> PackedHead:
 
 
 def pack_dense_head(
-    network: nn.Module, *, name: str, base: Model, channels: int, classes: tuple[str, ...], window: int
+    network: nn.Module,
+    *,
+    name: str,
+    base: Model,
+    channels: int,
+    classes: tuple[str, ...],
+    window: int,
+    grid: int = 0,
+    magnitudes: bool = False,
 ) -> PackedHead:
     """Pack a network of one piece, from y ``[n, channels, h, w]`` to logits ``[n, classes]``.
 
     ``window`` is the side, in positions of y, of the largest window that it sees at once; smaller ones, from
     one position on, come as they are. A network that has ``evidence``, what each position says of
     every class (``learn/nets/heads/latent_stem.py``), gives it too, as it does its embedding; without classes
-    that is all it gives.
+    that is all it gives. One that was trained on pooled views (``learn/data/pooling.py``) has their ``grid``,
+    and takes ``2·channels`` if they had ``magnitudes``.
 
     :raises ModelError: if it cannot become a graph, or a weight does not fit float16.
     """
     sides = {0: Dim("n", min=1, max=MAX_BATCH)}
     sides |= {2: Dim("h", min=1, max=window), 3: Dim("w", min=1, max=window)}
-    example = torch.zeros(2, channels, min(7, window), min(9, window))
+    example = torch.zeros(2, channels * (2 if magnitudes else 1), min(7, window), min(9, window))
     outputs: tuple[str, ...] = ("logits",)
     numbers = getattr(getattr(network, "config", None), "embedding", 0)
     if hasattr(network, "evidence"):
         outputs = (("logits", EVIDENCE) if classes else ()) + ((EMBEDDING,) if numbers else ())
         network = _Answers(network, outputs)
     graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, outputs)
-    spec = _spec(name, base, channels, classes, window)
+    spec = _spec(name, base, channels, classes, window) | {"grid": grid, "magnitudes": magnitudes}
     return PackedHead((graph,), {key: _half(key, value) for key, value in weights.items()}, spec)
 
 

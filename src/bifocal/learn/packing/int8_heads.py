@@ -32,7 +32,7 @@ def int8_head(head: PackedHead, samples: Iterable[NDArray[np.float32]]) -> Packe
     """A dense head that reads latents, in 8 bits.
 
     :param samples: latents ``[c, h, w]`` as the head will see them, of training pictures at several
-        qualities, pooled if the head pools: a hundred are enough.
+        qualities, pooled (``learn/data/pooling.py``) if the head has a grid: a hundred are enough.
     :raises ModelError: if the head has token selectors, nothing to quantise, or there are no samples.
     """
     if len(head.graphs) > 1:

@@ -44,7 +44,8 @@ class HeadSpec:
     It reads the first ``channels`` of y of streams whose entropy model has this ``fingerprint`` (``codec`` is
     only its name), in windows of at most ``window`` positions of y a side, cut at multiples of ``multiple``;
     with a ``grid``, the whole picture instead, pooled to at most so many positions a side
-    (:mod:`bifocal.runtime.heads.pooling`); with ``bits``, what each position cost, too. ``reads`` is
+    (:mod:`bifocal.runtime.heads.pooling`), behind them their ``magnitudes`` if it reads those; with ``bits``,
+    what each position cost, too. ``reads`` is
     "latents", or "pixels" for the classifier of a comparison. ``stages`` says for each selector whether what
     it prunes leaves a package token behind; tokens are ``token`` pixels a side, positions of y ``stride``.
     ``kind`` is one of ``KINDS``; only "classify" has ``classes``. ``card`` is free text on data, licence and
@@ -65,7 +66,13 @@ class HeadSpec:
     stride: int = 16
     kind: str = "classify"
     grid: int = 0
+    magnitudes: bool = False
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> int:
+        """Channels of what its first graph takes."""
+        return 3 if self.reads == "pixels" else self.channels * (2 if self.magnitudes else 1)
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,7 @@ def read_spec(text: str) -> HeadSpec:
         stride=_number({"stride": 16, **spec}, "stride", 1, MAX_TOKEN),
         kind=kind,
         grid=_number({"grid": 0, **spec}, "grid", 0, MAX_WINDOW),
+        magnitudes=spec.get("magnitudes", False),
         card=spec.get("card", {}),
     )
     _need(len(made.fingerprint) == 16 and set(made.fingerprint) <= set("0123456789abcdef"), "fingerprint")
@@ -204,6 +212,7 @@ def read_spec(text: str) -> HeadSpec:
     _need(made.reads in ("latents", "pixels") and not (made.bits and pixels), "reads")
     _need(made.window % made.multiple == 0, "multiple")
     _need(made.grid <= made.window and not (made.grid and (made.multiple > 1 or pixels)), "grid")
+    _need(made.magnitudes is False or (made.magnitudes is True and made.grid > 0), "magnitudes")
     _need(made.token & (made.token - 1) == 0 and made.multiple * made.stride % made.token == 0, "token")
     _need(isinstance(made.card, dict), "card")
     return made

@@ -5,6 +5,9 @@ axis has more positions than the grid, each cell is the mean over its equal shar
 exact share of every position that it cuts; positions count only as far as the picture reaches into them. As
 with a resize of pixels to a square, the two axes are scaled on their own, so the proportions are not kept. An
 axis of no more positions than the grid is left alone. ``learn/data/pooling.py`` does it in torch.
+
+Most latents have either sign, and their means over a large part of a picture say little. So a head may ask
+for the means of their magnitudes, too: how much there is of each pattern, as texture.
 """
 
 from __future__ import annotations
@@ -40,6 +43,14 @@ def pooling_weights(size: int, stride: int, grid: int) -> NDArray[np.float32]:
     return weights
 
 
+def with_magnitudes(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values ``[c, h, w]``, and behind them their magnitudes: ``[2c, h, w]``."""
+    made = np.empty((2 * len(values), *values.shape[1:]), np.float32)
+    made[: len(values)] = values
+    np.abs(values, out=made[len(values) :])
+    return made
+
+
 def pooled(
     values: NDArray[np.float32], height: int, width: int, stride: int, grid: int
 ) -> NDArray[np.float32]:
@@ -69,10 +80,10 @@ class GridMean:
         """What positions ``[..., h, w]`` from ``row``, ``column`` on add to the grid ``[..., r, c]``."""
         h, w = values.shape[-2:]
         added: NDArray[Any] = self._down[:, row : row + h] @ values @ self._across[:, column : column + w].T
-        self._missing -= h * w
         return added
 
-    def add(self, part: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Add a part; the whole, once the last is there."""
+    def add(self, part: NDArray[np.float32], positions: int) -> NDArray[np.float32] | None:
+        """Add the part of so many positions; the whole, once the last is there."""
+        self._missing -= positions
         self._sum = part if self._sum is None else self._sum + part
         return None if self._missing else self._sum

@@ -138,7 +138,7 @@ class Head:
     def run(self, values: NDArray[np.float32], bits: NDArray[np.float32] | None = None) -> Outputs:
         """Run the head on one window.
 
-        :param values: float latents ``[channels, h, w]``, at most ``spec.window`` a side; pixels
+        :param values: float latents ``[spec.inputs, h, w]``, at most ``spec.window`` a side; pixels
             ``[3, 16h, 16w]`` in 0..255 for a head that reads those.
         :param bits: what each position cost, ``[h, w]``, if the head reads that.
         :raises HeadError: if a graph fails.
@@ -226,7 +226,7 @@ def _check_ports(spec: HeadSpec, ports: list[tuple[list[_Port], list[_Port]]]) -
 
     :raises HeadError: if they are not.
     """
-    first = {"y": spec.channels} if spec.reads == "latents" else {"pixels": 3}
+    first = {"y" if spec.reads == "latents" else "pixels": spec.inputs}
     given = {**first, "bits": 1} if spec.bits else first
     inputs = {port.name: port for port in ports[0][0]}
     if set(inputs) != set(given):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import HeadError, LatentsError
 from bifocal.runtime.heads.file import HeadSpec
-from bifocal.runtime.heads.pooling import GridMean
+from bifocal.runtime.heads.pooling import GridMean, with_magnitudes
 from bifocal.runtime.lossless import latents_of_stored
 from bifocal.runtime.model import Model
 from bifocal.runtime.windows import padded_size, spans
@@ -80,6 +80,7 @@ class HeadWindows:
             min(padded_size(-(-width // stride), spec.multiple), padded_size(width, TILE_UNIT) // stride),
         )
         self._groups = groups_of(model.entropy.plan, spec.channels)
+        self._kinds = 2 if spec.magnitudes else 1
         self._pool = GridMean(height, width, stride, spec.grid) if spec.grid else None
         self._bits: GridMean | None = None
         if spec.grid and spec.bits:
@@ -104,18 +105,23 @@ class HeadWindows:
         y = tile.y[: self._spec.channels, *inside]
         bits = None if tile.spent is None else bits_of(tile.spent[: self._groups, *inside])
         if self._pool is not None:  # before the gains: there is less to multiply after
-            part: NDArray[Any] = self._pool.part(y.astype(np.float32), row, column)
-            values = self._model.to_float(part, self._quality)
-            return self._collected(self._pool, values, bits, row, column)
+            plain = self._seen(y.astype(np.float32))
+            part: NDArray[Any] = self._pool.part(plain, row, column)
+            scaled = [self._model.to_float(one, self._quality) for one in np.split(part, self._kinds)]
+            return self._collected(self._pool, np.concatenate(scaled), plain, bits, row, column)
         return self.cut(self._model.to_float(y, self._quality), bits, row, column)
+
+    def _seen(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return with_magnitudes(values) if self._spec.magnitudes else values
 
     def cut(
         self, values: NDArray[np.float32], bits: NDArray[np.float32] | None, row: int, column: int
     ) -> Iterator[Window]:
         """The windows of what a head takes, ``[c, h, w]``, and its bits, whose corner is ``row, column``."""
         if self._pool is not None:
+            values = self._seen(values)
             added = self._pool.part(values, row, column)
-            yield from self._collected(self._pool, added, bits, row, column)
+            yield from self._collected(self._pool, added, values, bits, row, column)
             return
         cut = {"core": self._spec.window, "halo": 0, "multiple": self._spec.multiple}
         for down in spans(values.shape[1], **cut):
@@ -130,14 +136,16 @@ class HeadWindows:
         self,
         pool: GridMean,
         part: NDArray[np.float32],
+        values: NDArray[Any],
         bits: NDArray[np.float32] | None,
         row: int,
         column: int,
     ) -> Iterator[Window]:
-        """The one window of a pooled picture, if this part of it was the last."""
-        whole, cost = pool.add(part), None
+        """The one window of a pooled picture, if the ``part`` of it that ``values`` give was the last."""
+        count, cost = values[0].size, None
+        whole = pool.add(part, count)
         if self._bits is not None and bits is not None:
-            cost = self._bits.add(self._bits.part(bits, row, column))
+            cost = self._bits.add(self._bits.part(bits, row, column), count)
         if whole is not None:
             yield Window(whole, cost, 0, 0, self.size)
 
