@@ -76,6 +76,8 @@ class Picture:
                 )
         if "alph" in self.metadata:
             raise PictureError("metadata key 'alph' is taken: give transparency as Picture(alpha=...).")
+        if "filt" in self.metadata:
+            raise PictureError("metadata key 'filt' is taken: encoders write it. Choose another key.")
 
     @property
     def width(self) -> int:

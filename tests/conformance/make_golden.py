@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from bifocal.pictures.lossless import encode_lossless
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import encode_alpha
+from bifocal.stream.chunks.restoration import Restoration, encode_restorations
 from bifocal.stream.coder import TOTAL, Tables
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine
@@ -268,6 +269,23 @@ def stored_stream() -> bytes:
         [(encode_lossless(pixels), zlib.crc32(pixels.tobytes())), second],
         [1, 0],
     )
+
+
+def restored_stream() -> bytes:
+    """``restored/regions-200x130.bfc``: latents of tiny-4, and regions with each kind of filter and none."""
+    rng = np.random.default_rng(6)
+    alone = np.zeros((3, 3, 6), np.int8)
+    alone[[0, 1, 2], [0, 1, 2]] = rng.integers(-60, 60, (3, 6))
+    filters = [
+        Restoration(9, alone),
+        None,
+        Restoration(200, rng.integers(-20, 20, (3, 3, 6)).astype(np.int8)),
+    ]
+    # tiles of 128: four, two and one region of 64 in a row, three rows of regions in all
+    chunk = encode_restorations(64, [filters[k % 3] for k in range(12)])
+    return golden_stream(
+        "regions-200x130", Recipe(200, 130, 128, 40, 3.0, metadata={"filt": chunk}), points_model()
+    )[0]
 
 
 def latents_hash(latents: Latents) -> str:

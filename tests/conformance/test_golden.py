@@ -6,15 +6,20 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bifocal.runtime.decoding import restorations
 from bifocal.runtime.lossless import stored_pixels
+from bifocal.runtime.restoration import restore
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import decode_alpha
+from bifocal.stream.chunks.restoration import Restoration
 from bifocal.stream.exact import Kind, NumpyEngine
 from bifocal.stream.latents import EntropyModel, decode_tile, pack, unpack
 from tests.conformance.make_golden import golden_alpha, latents_hash
 from tests.conformance.spec_alpha import read_alpha
+from tests.conformance.spec_restoration import read_filters, restored
 
 GOLDEN = Path(__file__).parent / "golden"
 STREAMS = [
@@ -80,6 +85,30 @@ def test_a_golden_tile_stored_without_loss_gives_the_recorded_pixels() -> None:
         hashlib.sha256(latents).hexdigest()
         == "d9afb1732a04a242f86335274883b9ec647ad031b586dc68a8ee752e5481214f"
     )
+
+
+def test_golden_restoration_filters_are_read_alike_by_us_and_from_the_specification() -> None:
+    data = (GOLDEN.parent / "restored" / "regions-200x130.bfc").read_bytes()
+    assert (
+        hashlib.sha256(data).hexdigest() == "333d022599dee4c4d4b1cdd5973fd97e7aa79e3209d14ba63a100c26aca0a8b1"
+    )
+    stream, model = container.read(data), EntropyModel.load(GOLDEN / "tiny-4" / "model")
+    assert pack(unpack(data, model, NumpyEngine()), model, NumpyEngine(), stream.metadata) == data
+    ours = [
+        ((top, left, bottom - top, right - left), found.clip, found.coefficients.ravel().tolist())
+        for (left, top, right, bottom), found in restorations(stream)
+    ]
+    assert ours == read_filters(data) and len(ours) == 8
+
+
+def test_pixels_are_restored_as_the_specification_says() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(0, 255, (3, 19, 7)).astype(np.float32)
+    for clip, alone in ((40, True), (255, False)):
+        coefficients = rng.integers(-128, 128, (3, 3, 6)).astype(np.int8)
+        coefficients *= np.eye(3, dtype=np.int8)[:, :, None] if alone else np.int8(1)
+        wanted = restored(pixels.tolist(), clip, coefficients.ravel().tolist())
+        assert np.allclose(restore(pixels, Restoration(clip, coefficients)), wanted, atol=2e-3)
 
 
 def test_the_golden_alpha_is_read_alike_by_us_and_from_the_specification() -> None:

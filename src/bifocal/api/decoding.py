@@ -70,5 +70,5 @@ def stream_model(header: container.Header, model: ModelLike | None) -> Model:
 
 
 def picture_metadata(stream: container.Container) -> dict[str, bytes]:
-    """What a stream holds beside the picture; transparency is part of the picture."""
-    return {key: value for key, value in stream.metadata.items() if key != container.ALPHA}
+    """What a stream holds beside the picture, whose parts transparency and restoration are."""
+    return {key: value for key, value in stream.metadata.items() if key not in container.PARTS}

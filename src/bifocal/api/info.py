@@ -82,7 +82,7 @@ def describe(
         bpp=8 * size / (header.width * header.height),
         tile=header.tile,
         tiles=tiles,
-        metadata={key: count for key, count in sizes.items() if key != container.ALPHA},
+        metadata={key: count for key, count in sizes.items() if key not in container.PARTS},
         alpha=sizes.get(container.ALPHA, 0),
         model=model,
         wire_id=header.wire_id,

@@ -17,8 +17,10 @@ from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import REDUCTIONS, reduce_box, render
 from bifocal.runtime.windows import Box
 from bifocal.stream.chunks.alpha import decode_alpha
-from bifocal.stream.container import ALPHA, Container
+from bifocal.stream.chunks.restoration import Region, Restoration, decode_restorations
+from bifocal.stream.container import ALPHA, RESTORATION, Container
 from bifocal.stream.latents import StoredLatents
+from bifocal.stream.limits import TILE_UNIT
 from bifocal.stream.plan import low_groups
 from bifocal.stream.tiles import TileReader, Watch
 
@@ -67,12 +69,25 @@ def decode_pixels(
         gray=header.gray,
         box=box,
         reduction=reduction,
+        restorations=restorations(stream) if reduction == 1 else (),
     )
     if some_stored:
         from bifocal.runtime.lossless import paste_stored
 
         paste_stored(stream, pixels, box, reduction)
     return pixels
+
+
+def restorations(stream: Container) -> list[tuple[Region, Restoration]]:
+    """The regions of the padded picture that have a restoration filter, and the filters."""
+    if (chunk := stream.metadata.get(RESTORATION)) is None:
+        return []
+    places = [
+        (t.left * TILE_UNIT, t.top * TILE_UNIT, t.right * TILE_UNIT, t.bottom * TILE_UNIT)
+        for t in stream.tiles
+        if not t.lossless
+    ]
+    return decode_restorations(chunk, places)
 
 
 def _stored_latents(stream: Container, model: Model) -> StoredLatents:

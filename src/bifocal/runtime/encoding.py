@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from bifocal.errors import OptionError
 from bifocal.runtime.model import Model
+from bifocal.runtime.restoration import fit_tile
 from bifocal.runtime.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.stream import container
+from bifocal.stream.chunks.restoration import Restoration, encode_restorations
 from bifocal.stream.container import LATENTS, WEBP, Header
 from bifocal.stream.drivers import BITS_PER_SQUARE, RateDistortion, nearest
 from bifocal.stream.latents import CodedTile, encode_tile
@@ -33,6 +35,11 @@ MARGIN = 64
 #: every latent; the others weigh each symbol's error against its bits. An effort with more rounds begins with
 #: those of the one below, so that it never finds anything worse.
 ROUNDS = (0, 0, 1, 2, 3, 5, 8, 12, 18, 30)
+#: Wire ids whose streams may have restoration filters: readers of the others know none.
+RESTORED = frozenset({2})
+#: Side of the regions of a tile that have a filter each, and what share of them is decoded to fit it: without
+#: and with rounds of search.
+REGION = ((2048, 0.25), (256, 1.0))
 #: What an encoder takes unless others are asked for: quality, effort, and the side of a tile in pixels, such
 #: that pictures of up to four megapixels are one tile.
 QUALITY, EFFORT, TILE = 60, 1, 2048
@@ -247,6 +254,8 @@ class Encoder:
         width, height, tile, entropy = self._width, self._height, self._tile, self._model.entropy
         in_row = -(-width // tile)
         coded: dict[int, tuple[bytes, int, int]] = {}
+        filters: dict[int, list[Restoration | None]] = {}
+        restored = effort > 0 and entropy.wire_id in RESTORED and self._model.has_prices
         for box, lossy in self._tiles(quality, effort):
             number = box[1] // tile * in_row + box[0] // tile
             stored = self._stored_tile(box)
@@ -254,6 +263,8 @@ class Encoder:
                 coded[number] = (*stored, WEBP)
             elif lossy:
                 coded[number] = (lossy.payload, lossy.latent_crc, LATENTS)
+                if restored:
+                    filters[number] = self._filters(lossy, box, quality, effort)
         header = Header(
             entropy.wire_id,
             entropy.fingerprint,
@@ -266,9 +277,27 @@ class Encoder:
         )
         tiles = [coded[number] for number in range(len(coded))]
         codings = [coding for *_, coding in tiles]
-        chunks = metadata or {}
+        chunks = dict(metadata or {})
+        chunks.pop(container.RESTORATION, None)
+        in_order = [f for number in sorted(filters) for f in filters[number]]
+        if in_order and (restorations := encode_restorations(REGION[ROUNDS[effort] > 0][0], in_order)):
+            chunks[container.RESTORATION] = restorations
         data = container.write(header, chunks, [(payload, crc) for payload, crc, _ in tiles], codings)
         return Encoded(data, header, chunks, len(tiles), codings.count(WEBP))
+
+    def _filters(self, tile: CodedTile, box: Box, quality: int, effort: int) -> list[Restoration | None]:
+        """The restoration filters of a tile at ``box`` of the padded picture."""
+        side, share = REGION[ROUNDS[effort] > 0]
+        left, top, right, bottom = box
+        return fit_tile(
+            self._model,
+            tile.y,
+            _in_colour(cut_padded(self._pixels, slice(top, bottom), slice(left, right))),
+            _weight_of(box, self._pixels.shape[:2], self._weights),
+            quality=quality,
+            side=side,
+            share=share,
+        )
 
     def _stored_tile(self, box: Box) -> tuple[bytes, int] | None:
         """The tile at ``box`` as a WebP file and the CRC of its pixels, if it may be stored so."""

@@ -133,6 +133,11 @@ class Model:
         values: NDArray[np.float32] = np.multiply(y, scale[: len(y)], dtype=np.float32)
         return values
 
+    @property
+    def has_prices(self) -> bool:
+        """Whether the model was packed with what an error is worth."""
+        return "prices" in self._spec
+
     def price(self, quality: int) -> float:
         """Bits that the model pays for a unit of squared error (0..255, mean of the colours) of one pixel.
 

@@ -5,6 +5,7 @@ Latents are fetched as they are needed, so memory stays bounded for pictures of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from bifocal.errors import LatentsError, ModelError
 from bifocal.runtime.model import Model
-from bifocal.runtime.windows import Box, padded_size, windows
+from bifocal.runtime.restoration import REACH, restore
+from bifocal.runtime.windows import Box, Span, padded_size, windows
+from bifocal.stream.chunks.restoration import Region, Restoration
 from bifocal.stream.limits import TILE_UNIT
 from bifocal.types import Latents
 
@@ -71,12 +74,14 @@ def render(
     gray: bool,
     box: Box | None = None,
     reduction: int = 1,
+    restorations: Sequence[tuple[Region, Restoration]] = (),
 ) -> NDArray[np.uint8]:
     """Pixels of a picture, or of a ``box`` of it, from latents that ``fetch`` gives window by window.
 
     A window depends on the size of the picture and never on the box, so the pixels of a box are those of
     the whole. With ``reduction`` (one of ``REDUCTIONS``) both sides are divided by it, rounded up, and
-    the box outwards. For 16, ``fetch`` gives the channels of the first band alone.
+    the box outwards. For 16, ``fetch`` gives the channels of the first band alone. Filters, ``restorations``,
+    are for regions of the full size, in pixels of the padded picture.
 
     :raises ModelError: if the model lacks the network of this reduction.
     """
@@ -97,7 +102,10 @@ def render(
             continue
         y = model.to_float(fetch(rows.outer(unit), columns.outer(unit)), quality)
         image = model.run(name, ["pixels"], {"y": y[None]})[0][0]
-        image = _average(image[:, rows.inner(stride), columns.inner(stride)], average)
+        if restorations:
+            image = _restored(image, rows, columns, restorations)
+        else:
+            image = _average(image[:, rows.inner(stride), columns.inner(stride)], average)
         image = image[:, of_rows, of_columns]
         if gray:
             image = image.mean(axis=0)
@@ -105,6 +113,27 @@ def render(
         np.clip(image, 0, 255, out=image)
         pixels[into_rows, into_columns] = image if gray else image.transpose(1, 2, 0)
     return pixels
+
+
+def _restored(
+    image: NDArray[np.float32],
+    rows: Span,
+    columns: Span,
+    restorations: Sequence[tuple[Region, Restoration]],
+) -> NDArray[np.float32]:
+    """The core of a window, restored by regions. Filters look beyond these, not beyond the picture."""
+    core = image[:, rows.inner(1), columns.inner(1)].copy()
+    for (left, top, right, bottom), restoration in restorations:
+        into, wider, inside = [], [], []
+        for span, first, last in ((rows, top, bottom), (columns, left, right)):
+            first, last = max(first, span.start), min(last, span.stop)
+            begin, end = max(first - REACH, span.outer_start), min(last + REACH, span.outer_stop)
+            into.append(slice(first - span.start, last - span.start))
+            wider.append(slice(begin - span.outer_start, end - span.outer_start))
+            inside.append(slice(first - begin, last - begin))
+        if all(part.start < part.stop for part in into):
+            core[:, *into] = restore(image[:, *wider], restoration)[:, *inside]
+    return core
 
 
 def _average(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:

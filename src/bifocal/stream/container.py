@@ -39,8 +39,12 @@ from bifocal.stream.source import Source
 #: The high bit catches seven-bit channels; no text begins so.
 MAGIC = b"\x89BFC"
 VERSION = 1
-#: The chunk of transparency, which is part of the picture and not of its metadata: see chunks/alpha.py.
+#: The chunk of transparency: see chunks/alpha.py.
 ALPHA = "alph"
+#: The chunk of the filter that restores decoded pixels: see chunks/restoration.py.
+RESTORATION = "filt"
+#: Chunks that are part of the picture and not of its metadata.
+PARTS = frozenset({ALPHA, RESTORATION})
 #: The chunk that names the codings of tiles, a byte for each: latents of the model, or a WebP file, which
 #: runtime/lossless.py reads.
 CODINGS = "Code"

@@ -110,7 +110,7 @@ class BifocalPlugin(PluginV3):
         stream = self._stream()
         names = {"icc": "icc_profile"}
         chunks = {
-            names.get(key, key): value for key, value in stream.metadata.items() if key != container.ALPHA
+            names.get(key, key): value for key, value in stream.metadata.items() if key not in container.PARTS
         }
         if exclude_applied:
             chunks |= pillow_info(stream.metadata)
