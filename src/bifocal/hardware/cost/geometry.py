@@ -6,11 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onnx import TensorProto
+
 from bifocal.hardware.cost.graph import Node, Shape
 from bifocal.hardware.cost.layers import POINTWISE, Plan
 
 Stretch = tuple[int, int]
 _WINDOWED = frozenset({"Conv", "AveragePool", "MaxPool", "LpPool"})
+_WEIGHTS = (
+    TensorProto.FLOAT,
+    TensorProto.FLOAT16,
+    TensorProto.BFLOAT16,
+    TensorProto.DOUBLE,
+    TensorProto.INT8,
+    TensorProto.UINT8,
+)
 #: Operators whose output at a position depends on the whole picture.
 WHOLE = (-1, -1)
 
@@ -30,10 +40,10 @@ def multiply_adds(node: Node, sizes: Mapping[str, tuple[Shape, int]]) -> int:
 
 
 def weight_values(plan: Plan, nodes: Sequence[Node]) -> int:
-    """Numbers among the constants of nodes, float ones alone."""
-    names = {name for node in nodes for name in node.inputs if name in plan.graph.constants}
-    arrays = (plan.graph.constants[name] for name in names)
-    return sum(array.size for array in arrays if array.dtype.kind == "f" or array.dtype.itemsize == 1)
+    """Numbers among what nodes read that does not depend on the picture, floats and 8-bit integers."""
+    names = {name for node in nodes for name in node.inputs if name in plan.static}
+    sizes = (plan.sizes[name] for name in names)
+    return sum(math.prod(shape) for shape, kind in sizes if kind in _WEIGHTS)
 
 
 def needed(plan: Plan, node: Node, axis: int, stretch: Stretch) -> dict[str, Stretch]:
@@ -43,7 +53,7 @@ def needed(plan: Plan, node: Node, axis: int, stretch: Stretch) -> dict[str, Str
     """
     found = {}
     for name in node.inputs:
-        if name in plan.graph.constants or name in plan.fixed:
+        if name in plan.static:
             continue
         shape, out = plan.sizes[name][0], plan.sizes[node.outputs[0]][0]
         if len(shape) == 0 or (len(shape) == 4 and shape[2 + axis] == 1 and node.op in POINTWISE):

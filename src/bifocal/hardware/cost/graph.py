@@ -5,7 +5,6 @@ Anything that cannot be measured is refused before the first product, by an erro
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from bifocal.errors import GraphError, OptionError, ToolError, install_command
 
 try:
     import onnx
-    from onnx import TensorProto, helper, numpy_helper, shape_inference
+    from onnx import TensorProto, helper, numpy_helper
 except ImportError as missing:
     raise ToolError(
         f"reading networks needs the package onnx, which is not here. Run: {install_command('hardware')}"
@@ -30,8 +29,6 @@ Shape = tuple[int, ...]
 
 #: Constants of a graph that is measured, in bytes: the limit of its file format.
 MAX_CONSTANTS = (2 << 30) - 1
-#: Values of one tensor, so that no graph asks for all the memory there is.
-MAX_VALUES = 1 << 30
 _DOMAINS = ("", "ai.onnx")
 _RANDOM = {
     "RandomNormal",
@@ -82,55 +79,6 @@ class Graph:
             )
         return shaped[0], self.inputs[shaped[0]]
 
-    def shapes(self, feeds: Mapping[str, Array]) -> dict[str, tuple[Shape, int]]:
-        """For every tensor its shape and ONNX element type, when these arrays are fed.
-
-        :raises GraphError: if one stays unknown.
-        :raises OptionError: if the feeds are not those of the graph.
-        """
-        self.check_feeds(feeds)
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
-        for value in model.graph.input:
-            shape = value.type.tensor_type.shape
-            shape.Clear()
-            for size in feeds[value.name].shape:
-                shape.dim.add().dim_value = size
-        for value in model.graph.output:
-            value.type.tensor_type.ClearField("shape")
-        del model.graph.value_info[:]
-        try:
-            inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        except Exception as error:  # onnx raises its own kinds
-            raise GraphError(
-                f"{self.name} does not take inputs of these sizes: {_first_line(error)}. Give feeds of the "
-                "sizes that it was made for."
-            ) from error
-        known: dict[str, tuple[Shape, int]] = {
-            name: (array.shape, int(helper.np_dtype_to_tensor_dtype(array.dtype)))
-            for name, array in self.constants.items()
-        }
-        graph = inferred.graph
-        for value in (*graph.input, *graph.value_info, *graph.output):
-            tensor = value.type.tensor_type
-            if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
-                known[value.name] = tuple(d.dim_value for d in tensor.shape.dim), tensor.elem_type
-        for node in self.nodes:
-            for name in node.outputs:
-                if name in known and math.prod(known[name][0]) > MAX_VALUES:
-                    raise GraphError(
-                        f"{self.name}: {name}, made by {described(node)}, would have "
-                        f"{math.prod(known[name][0]):,} values, more than {MAX_VALUES:,}. Give a smaller "
-                        f"picture."
-                    )
-                if name not in known:
-                    raise GraphError(
-                        f"{self.name}: the size of {name}, made by {described(node)}, stays unknown. Fix "
-                        "the sizes of the graph's inputs when you export it, or fold its shape arithmetic "
-                        "with a simplifier, then try again."
-                    )
-        return known
-
     def check_feeds(self, feeds: Mapping[str, Array]) -> None:
         """
         :raises OptionError: if the arrays are not those that the graph takes.
@@ -175,9 +123,7 @@ def load_graph(
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own kinds
-        raise GraphError(
-            f"{name} is no ONNX file: {_first_line(error)}. Export the network again."
-        ) from error
+        raise GraphError(f"{name} is no ONNX file: {first_line(error)}. Export the network again.") from error
     if not model.graph.node:
         raise GraphError(f"{name} is an ONNX file without operators, or no ONNX file. Export it again.")
     model = _inlined(model, name)
@@ -238,8 +184,7 @@ def _inlined(model: Any, name: str) -> Any:
         return inliner.inline_local_functions(model)
     except Exception as error:
         raise GraphError(
-            f"{name}: its functions cannot be put in place: {_first_line(error)}. Export it without "
-            f"functions."
+            f"{name}: its functions cannot be put in place: {first_line(error)}. Export it without functions."
         ) from error
 
 
@@ -293,7 +238,7 @@ def _constants(model: Any, name: str, folder: Path | None, weights: Mapping[str,
         except Exception as error:
             raise GraphError(
                 f"{name}: the constant {tensor.name}, read by {_reader(graph, tensor.name)}, cannot be "
-                f"read: {_first_line(error)}. Export the network again."
+                f"read: {first_line(error)}. Export the network again."
             ) from error
     return found
 
@@ -314,9 +259,7 @@ def _read_external(graph: Any, tensor: Any, name: str, folder: Path | None) -> N
     try:
         onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
     except Exception as error:
-        raise GraphError(
-            f"{where} cannot be read: {_first_line(error)}. Export the network again."
-        ) from error
+        raise GraphError(f"{where} cannot be read: {first_line(error)}. Export the network again.") from error
     tensor.data_location = TensorProto.DEFAULT
     del tensor.external_data[:]
 
@@ -352,6 +295,6 @@ def _shown(shape: Iterable[int | None]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")[:300]

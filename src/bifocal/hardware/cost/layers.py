@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 
 from bifocal.errors import GraphError
 from bifocal.hardware.cost.graph import Array, Graph, Node, Shape, described
+from bifocal.hardware.cost.sizes import infer_sizes
 
 POINTWISE = frozenset(
     "Abs Add And BatchNormalization Cast Ceil Celu Clip Cos DequantizeLinear Div Dropout Elu Equal Erf Exp "
@@ -58,12 +59,14 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The layers of a graph for feeds of certain sizes; ``fixed`` are tensors that only sizes decide."""
+    """The layers of a graph for feeds of certain sizes. ``static`` are tensors that do not depend on what is
+    fed: weights, and what is made of them; ``fixed`` those of them that only sizes decide."""
 
     graph: Graph
     sizes: Sizes
     layers: tuple[Layer, ...]
     fixed: Mapping[str, Array]
+    static: frozenset[str]
 
     def maker(self, tensor: str) -> str:
         """The node that makes a tensor, as errors name it."""
@@ -81,15 +84,13 @@ def plan_layers(graph: Graph, feeds: Mapping[str, Array]) -> Plan:
     :raises GraphError: if a size stays unknown.
     :raises OptionError: if the feeds are not the graph's.
     """
-    sizes = graph.shapes(feeds)
-    return _Planner(graph, sizes).plan()
+    return _Planner(graph, *infer_sizes(graph, feeds)).plan()
 
 
 class _Planner:
-    def __init__(self, graph: Graph, sizes: Sizes) -> None:
-        self.graph, self.sizes = graph, sizes
-        self.fixed: dict[str, Array] = {}
-        self.static: set[str] = set(graph.constants)
+    def __init__(self, graph: Graph, sizes: Sizes, fixed: Mapping[str, Array]) -> None:
+        self.graph, self.sizes, self.fixed = graph, sizes, fixed
+        self.static: set[str] = {*graph.constants, *fixed}
         self.level: dict[str, int] = dict.fromkeys(graph.inputs, -1)  # the last layer that a tensor needs
         self.owner: dict[str, int] = {}  # the layer that makes a tensor
         self.maker = {name: node for node in graph.nodes for name in node.outputs}
@@ -109,12 +110,11 @@ class _Planner:
         wanted = set(self.graph.outputs) | {name for layer in self.layers for name in layer.reads}
         for layer in self.layers:
             layer.writes = tuple(n for node in layer.nodes for n in node.outputs if n in wanted)
-        return Plan(self.graph, self.sizes, tuple(self.layers), self.fixed)
+        return Plan(self.graph, self.sizes, tuple(self.layers), self.fixed, frozenset(self.static))
 
     def _place(self, node: Node) -> None:
         """Give a node to a layer, or leave it to those who read what it makes."""
-        if node.op == "Shape":
-            self._fix(node)
+        if node.outputs[0] in self.fixed:
             return
         sources = [name for name in dict.fromkeys(node.inputs) if name not in self.static]
         if not sources:
@@ -144,13 +144,6 @@ class _Planner:
             if self.owner.get(name) == level and self.readers[name] == 1 and last:
                 return level
         return None
-
-    def _fix(self, node: Node) -> None:
-        """The shape of a tensor, known before anything runs."""
-        shape = np.array(self.sizes[node.inputs[0]][0], np.int64)
-        stop = node.attributes.get("end")
-        self.fixed[node.outputs[0]] = shape[node.attributes.get("start", 0) : stop]
-        self.static.update(node.outputs)
 
     def _needs(self, layer: Layer, memory: set[str]) -> tuple[list[Node], tuple[str, ...]]:
         """The nodes that a layer applies as it reads, in order, and the tensors that it reads."""

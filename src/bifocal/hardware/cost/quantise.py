@@ -62,7 +62,8 @@ class MinMax:
 
     def __call__(self, name: str, x: Floats) -> Quantised:
         low, high = _range(x)
-        step = np.float32(max((high - low) / ((1 << self.bits) - 1), 1e-30))
+        # not below what float32 can tell apart, so that a constant tensor stays what it is
+        step = np.float32(max((high - low) / ((1 << self.bits) - 1), 1e-7 * abs(low), 1e-30))
         return _made(x, step, np.float32(low / step), self.bits, header_bits=64)
 
 
@@ -83,7 +84,8 @@ class PowerOfTwo:
     def __call__(self, name: str, x: Floats) -> Quantised:
         axes = (1, 2) if self.channels else (0, 1, 2)
         low, high = x.min(axes, keepdims=True), x.max(axes, keepdims=True)
-        span = np.maximum((high - low).astype(np.float64) / ((1 << self.bits) - 1), 2.0**-100)
+        span = (high.astype(np.float64) - low) / ((1 << self.bits) - 1)
+        span = np.maximum(np.maximum(span, 1e-7 * np.abs(low)), 2.0**-100)
         exponent = np.ceil(np.log2(span))
         # the offset is a whole number of steps, so that 0 is exact; that may cost a step
         late = np.rint(high / 2.0**exponent) - np.rint(low / 2.0**exponent) > (1 << self.bits) - 1
