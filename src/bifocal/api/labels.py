@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from bifocal.api.decoding import picture_metadata, stream_model
@@ -97,9 +98,10 @@ def analyse_many(
         if not isinstance(value, int) or value < 1:
             raise OptionError(f"{name} is {value!r}; it has to be a whole number from 1 on.")
 
-    def opened(data: StreamLike) -> tuple[container.Container, Model]:
+    @contextmanager
+    def opened(data: StreamLike) -> Iterator[tuple[container.Container, Model]]:
         stream = container.read(as_source(data, limits), limits)
-        return stream, stream_model(stream.header, model)
+        yield stream, stream_model(stream.header, model)
 
     def answered(reader: Head) -> Iterator[Labels | Exception]:
         jobs_of = (partial(opened, data) for data in streams)

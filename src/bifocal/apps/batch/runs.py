@@ -216,6 +216,10 @@ def _work(
 def _results(
     worker: Worker, tasks: Iterator[FileTask], jobs: int, manifest: Manifest | None
 ) -> Iterator[FileResult]:
+    if jobs == 1 and worker.verb == "analyse" and set(worker.options) <= {"head"}:
+        from bifocal.apps.batch.engines.batched import run_batched
+
+        return run_batched(worker, tasks)
     if jobs == 1:
         return map(worker.do, tasks)
     from bifocal.apps.batch.engines.local import run_local

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bifocal.apps.batch.manifest import Record
     from bifocal.runtime.heads.run import Head
     from bifocal.runtime.model import Model
+    from bifocal.stream.container import Header
 
 Verb = Literal["encode", "decode", "analyse", "embed", "info"]
 
@@ -254,17 +255,26 @@ class Worker:
 
     def _model(self, source: str) -> Model:
         """The model for a file, with our number of threads; the same object for the next file."""
-        from bifocal.runtime.cards import find_card
         from bifocal.runtime.model import DEFAULT_MODEL, model_folder
         from bifocal.stream import container
         from bifocal.stream.source import FileBytes
 
         if self.model is None and self.verb != "encode":
             with filesystem.opened(source) as file:
-                header = container.read(FileBytes(file)).header
-            folder = find_card(header.wire_id, header.fingerprint, header.release).folder
-        else:
-            folder = model_folder(self.model or DEFAULT_MODEL)
+                return self.model_of(container.read(FileBytes(file)).header)
+        return _loaded(model_folder(self.model or DEFAULT_MODEL).resolve(), self.threads)
+
+    def model_of(self, header: Header) -> Model:
+        """The model for a stream with this header.
+
+        :raises ModelMissing: if it is not installed.
+        """
+        from bifocal.runtime.cards import find_card
+        from bifocal.runtime.model import model_folder
+
+        if self.model is not None:
+            return _loaded(model_folder(self.model).resolve(), self.threads)
+        folder = find_card(header.wire_id, header.fingerprint, header.release).folder
         return _loaded(folder.resolve(), self.threads)
 
 

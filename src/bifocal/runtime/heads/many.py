@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from bifocal.runtime.heads.classify import LabelReader, answers, read_labels
@@ -19,8 +20,8 @@ from bifocal.stream.container import Container
 from bifocal.stream.latents import check_model
 from bifocal.types import Labels
 
-#: Opens one stream and finds its model; what is wrong with it is raised when it is called, in a thread.
-Opened = Callable[[], tuple[Container, Model]]
+#: Opens one stream while it is decoded, and finds its model. What is wrong with it is raised in a thread.
+Opened = Callable[[], AbstractContextManager[tuple[Container, Model]]]
 
 
 class _Waiting(NamedTuple):
@@ -50,13 +51,13 @@ def read_many(
 
 
 def _decode(opened: Opened, head: Head) -> _Waiting | Labels:
-    stream, model = opened()
-    check_model(stream, model.entropy)
-    reader = LabelReader.of(stream.header, head, model)
-    if not reader.single:
-        return read_labels(stream, model, head)
-    windows = [w for tile in stream_tiles(stream, model, head.spec) for w in reader.windows(*tile)]
-    return _Waiting(reader, windows[0])
+    with opened() as (stream, model):
+        check_model(stream, model.entropy)
+        reader = LabelReader.of(stream.header, head, model)
+        if not reader.single:
+            return read_labels(stream, model, head)
+        windows = [w for tile in stream_tiles(stream, model, head.spec) for w in reader.windows(*tile)]
+        return _Waiting(reader, windows[0])
 
 
 def _result(future: Future[_Waiting | Labels]) -> _Waiting | Labels | Exception:
