@@ -21,6 +21,7 @@ from bifocal.learn.recipe import Recipe
 from bifocal.learn.systems.registry import SYSTEMS
 from bifocal.learn.training.rate_distortion import rate_distortion
 from bifocal.runtime.encoding import ROUNDS, float_latents
+from bifocal.runtime.engines.exact_int8 import Int8Engine
 from bifocal.runtime.model import HALO, Model
 from bifocal.runtime.rendering import REDUCTIONS, available_reductions, synthesise
 from bifocal.runtime.windows import padded_size
@@ -56,6 +57,10 @@ def test_latents_come_back_exactly(packed: Packed, quality: int) -> None:
     assert unpack(data, model.entropy, NumpyEngine()) == latents
     assert pack(latents, model.entropy, model.engine) == data
     assert quality < 50 or latents.y.any()  # a test of nothing would pass
+
+
+def test_8_bit_products_run_what_fits_them(packed: Packed) -> None:
+    assert isinstance(packed.model.engine, Int8Engine) == (packed.model.entropy.wire_id == 2)
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 70), (67, 3), (65, 129)])
