@@ -74,7 +74,8 @@ def make(name: str, pixels: NDArray[np.uint8], quality: int, model: bifocal.Mode
 
 def table(rows: Sequence[Made], model: str) -> str:
     """A line for each quality, and the BD-rate of all."""
-    lines, points = [], ([], [])  # type: tuple[list[list[str]], tuple[list[Any], list[Any]]]
+    lines: list[list[str]] = []
+    points: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
     for quality in sorted({row.quality for row in rows}):
         at = [row for row in rows if row.quality == quality]
         mean = [
@@ -86,7 +87,7 @@ def table(rows: Sequence[Made], model: str) -> str:
             for k in (0, 1)
         ]
         for k in (0, 1):
-            points[k].append(mean[k][:2])
+            points[k].append((float(mean[k][0]), float(mean[k][1])))
         lines.append(
             [
                 str(quality),
