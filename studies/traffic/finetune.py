@@ -11,6 +11,7 @@ import copy
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def latents(model: Codec, data: Path, quality: int, seed: int) -> tuple[Tensor, 
     crops, decoded, qualities = [], [], []
     with torch.no_grad():
         for _ in range(CROPS // BATCH):
-            batch = []
+            batch: list[Tensor] = []
             while len(batch) < BATCH:
                 picture = pictures[int(torch.randint(len(pictures), (1,), generator=generator))]
                 h, w = picture.shape[:2]
@@ -78,7 +79,7 @@ def finetune(
     synthesis = getattr(model, "synthesis")  # noqa: B009
     count = ActivationBits(stored_outputs(synthesis))
     masks = {p: two_of_four(p.data) for p in synthesis.parameters() if sparse and p.ndim == 4}
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": list(synthesis.parameters()), "lr": LR},
         {"params": list(count.parameters()), "lr": STEP_LR},
     ]
