@@ -86,16 +86,15 @@ def find_labelled(folder: Path, *, names: Path | None = None, streams: bool = Fa
     return found.without(_duplicates(found))
 
 
-def find_tested(folder: Path, classes: tuple[str, ...], names: Path | None = None) -> Labelled:
-    """The pictures of ``folder`` as :func:`find_labelled` finds them, labelled by the ``classes`` of a head.
+def labelled_as(found: Labelled, classes: tuple[str, ...]) -> Labelled:
+    """The same pictures, labelled by the ``classes`` of a head.
 
-    :raises TrainingError: if they cannot be found, or a class is none of those.
+    :raises TrainingError: if a class is none of those.
     """
-    found = find_labelled(folder, names=names, streams=True)
     foreign = [name for name in found.classes if name not in classes]
     if foreign:
         raise TrainingError(
-            f"{folder} has class {foreign[0]!r}, which is none of those that are trained: "
+            f"the test pictures have class {foreign[0]!r}, which is none of those that are trained: "
             f"{', '.join(classes[:5])}{', …' * (len(classes) > 5)}. Take its folder out, or name it alike "
             "with --names."
         )

@@ -195,6 +195,15 @@ def _kept(path: Path) -> NDArray[np.float16] | None:
     return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
 
 
+def readable(labelled: Labelled, model: Model) -> Labelled:
+    """These without the files that cannot be read, which are counted.
+
+    :raises TrainingError: if a class is left with fewer than two files.
+    """
+    bad = [row for row, file in enumerate(labelled.files) if read_pixels(file, model) is None]
+    return labelled.without({"unreadable": bad})
+
+
 def read_pixels(file: Path, model: Model) -> Pixels | None:
     """Pixels uint8 ``[h, w, 3]`` of a picture or a stream; None if it cannot be read."""
     if not is_stream_name(file):

@@ -158,7 +158,9 @@ def figures_of(judged: Judged, classes: Sequence[str]) -> dict[str, Any]:
     error, least = judged.trust()
     likely = np.concatenate(list(judged.likely.values()))
     confident = {"at least": math.ceil(least * 1e4) / 1e4, "right": WANTED}
-    counts = np.bincount(next(iter(judged.truth.values())), minlength=len(classes))
+    coded = [truth for name, truth in judged.truth.items() if name != GIVEN][:1]
+    given = [truth for name, truth in judged.truth.items() if name == GIVEN]
+    counts = np.bincount(np.concatenate(coded + given), minlength=len(classes))
     return {
         "accuracy": judged.accuracy,
         "agreement": judged.agreement,

@@ -29,11 +29,11 @@ from bifocal.learn.checkpoint import Weights
 from bifocal.learn.data.labelled import (
     Labelled,
     find_labelled,
-    find_tested,
     find_unlabelled,
+    labelled_as,
     with_unlabelled,
 )
-from bifocal.learn.data.views import check_streams, encode_held
+from bifocal.learn.data.views import check_streams, encode_held, readable
 from bifocal.learn.nets.heads.heatvit import HeatViT
 from bifocal.learn.packing.heads import PackedHead, pack_head
 from bifocal.learn.training.average import Average
@@ -128,7 +128,7 @@ def train_head(
     _check_start(start, resume, recipe)
     old = None if resume is None else load_head_checkpoint(resume)
     labelled = _find(data, unlabelled, names, recipe)
-    tested = None if test is None else find_tested(test, labelled.classes, names)
+    tested = None if test is None else _find_tested(test, names, labelled.classes, model)
     check_streams(labelled, model)
     if old is not None:
         old.check(recipe, labelled.classes, model)
@@ -156,6 +156,14 @@ def _find(data: Path, unlabelled: Path | None, names: Path | None, recipe: HeadR
         return find_unlabelled(data)
     labelled = find_labelled(data, names=names, streams=True)
     return labelled if unlabelled is None else with_unlabelled(labelled, find_unlabelled(unlabelled))
+
+
+def _find_tested(test: Path, names: Path | None, classes: tuple[str, ...], model: Model) -> Labelled:
+    """The test pictures that can be read."""
+    found = find_labelled(test, names=names, streams=True)
+    check_streams(found, model)
+    labelled_as(found, classes)  # before any picture is read
+    return labelled_as(readable(found, model), classes)
 
 
 @contextmanager
@@ -295,6 +303,8 @@ class _HeadRun:
 
     def tested(self, packed: PackedHead, files: Labelled, work: Path) -> dict[str, Any]:
         """What the finished head says of pictures that nothing was chosen by."""
+        for warning in files.warnings:
+            self.log(f"warning: of the test pictures {warning}")
         streams = encode_held(files, np.arange(len(files.files)), self.model, side=self.recipe.side)
         found = figures_of(judge(packed, work, streams, self.model), self.data.labelled.classes)
         shares = ", ".join(f"{share:.1%} at {describe(name)}" for name, share in found["accuracy"].items())
