@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import bifocal
 from bifocal.errors import ModelError
 from bifocal.learn.nets.heads.latent_stem import LatentResNet, LatentResNetConfig
 from bifocal.learn.packing.heads import PackedHead, pack_head
 from bifocal.learn.packing.int8_heads import int8_head
+from bifocal.learn.training.classify.int8 import quantise_head
 from bifocal.runtime.heads.file import read_head
+from tests.conftest import made_picture
 
 CHANNELS = 16
 
@@ -51,8 +54,25 @@ def test_an_int8_head_nearly_agrees_with_the_float_one_and_is_smaller(
     )
     assert np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
     assert second.gives_evidence
+    quantised_by_command(tmp_path, tiny_model)
     other = samples[0][:, :5, :3].copy()
     assert second.run(other).arrays["logits"].shape == (1, 3), "any size up to the window"
+
+
+def quantised_by_command(folder: Path, model: bifocal.Model) -> None:
+    """A file from a file: the card gets both accuracies, and the first file's description stays."""
+    for k, name in enumerate(("one", "two", "three")):
+        (folder / "data" / name).mkdir(parents=True)
+        for number in range(24):
+            pixels = made_picture(64, 64 + k, seed=number)
+            Image.fromarray(pixels).save(folder / "data" / name / f"{number}.png")
+    lines: list[str] = []
+    given = {"base": str(model.folder), "side": 64, "log": lines.append}
+    made = quantise_head(folder / "exact.bfh", folder / "data", folder / "made.bfh", **given)
+    assert set(made.accuracy) == set(made.float_accuracy) == {"q10", "q30", "q60", "q90"} and len(lines) == 4
+    before, after = (read_head(folder / name).spec for name in ("exact.bfh", "made.bfh"))
+    assert after.card["int8"]["accuracy"] == made.accuracy and after.card["int8"]["judged on"] == 8
+    assert dataclasses.replace(after, card={}) == dataclasses.replace(before, card={})
 
 
 def test_what_cannot_be_quantised_is_refused(tiny_model: bifocal.Model) -> None:

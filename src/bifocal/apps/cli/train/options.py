@@ -70,6 +70,9 @@ Classes = Annotated[
         help="Folder with one subfolder of pictures, or of .bfc files, for each class.", show_default=False
     ),
 ]
+GivenHead = Annotated[
+    str, typer.Argument(metavar="{head}", help="A shipped head, or a .bfh file.", show_default=False)
+]
 HeadFile = Annotated[Path, typer.Option(help="The head, for `bifocal classify --head`.")]
 Task = Annotated[
     str,
