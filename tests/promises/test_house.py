@@ -21,7 +21,7 @@ LOWER = {"runtime", "stream", "pictures", "storage", "types", "errors", "_versio
 LEARN = {
     "learn.recipe",
     "learn.checkpoint",
-    *("learn.training", "learn.packing", "learn.data", "learn.systems", "learn.nets"),
+    *("learn.training", "learn.packing", "learn.lowbit", "learn.data", "learn.systems", "learn.nets"),
 }
 BELOW_APPS = LOWER | LEARN | {"api", "measure", "hardware", "hardware.cost"}
 
@@ -47,10 +47,11 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "learn.checkpoint": ({"learn.systems", "learn.nets", "storage", "errors"}, {"torch", "safetensors"}),
     "learn.data": (LOWER, {"numpy", "torch", "PIL"}),
     "learn.packing": (
-        LOWER | LEARN - {"learn.training"},
+        LOWER | LEARN - {"learn.training", "learn.lowbit"},
         {"numpy", "torch", "onnx", "onnxruntime", "safetensors"},
     ),
-    "learn.training": (LOWER | LEARN, {"numpy", "torch", "onnx", "matplotlib", "PIL"}),
+    "learn.lowbit": ({"learn.nets", "learn.packing", "storage", "errors"}, {"numpy", "torch"}),
+    "learn.training": (LOWER | LEARN, {"numpy", "torch", "onnx", "matplotlib", "PIL", "pycocotools"}),
     "measure": (
         LOWER | LEARN | {"api", "hardware", "hardware.cost"},
         {"numpy", "PIL", "matplotlib", "imagecodecs", "torch", "onnxruntime"},

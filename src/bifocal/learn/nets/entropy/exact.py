@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bifocal.learn.nets.quantiser import fraction_bits, nearest
 from bifocal.stream.exact import EXACT_LIMIT, ExactNet
 
 
 def round_ste(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     """``floor(x·scale + ½)/scale`` with the gradient of the identity (straight-through)."""
-    return x + (torch.floor(x.detach() * scale + 0.5) / scale - x.detach())
+    return x + (nearest(x.detach() * scale) / scale - x.detach())
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,7 @@ class ExactConv(nn.Module):
                 bias = (self.bias + self.quality_bias).double().abs().amax(0)
             reach = self.source_max.double().repeat_interleave(self.weight[0, 0].numel())
             source = 2.0**self.source.fraction
-            e = torch.floor(torch.log2(self.weight_max / w.abs().amax(1).clamp_min(1e-9)))
-            e = e.clamp(max=20)
+            e = fraction_bits(w.abs().amax(1), self.weight_max).clamp(max=20)
             for _ in range(40):  # lower the exponent of rows whose worst case is too large
                 integers = torch.round(w * 2.0 ** e[:, None])
                 total = (integers.abs() * reach).sum(1) + bias * 2.0**e * source
@@ -186,7 +186,7 @@ class ExactConv(nn.Module):
 
 def grid(weight: Tensor, exponents: Tensor) -> Tensor:
     """Weights ``[o, i, k, k]`` as integers in units of ``2^-e``, an e a row."""
-    return torch.floor(weight * (2.0**exponents)[:, None, None, None] + 0.5)
+    return nearest(weight * (2.0**exponents)[:, None, None, None])
 
 
 def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -199,7 +199,7 @@ def integer_layer(layer: ExactConv, anchors: Tensor) -> tuple[Tensor, Tensor, Te
         e = layer.exponents()
         weight = grid(layer.kernel, e)
         shift = e + layer.source.fraction - layer.row_fraction
-        bias = torch.floor(layer.total_bias(anchors) * 2.0 ** (e + layer.source.fraction) + 0.5)
+        bias = nearest(layer.total_bias(anchors) * 2.0 ** (e + layer.source.fraction))
         half = torch.where(shift > 0, 2.0 ** (shift - 1), torch.zeros_like(shift))
         return weight.long(), (bias + half).long(), shift.long()
 
