@@ -126,3 +126,22 @@ def test_uart_sends_frames_of_ten_bits_and_hears_itself() -> None:
         if send and not busy and cycle + 41 < CYCLES:
             frame = [sent["tx"][cycle + 1 + 4 * bit] for bit in range(10)]
             assert frame == [0, *(value >> bit & 1 for bit in range(8)), 1]
+
+
+def test_symmetric_golomb_writes_the_codes_of_the_python_coder() -> None:
+    """Symbol for symbol: the code of every cycle is the bits that `bifocal.hardware.cost` writes."""
+    from bifocal.hardware.cost.bitcodes import fold, put_code
+
+    inputs, outputs = played("symmetric_golomb")
+    before: dict[str, int] = {"valid": 0}
+    checked = 0
+    for given, seen in zip(rows(inputs), rows(outputs), strict=True):
+        assert seen["code_valid"] == before["valid"]
+        if before["valid"] and before["order"] < 7:  # order 7 says that a channel is constant
+            bits = np.zeros(8, np.uint8)
+            length = int(put_code(bits, 0, int(fold(before["value"] - before["median"])), before["order"]))
+            written = "".join(f"{byte:08b}" for byte in bits.tolist())[:length]
+            assert f"{seen['code']:0{seen['length']}b}" == written
+            checked += 1
+        before = given
+    assert checked > CYCLES // 4

@@ -54,7 +54,9 @@ endmodule
 """
 
 
-@pytest.mark.parametrize("design", ["counter", "lfsr", "uart", "haar", "haar-carry", "exp_golomb"])
+@pytest.mark.parametrize(
+    "design", ["counter", "lfsr", "uart", "haar", "haar-carry", "exp_golomb", "symmetric_golomb"]
+)
 def test_netlist_and_hdl_do_the_same(design: str, tmp_path: Path) -> None:
     netlist = read_netlist(NETLISTS / f"{design}.json")
     stimulus = Stimulus.random(netlist, cycles=500, seed=9)
