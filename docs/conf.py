@@ -8,9 +8,10 @@ from sphinx.application import Sphinx
 
 import bifocal
 from bifocal import hardware, learn
+from bifocal.hardware import cost
 
 sys.modules["bifocal.batch"] = bifocal.batch  # the public name of bifocal.apps.batch, for autodoc
-for face in (hardware, learn):
+for face in (hardware, cost, learn):
     for name in getattr(face, "__all__", ()):  # found when they are asked for; autodoc does not ask
         setattr(face, name, getattr(face, name))
 
@@ -20,7 +21,7 @@ NAVIGATION = {
     "Guides": (
         *("docs/pictures", "docs/large", "docs/effort", "docs/batch", "docs/backends"),
         *("docs/reading", "docs/heads", "docs/heatvit", "docs/training", "docs/systems", "docs/tutorial"),
-        "docs/faults",
+        *("docs/faults", "docs/traffic"),
     ),
     "Reference": ("docs/reference", "docs/head_format", "src/bifocal/stream/SPEC", "CHANGELOG", "SECURITY"),
     "Studies": ("studies/README", "benchmarks/README"),

@@ -203,8 +203,13 @@ def tiles(found: Mapping[str, Any]) -> str:
             f"| {t['side']} | {t['bytes'] / 2**20:.2f} | {full / t['bytes']:.1f}× | {t['recomputed']:.2f}× | "
             f"{t['sram_bytes'] / 2**10:.0f} |"
         )
-    rows_of = decoder["line_buffer_bytes"] / 2**10
-    return "\n".join(lines) + f"\n\nWhole rows, nothing computed twice: {rows_of:.0f} KiB of line buffers."
+    rows_of, weights = decoder["line_buffer_bytes"] / 2**10, decoder["weights_read"] / decoder["passes"]
+    boundary = decoder["ways"]["raw"]["boundary_bytes"] / decoder["passes"]
+    return "\n".join(lines) + (
+        f"\n\nWhole rows, nothing computed twice: {rows_of:.0f} KiB of line buffers and "
+        f"{weights / 2**20:.1f} MiB of weights on the chip, {(boundary + weights) / 2**20:.1f} MiB in all, "
+        f"{full / (boundary + weights):.1f}× less than float32."
+    )
 
 
 def main() -> None:

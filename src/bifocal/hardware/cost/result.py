@@ -182,6 +182,7 @@ def _network(result: NetworkResult, constants: Energy) -> dict[str, Any]:
             {
                 "side": t.side,
                 "bytes": t.bytes,
+                "boundary_bytes": t.boundary,
                 "multiply_adds": t.macs,
                 "recomputed": round(t.recomputed, 4),
                 "sram_bytes": t.sram,
