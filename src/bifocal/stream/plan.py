@@ -80,6 +80,7 @@ def group_mask(group: Group, h: int, w: int) -> NDArray[np.bool_]:
     return mask
 
 
+@lru_cache(maxsize=64)
 def phase_channels(group: Group) -> tuple[int, ...] | None:
     """For each of the phases 2·(row&1) + (column&1), the first of the group's channels with symbols there.
 
