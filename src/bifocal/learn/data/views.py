@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bifocal.errors import BifocalError, TrainingError
 from bifocal.learn.data.labelled import Labelled, read_rgb
+from bifocal.learn.data.pooling import pooled_to
 from bifocal.runtime.decoding import decode_pixels
 from bifocal.runtime.encoding import EFFORT, Encoder, transform
 from bifocal.runtime.model import Model
@@ -51,16 +52,22 @@ class Views:
     """Latents before gains, float16 ``[n, views, c, h, w]``, and their labels int64 ``[n]``, -1 for none.
 
     The first view is the plain picture, the others are random. Pixels of decoded views do as well.
-    ``features`` float16 ``[n, views, f]`` are what a teacher made of each.
+    ``features`` float16 ``[n, views, f]`` are what a teacher made of each. The last ``large`` views are of
+    larger pictures: coded, and then pooled with their magnitudes, when they were made (:func:`large_view`).
     """
 
     y: NDArray[Any]
     labels: NDArray[np.int64]
     features: NDArray[np.float16] | None = None
+    large: int = 0
+
+    def choose_large(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Which of the large views to take of each of ``rows``."""
+        return rng.integers(self.y.shape[1] - self.large, self.y.shape[1], len(rows))
 
     def choose(self, rows: NDArray[np.int64], rng: np.random.Generator, plain: float) -> NDArray[np.int64]:
-        """Which view to take of each of ``rows``: in a share ``plain`` the plain one."""
-        chosen = rng.integers(0, self.y.shape[1], len(rows))
+        """Which of the other views to take of each of ``rows``: in a share ``plain`` the plain one."""
+        chosen = rng.integers(0, self.y.shape[1] - self.large, len(rows))
         chosen[rng.random(len(rows)) < plain] = 0
         return chosen
 
@@ -107,17 +114,19 @@ def make_views(
     side: int,
     channels: int,
     seed: int,
+    large: int = 0,
     watcher: Watcher | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[Labelled, Views]:
     """Read every file once and analyse ``views`` squares of ``side`` pixels of it: its middle, then random.
 
+    The last ``large`` of them are larger; then all have room for magnitudes behind the channels.
     The latents, and the features of ``watcher``, lie in new files of ``folder``; where an earlier run left
     the same ones there, nothing is read again. Files that cannot be read are left out and counted.
 
     :raises TrainingError: if a class is left with fewer than two files, or the disk is full.
     """
-    numbers = {"views": views, "side": side, "channels": channels, "seed": seed}
+    numbers = {"views": views, "side": side, "channels": channels, "seed": seed, "large": large}
     known = folder / f"views-{_digest(labelled, model, watcher, numbers)}"
     done = known.with_suffix(".json")
     grid, count = side // model.entropy.plan.y_stride, len(labelled.files)
@@ -126,7 +135,7 @@ def make_views(
         made, features = (_kept(known.with_suffix(end)) for end in (".npy", ".features.npy"))
         assert made is not None
     else:
-        made = _new(known.with_suffix(".npy"), (count, views, channels, grid, grid))
+        made = _new(known.with_suffix(".npy"), (count, views, channels * (2 if large else 1), grid, grid))
         features = None
         if watcher is not None:
             features = _new(known.with_suffix(".features.npy"), (count, views, watcher.size))
@@ -136,9 +145,11 @@ def make_views(
             if pixels is None:
                 bad.append(row)
             else:
-                shown = _shown(pixels, views, side, seed, row)
-                for view, square in enumerate(shown):
-                    made[row, view] = transform(model, square, (0, 0, side, side)).y[:channels]
+                shown = _shown(pixels, views, side, seed, row, large)
+                for view, square in enumerate(shown[: views - large]):
+                    made[row, view, :channels] = transform(model, square, (0, 0, side, side)).y[:channels]
+                for view in range(views - large, views):
+                    made[row, view] = large_view(model, shown[view], channels, grid, [seed, row, view])
                 if watcher is not None and features is not None:
                     features[row] = watcher(shown)
             progress(row + 1, count)
@@ -149,14 +160,31 @@ def make_views(
                     features[to] = features[row]
         write_atomically(done, json.dumps(bad).encode(), overwrite=True)
     kept, rows = labelled.without({"unreadable": bad}), count - len(bad)
-    return kept, Views(made[:rows], kept.labels, None if features is None else features[:rows])
+    return kept, Views(made[:rows], kept.labels, None if features is None else features[:rows], large)
 
 
-def _shown(pixels: Pixels, views: int, side: int, seed: int, row: int) -> list[Pixels]:
-    """The squares of picture number ``row``: its middle, then random ones."""
+def _shown(pixels: Pixels, views: int, side: int, seed: int, row: int, large: int) -> list[Pixels]:
+    """The squares of picture number ``row``: its middle, then random ones, the last ``large`` of them two or
+    three times as wide."""
     picture = Image.fromarray(pixels)
-    random = (random_view(picture, np.random.default_rng([seed, row, k]), side) for k in range(1, views))
+    sides = [side] * (views - large) + [side * (2 + k % 2) for k in range(large)]
+    random = (random_view(picture, np.random.default_rng([seed, row, k]), sides[k]) for k in range(1, views))
     return [middle(picture, side), *random]
+
+
+def large_view(
+    model: Model, pixels: Pixels, channels: int, grid: int, seed: Sequence[int]
+) -> NDArray[np.float32]:
+    """What a head with a ``grid`` sees of a larger picture coded at a random quality: ``[2·channels, g, g]``.
+
+    Pooling follows coding, so this cannot be left for later, as it is for views that are not pooled.
+    """
+    side = pixels.shape[0]
+    y = torch.from_numpy(np.asarray(transform(model, pixels, (0, 0, side, side)).y[:channels], np.float32))
+    quality = torch.tensor([int(np.random.default_rng(seed).integers(0, 100))])
+    gains = torch.from_numpy(model.gains["gain"]), torch.from_numpy(model.gains["inverse_gain"])
+    seen = pooled_to(coded(y[None], quality, gains, 0), grid, magnitudes=True)
+    return np.asarray(seen[0].numpy(), np.float32)
 
 
 def _digest(labelled: Labelled, model: Model, watcher: Watcher | None, numbers: Mapping[str, int]) -> str:

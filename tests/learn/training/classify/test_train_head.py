@@ -27,7 +27,7 @@ from bifocal.learn.packing.heads import pack_dense_head
 from bifocal.learn.training.budget import Budget
 from bifocal.learn.training.classify import run
 from bifocal.learn.training.classify.batches import cut
-from bifocal.learn.training.classify.recipe import HeadRecipe
+from bifocal.learn.training.classify.recipe import HeadRecipe, settled
 from bifocal.learn.training.classify.run import TrainedHead, train_head
 from bifocal.learn.training.soft_labels import mixed
 from bifocal.runtime.heads.classify import answer
@@ -147,6 +147,20 @@ def test_the_packed_head_computes_what_torch_does(
         assert (said.evidence is not None) == (config is TINY) == head.gives_evidence
         if said.evidence is not None:
             np.testing.assert_allclose(said.evidence.mean((1, 2)), said.logits, atol=1e-5)
+
+
+def test_a_head_may_see_a_picture_of_any_size_at_once(tmp_path: Path, model: Model) -> None:
+    recipe = dataclasses.replace(RECIPE, whole=True, views=4)
+    data = _fill(tmp_path / "data", model)
+    made = train_head(data, tmp_path / "whole.bfh", Budget(steps=40), recipe=recipe, base="lowfirst")
+    assert min(made.accuracy.values()) >= 0.75
+    head = Head.load(made.path)
+    assert (head.spec.grid, head.spec.window, head.spec.magnitudes) == (4, 4, True)
+    pixels = np.asarray(Image.open(data / "red" / "0.png").resize((330, 200)))
+    labels = bifocal.analyse(bifocal.encode(pixels, 50, model=model), head=head)
+    assert labels.name == "red"
+    with pytest.raises(OptionError, match="--keep or --whole"):
+        settled(dataclasses.replace(recipe, classifier=TOKENS, keep=(0.5,)), model)
 
 
 def test_a_head_with_selectors_is_trained_and_keeps_what_was_asked_for(tmp_path: Path, model: Model) -> None:

@@ -104,6 +104,14 @@ Held = Annotated[float, typer.Option(help="Share of the pictures that the head i
 Channels = Annotated[
     int, typer.Option(help="Channels of the latents that it reads; 0: the first band, the cheapest.")
 ]
+Whole = Annotated[
+    bool,
+    typer.Option(
+        "--whole",
+        help="See a picture of any size at once, pooled to the positions of a view, in place of windows: a "
+        "label then costs the same for every size.",
+    ),
+]
 Start = Annotated[
     str | None,
     typer.Option(
@@ -162,4 +170,41 @@ Grown = Annotated[Path, typer.Option(help="The larger checkpoint.", show_default
 Slim = Annotated[Path, typer.Option(help="The small checkpoint.", show_default=False)]
 CountedRecipe = Annotated[
     Path, typer.Argument(help="The recipe of a codec.", show_default="the default codec's")
+]
+
+# -- of lowbit -----------------------------------------------------------------------------------------------
+
+LowBitRecipe = Annotated[
+    Path,
+    typer.Argument(
+        help="A recipe of arms, yours or shipped: recipes/lowbit-small.toml.", show_default=False
+    ),
+]
+LabelledPictures = Annotated[
+    Path, typer.Option(help="Folder with one subfolder of pictures for each class.", show_default=False)
+]
+JudgedPictures = Annotated[
+    Path,
+    typer.Option(help="Folder like --data that the arms are judged on; never trained on.", show_default=False),
+]
+Arms = Annotated[
+    list[str] | None,
+    typer.Option("--arm", help="Only this arm of the recipe; any number of them.", show_default=False),
+]
+ArmSeeds = Annotated[
+    list[int] | None,
+    typer.Option("--seed", help="Instead of the recipe's seeds; any number of them.", show_default=False),
+]
+Epochs = Annotated[
+    float, typer.Option(min=0, help="Instead of the recipe's epochs.", show_default=False)
+]
+SomePictures = Annotated[
+    int, typer.Option("--pictures", min=0, help="Train on so many pictures only; 0 takes all.")
+]
+ArmsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where results go; arms that are there already are not trained again.",
+        show_default="runs/NAME",
+    ),
 ]

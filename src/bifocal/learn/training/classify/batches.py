@@ -55,18 +55,32 @@ class Feed:
     def __call__(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Inputs ``[b, c, h, w]`` and targets, as of :class:`Targets`, of pictures ``rows``."""
         recipe, views = self.recipe, self.views
+        large = views.large > 0 and rng.random() < views.large / views.y.shape[1]
         targets = self.targets or Targets(views.labels, int(views.labels.max()) + 1, recipe.smoothing)
-        chosen = views.choose(rows, rng, recipe.plain)
+        chosen = views.choose_large(rows, rng) if large else views.choose(rows, rng, recipe.plain)
         y, target = (t.to(self.device) for t in (views.take(rows, chosen), targets.of(rows, chosen)))
+        y = y if large else y[:, : recipe.channels or y.shape[1]]
         if rng.random() < recipe.mixed:
             y, target = mixed(y, target, rng)
         if self.nothing is not None and (count := round(recipe.nothing * len(rows))):
             taken = self.nothing[rng.integers(0, len(self.nothing), count)]
-            y[:count] = torch.from_numpy(taken).to(y)
+            blank = torch.from_numpy(taken).to(y)
+            y[:count] = torch.cat([blank, blank.abs()], 1) if large else blank
             target[:count] = targets.unknown(count).to(target)
         if rng.random() < recipe.cut:
             y = cut(y, rng, self.unit)
-        return self.code(y, rng).contiguous(memory_format=torch.channels_last), target
+        seen = y if large else self.coded(y, rng)
+        return seen.contiguous(memory_format=torch.channels_last), target
+
+    def coded(self, y: Tensor, rng: np.random.Generator) -> Tensor:
+        """What the network sees of latents that are not larger than its grid, if it has one."""
+        seen = self.code(y, rng)
+        return torch.cat([seen, seen.abs()], 1) if self.recipe.whole else seen
+
+    def plain(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        """What the network sees of plain pictures, coded at random qualities."""
+        y = self.views.take(rows, np.zeros_like(rows))[:, : self.recipe.channels or None]
+        return self.coded(y.to(self.device), rng)
 
     def batches(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless batches; every picture comes once before any comes again."""

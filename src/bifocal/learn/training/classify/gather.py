@@ -65,6 +65,7 @@ def gather(
         side=recipe.side,
         channels=recipe.channels,
         seed=recipe.seed,
+        large=recipe.views // 3 if recipe.whole else 0,
         watcher=teacher,
         progress=reading_progress(log),
     )

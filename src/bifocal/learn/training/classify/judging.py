@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bifocal.learn.data.pooling import pooled_to
 from bifocal.learn.data.views import GIVEN, Streams
 from bifocal.learn.packing.heads import PackedHead
 from bifocal.learn.training.classify.batches import Feed
@@ -38,6 +39,8 @@ def watched(streams: Streams, model: Model, recipe: HeadRecipe) -> Watched:
     judged = []
     for data, label in streams.get(WATCHED) or streams.get(GIVEN) or []:
         y = read_latents(data, model, recipe.channels).y
+        if recipe.whole:
+            y = pooled_to(torch.from_numpy(y), recipe.window, magnitudes=True).numpy()
         top, left = (max(0, side - recipe.window) // 2 for side in y.shape[1:])
         middle = y[:, top : top + recipe.window, left : left + recipe.window]
         judged.append((torch.from_numpy(np.ascontiguousarray(middle)), label))
@@ -72,7 +75,7 @@ def nearness(network: nn.Module, feed: Feed, held: NDArray[np.int64], batch: int
     for first in range(0, len(held), batch):
         rows = held[first : first + batch]
         plain = np.zeros_like(rows)
-        y = feed.code(feed.views.take(rows, plain).to(feed.device), rng)
+        y = feed.plain(rows, rng)
         made = cast(Any, network).answers(y)[1].float().cpu()
         wanted = targets.of(rows, plain)[:, targets.classes :]
         found.append(nn.functional.cosine_similarity(made, wanted))

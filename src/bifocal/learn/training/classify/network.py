@@ -34,12 +34,14 @@ def new_network(
 
     :raises HeadError: if they do not fit.
     """
-    sample = views.y[rows[:: max(1, len(rows) // SAMPLE)], 0].astype(np.float32)
+    sample = views.y[rows[:: max(1, len(rows) // SAMPLE)], 0, : recipe.channels].astype(np.float32)
+    if recipe.whole:
+        sample = np.concatenate([sample, np.abs(sample)], axis=1)
     spread = (torch.from_numpy(f(sample, axis=(0, 2, 3))) for f in (np.mean, np.std))
     plan = model.entropy.plan
     network = recipe.classifier.network(
         *spread,
-        channels=recipe.channels,
+        channels=sample.shape[1],
         low=plan.groups[0].stop,
         classes=classes,
         grid=recipe.side // plan.y_stride,

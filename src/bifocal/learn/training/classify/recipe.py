@@ -24,6 +24,8 @@ TASKS, EMBEDDING = ("classify", "embed"), 256
 @dataclass(frozen=True)
 class HeadRecipe:
     """Every number of a run. ``channels`` 0 reads the first group of the codec's channels: the cheapest.
+    With ``whole`` the head sees a picture of any size at once, pooled to the positions of a view, and a third
+    of the views are of larger pictures; otherwise it sees large pictures in windows.
 
     ``views`` of ``side`` pixels are made of each picture; ``held`` is the share that is judged on; ``plain``
     the share of plain pictures in a batch; ``mixed`` and ``cut`` are shares of the batches that mixup or
@@ -36,6 +38,7 @@ class HeadRecipe:
     classifier: LatentResNetConfig | LatentClassifierConfig = LatentResNetConfig()
     keep: tuple[float, ...] = ()
     channels: int = 0
+    whole: bool = False
     window: int = 0  # positions of y a side that the head sees at once; 0: three times those of a view
     side: int = 128
     views: int = 8
@@ -75,7 +78,9 @@ def settled(recipe: HeadRecipe, model: Model) -> HeadRecipe:
     recipe = replace(
         recipe,
         channels=recipe.channels or plan.groups[0].stop,
-        window=recipe.window or min(WINDOW * (recipe.side // plan.y_stride), MAX_WINDOW),
+        window=recipe.side // plan.y_stride
+        if recipe.whole
+        else recipe.window or min(WINDOW * (recipe.side // plan.y_stride), MAX_WINDOW),
     )
     units = range(TILE_UNIT, LARGEST_SIDE + 1, TILE_UNIT)
     _check("side", recipe.side, recipe.side in units, f"a multiple of {TILE_UNIT} up to {LARGEST_SIDE}")
@@ -89,6 +94,8 @@ def settled(recipe: HeadRecipe, model: Model) -> HeadRecipe:
         check_teacher(recipe.teacher)
     elif recipe.embedding:
         raise OptionError("an embedding is learned from a teacher. Name one: --teacher efficientnet-lite0.")
+    if recipe.keep and recipe.whole:
+        raise OptionError("a head with token selectors reads windows: leave --keep or --whole out.")
     many = len(recipe.keep) > recipe.classifier.most_selectors
     if many or not all(0 < part <= 1 for part in recipe.keep):
         raise OptionError(

@@ -26,7 +26,7 @@ def head_header(
         "network": type(recipe.classifier).__name__,
         "sizes": asdict(recipe.classifier),
         "keep": list(recipe.keep),
-        **{name: getattr(recipe, name) for name in ("channels", "window", "side", "held", "seed")},
+        **{name: getattr(recipe, name) for name in ("channels", "window", "whole", "side", "held", "seed")},
     }
     return {"head": json.dumps(says), "selectors": json.dumps(selectors)}
 

@@ -323,6 +323,7 @@ class _HeadRun:
         )
 
     def pack(self, network: nn.Module) -> PackedHead:
+        pooling = {"grid": self.recipe.window, "magnitudes": True} if self.recipe.whole else {}
         return pack_head(
             copy.deepcopy(network).cpu().eval(),
             name=self.out.stem,
@@ -330,6 +331,7 @@ class _HeadRun:
             channels=self.recipe.channels,
             classes=self.data.labelled.classes,
             window=self.recipe.window,
+            **pooling,
         )
 
     def figures(self) -> dict[str, Any]:

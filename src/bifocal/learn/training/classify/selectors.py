@@ -55,6 +55,6 @@ def meet_shares(model: HeatViT, feed: Feed, recipe: HeadRecipe) -> tuple[float, 
     """
     rng = np.random.default_rng(recipe.seed)
     rows = np.sort(rng.permutation(feed.rows)[:COUNTED])
-    y = feed.code(feed.views.take(rows, np.zeros_like(rows)).to(feed.device), rng)
+    y = feed.plain(rows, rng)
     calibrate(model, y, None, recipe.keep, rounds=8)
     return tuple(float(kept.mean()) for kept in model.run(y, None, masked=False).keep)
