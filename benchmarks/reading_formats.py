@@ -9,7 +9,7 @@
 also with libjpeg's own scaled decoding before that. Ways take turns in an order that changes; of a
 picture's repeats medians count, over pictures means. Wall time wants a machine with nothing else to do;
 processor time is measured beside it. Without --head and --against both networks are untrained, which costs
-the same; --int8 quantises the first.
+the same. --int8 quantises ours alone, so its rows no longer compare equal networks.
 
 ``accuracy`` judges both heads on labelled pictures: streams at four qualities, and other formats at the bytes
 of each stream. `studies/head_accuracy/pixels.py` makes both kinds of network on pixels.
