@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import bifocal
-from studies.head_accuracy.run import main
+from bifocal.learn.data.labelled import Labelled
+from studies.head_accuracy.run import main, trust
 
 
 def test_shares_are_those_of_the_head(
@@ -33,3 +34,12 @@ def test_shares_are_those_of_the_head(
     assert found["top1"]["quality 10"] == labels[:2].count(labels[0]) / 4
     assert "64×64 pixels, quality 60, windows of 2×2" in found["top1"]
     assert "windows of 4×4" in capsys.readouterr().out
+
+
+def test_trust_is_said_in_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = bifocal.Head.load("imagenette")
+    labelled = Labelled(head.spec.classes[:2], (tmp_path / "0.png",), np.zeros(1, np.int64))
+    Image.fromarray(np.full((64, 64, 3), 80, np.uint8)).save(labelled.files[0])
+    monkeypatch.setattr("studies.head_accuracy.run.COUNT", 2)
+    found = trust(labelled, head, bifocal.Model.load(head.spec.codec, threads=1))
+    assert len(found) == 5 and all(0 <= value <= 1 for value in found.values())
