@@ -1,9 +1,10 @@
 """Master weights in integers: what an optimiser adds is rounded stochastically onto a power-of-two grid.
 
-The default keeps master weights and the optimiser's state in float. With :func:`integer_masters` the weights
-of converted layers are whole multiples of ``2^-e`` between steps, as if they were stored with so many bits.
-The state of the optimiser stays float. Whether the paper's "integer training" includes either is not clear
-to us.
+The rounding is made at the start of every forward pass. It changes nothing that is on the grid already, so it
+acts once for each step, whatever optimiser made it. The default of a converted model keeps master weights and
+the optimiser's state in float. With :func:`integer_masters` the weights of converted layers are whole
+multiples of ``2^-e``, as if they were stored with so many bits; the state of the optimiser stays float.
+Whether the paper's "integer training" includes either is not clear to us.
 """
 
 from __future__ import annotations
@@ -21,12 +22,10 @@ from bifocal.learn.nets.quantiser import fraction_bits
 HEADROOM = 4.0
 
 
-def integer_masters(
-    model: nn.Module, optimiser: torch.optim.Optimizer, *, bits: int = 16, seed: int = 0
-) -> torch.utils.hooks.RemovableHandle:
+def integer_masters(model: nn.Module, *, bits: int = 16, seed: int = 0) -> torch.utils.hooks.RemovableHandle:
     """Keep the weights of converted layers on integer grids of ``bits`` bits, from now on.
 
-    :returns: the hook of the optimiser's step; ``remove()`` ends it.
+    :returns: the hook of the forward pass; ``remove()`` ends it.
     :raises OptionError: if ``bits`` is not 8 to 24: float32 holds no more exactly.
     :raises TrainingError: if no layer of the model is converted.
     """
@@ -50,7 +49,7 @@ def integer_masters(
         steps[0] += 1
 
     settle()
-    return optimiser.register_step_post_hook(settle)
+    return model.register_forward_pre_hook(settle)
 
 
 def on_grid(x: Tensor, scale: float, most: int, u: Tensor) -> Tensor:

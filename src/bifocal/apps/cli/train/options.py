@@ -176,16 +176,14 @@ CountedRecipe = Annotated[
 
 LowBitRecipe = Annotated[
     Path,
-    typer.Argument(
-        help="A recipe of arms, yours or shipped: recipes/lowbit-small.toml.", show_default=False
-    ),
+    typer.Argument(help="A recipe of arms, yours or shipped: recipes/lowbit-small.toml.", show_default=False),
 ]
 LabelledPictures = Annotated[
     Path, typer.Option(help="Folder with one subfolder of pictures for each class.", show_default=False)
 ]
 JudgedPictures = Annotated[
     Path,
-    typer.Option(help="Folder like --data that the arms are judged on; never trained on.", show_default=False),
+    typer.Option(help="Folder like --data to judge by; never trained on.", show_default=False),
 ]
 Arms = Annotated[
     list[str] | None,
@@ -195,9 +193,7 @@ ArmSeeds = Annotated[
     list[int] | None,
     typer.Option("--seed", help="Instead of the recipe's seeds; any number of them.", show_default=False),
 ]
-Epochs = Annotated[
-    float, typer.Option(min=0, help="Instead of the recipe's epochs.", show_default=False)
-]
+Epochs = Annotated[float, typer.Option(min=0, help="Instead of the recipe's epochs.", show_default=False)]
 SomePictures = Annotated[
     int, typer.Option("--pictures", min=0, help="Train on so many pictures only; 0 takes all.")
 ]
