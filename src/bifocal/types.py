@@ -1,8 +1,9 @@
-"""The values that pass between the packages: pictures, latents and labels. Small, frozen, NumPy only."""
+"""The values that pass between the packages: pictures, latents, labels, boxes. Small, frozen, NumPy only."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -227,5 +228,73 @@ class Labels:
     def _maps(self) -> list[NDArray[Any]]:
         evidence = [] if self.evidence is None else [self.evidence]
         return [self.probabilities, *self.kept, *evidence]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Boxes:
+    """The objects in a picture by a detector, the likeliest first: for each a name, its ``corners`` float32
+    ``[n, 4]`` (left, top, right, bottom in pixels) and a score of 0 to 1, float32 ``[n]``.
+
+    ``width`` and ``height`` are those of the picture, ``detector`` is the detector's name.
+
+    >>> corners = np.array([[2, 3, 14, 15], [20, 3, 30, 15]], np.float32)
+    >>> boxes = Boxes(("car", "car"), corners, np.array([0.9, 0.5], np.float32), 64, 48, "mine")
+    >>> boxes, len(boxes), boxes.rows()[0]
+    (Boxes(2 car, by mine), 2, {'name': 'car', 'score': 0.9, 'box': [2.0, 3.0, 14.0, 15.0]})
+    """
+
+    names: tuple[str, ...]
+    corners: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    width: int
+    height: int
+    detector: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        counts = Counter(self.names).most_common()
+        found = ", ".join(f"{count} {name}" for name, count in counts[:5]) or "nothing"
+        more = f", … {len(counts) - 5} more classes" if len(counts) > 5 else ""
+        return f"Boxes({found}{more}, by {self.detector})"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each box as a dict of ``name``, ``score`` and ``box``, as JSON takes it."""
+        rounded = zip(self.names, self.scores.tolist(), self.corners.tolist(), strict=True)
+        return [
+            {"name": name, "score": round(score, 4), "box": [round(side, 1) for side in box]}
+            for name, score, box in rounded
+        ]
+
+    def draw(self, picture: Picture) -> Picture:
+        """The picture with a frame around each object, in one colour a class.
+
+        :raises PictureError: if it has another size than the one that was looked at.
+        """
+        from PIL import Image, ImageDraw
+
+        if (picture.width, picture.height) != (self.width, self.height):
+            raise PictureError(
+                f"these boxes are of a picture of {self.width}×{self.height} pixels, and this one has "
+                f"{picture.width}×{picture.height}. Draw them on the picture that they were found in."
+            )
+        image = Image.fromarray(picture.pixels).convert("RGB")
+        pen, kinds = ImageDraw.Draw(image), sorted(set(self.names))
+        for name, corners in zip(reversed(self.names), self.corners[::-1].tolist(), strict=True):
+            left, top, right, bottom = corners
+            colour = f"hsl({137 * kinds.index(name) % 360}, 100%, 60%)"
+            pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour)
+        return Picture(np.asarray(image), picture.metadata)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Boxes):
+            return NotImplemented
+        mine = (self.names, self.width, self.height, self.detector)
+        theirs = (other.names, other.width, other.height, other.detector)
+        arrays = zip((self.corners, self.scores), (other.corners, other.scores), strict=True)
+        return mine == theirs and all(np.array_equal(one, two) for one, two in arrays)
 
     __hash__ = None  # type: ignore[assignment]

@@ -97,7 +97,7 @@ def pack_dense_head(
         network = _Answers(network, outputs)
     graph, weights = module_graph(network, "head", {"y": example}, {"y": sides}, outputs)
     spec = _spec(name, base, channels, classes, window) | {"grid": grid, "magnitudes": magnitudes}
-    return PackedHead((graph,), {key: _half(key, value) for key, value in weights.items()}, spec)
+    return PackedHead((graph,), {key: half_precision(key, value) for key, value in weights.items()}, spec)
 
 
 def label_head(checkpoint: Checkpoint, base: Model, name: str) -> bytes:
@@ -168,7 +168,7 @@ def pack_pruned_head(
             inputs, dims = {"tokens": tokens}, {"tokens": {1: Dim("m", min=2, max=window**2 + 2)}}
     spec = _spec(name, base, channels, classes, window)
     spec |= {"bits": bits, "stages": [{"package": model.config.package}] * (len(parts) - 1)}
-    return PackedHead(tuple(graphs), {key: _half(key, value) for key, value in arrays.items()}, spec)
+    return PackedHead(tuple(graphs), {key: half_precision(key, value) for key, value in arrays.items()}, spec)
 
 
 def _spec(name: str, base: Model, channels: int, classes: tuple[str, ...], window: int) -> dict[str, Any]:
@@ -188,8 +188,11 @@ def _spec(name: str, base: Model, channels: int, classes: tuple[str, ...], windo
     }
 
 
-def _half(name: str, value: NDArray[Any]) -> NDArray[Any]:
-    """A weight in float16; numbers below its smallest become zero, none may become infinite."""
+def half_precision(name: str, value: NDArray[Any]) -> NDArray[Any]:
+    """A weight in float16; numbers below its smallest become zero, none may become infinite.
+
+    :raises ModelError: if one would.
+    """
     with np.errstate(over="ignore"):
         half = value.astype(np.float16)
     if not np.isfinite(half).all():

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bifocal.learn.nets.parameters import ParameterGroup
+from bifocal.learn.nets.parameters import KERNELS, ParameterGroup
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 BETAS = (0.9, 0.99)
@@ -57,22 +57,30 @@ class Muon(torch.optim.Optimizer):
 SLOTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     Muon: ("velocity",),
+    torch.optim.SGD: ("momentum_buffer",),
 }
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates and weight decays of a task: AdamW's, and Muon's for the groups called ``muon``."""
+    """Learning rates and weight decays of a task: AdamW's, and Muon's for the groups called ``muon``.
+
+    With a ``momentum`` all of it is stochastic gradient descent after Nesterov; then only convolution kernels
+    decay.
+    """
 
     lr: float
     decay: float = 0.0
     muon: tuple[str, ...] = ()
     muon_lr: float = 0.0
     muon_decay: float = 0.0
+    momentum: float = 0.0
 
 
 def make_optimisers(groups: Sequence[ParameterGroup], rates: Rates) -> list[torch.optim.Optimizer]:
     """AdamW and, if it has groups and a rate, Muon; over those parameters that need gradients."""
+    if rates.momentum:
+        return [_descent(groups, rates)]
     taken: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     for group in groups:
         muon = rates.muon_lr > 0 and group.name in rates.muon
@@ -86,6 +94,17 @@ def make_optimisers(groups: Sequence[ParameterGroup], rates: Rates) -> list[torc
     if taken[True]:
         made.append(Muon(taken[True], rates.muon_lr, weight_decay=rates.muon_decay))
     return made
+
+
+def _descent(groups: Sequence[ParameterGroup], rates: Rates) -> torch.optim.Optimizer:
+    taken: list[dict[str, Any]] = []
+    for group in groups:
+        learned = {name: p for name, p in group.parameters.items() if p.requires_grad}
+        decay = rates.decay if group.name == KERNELS else 0.0
+        if learned:
+            row = {"params": list(learned.values()), "names": list(learned), "weight_decay": decay}
+            taken.append(row | {"lr": group.scale * rates.lr})
+    return torch.optim.SGD(taken, rates.lr, momentum=rates.momentum, nesterov=True)
 
 
 def _named(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -30,12 +30,13 @@ class Schedule:
     """The learning rate as a share of the full one: a linear ``warmup`` of so many steps, then constant.
 
     With ``cooldown`` it falls linearly to zero over that last share of the training; with ``cosine`` along
-    half a cosine over all of it.
+    half a cosine over all of it, to the share ``floor``.
     """
 
     warmup: int = 1
     cooldown: float = 0.0
     cosine: bool = False
+    floor: float = 0.0
 
     def rate(self, step: int, done: float) -> float:
         """The share at ``step`` (from 0), ``done`` (0..1) of the training.
@@ -45,7 +46,7 @@ class Schedule:
         """
         warm = min(1.0, (step + 1) / self.warmup)
         if self.cosine:
-            return warm * (0.5 + 0.5 * math.cos(math.pi * done))
+            return warm * (self.floor + (1 - self.floor) * (0.5 + 0.5 * math.cos(math.pi * done)))
         return warm * (min(1.0, max(0.0, 1 - done) / self.cooldown) if self.cooldown > 0 else 1.0)
 
 

@@ -23,14 +23,16 @@ from bifocal.runtime.model import MODELS
 
 #: Where the shipped heads are, and how the files of heads are named.
 HEADS = MODELS / "heads"
-SUFFIX = ".bfh"
+SUFFIX, DETECTOR_SUFFIX = ".bfh", ".bfd"
 #: Head of :func:`bifocal.analyse` unless another is asked for.
 DEFAULT_HEAD = "imagenette"
 
 FORMAT = 1
 #: The kinds of heads that this release runs, and the output that the last graph of each must have. A file
 #: that does not say its kind is of the first.
-KINDS: Mapping[str, str] = {"classify": "logits", "embed": "embedding"}
+KINDS: Mapping[str, str] = {"classify": "logits", "embed": "embedding", "detect": "boxes"}
+#: What detectors see, and how many channels of pixels each has.
+MODALITIES: Mapping[str, int] = {"rgb": 3, "ir": 1}
 MAX_FILE, MAX_SPEC, MAX_GRAPH, MAX_NODES = 64 << 20, 1 << 20, 8 << 20, 20_000
 #: Windows that one run may take, of a head whose graph leaves their number open.
 MAX_BATCH = 64
@@ -48,8 +50,9 @@ class HeadSpec:
     what each position cost, too. ``reads`` is
     "latents", or "pixels" for the classifier of a comparison. ``stages`` says for each selector whether what
     it prunes leaves a package token behind; tokens are ``token`` pixels a side, positions of y ``stride``.
-    ``kind`` is one of ``KINDS``; only "classify" has ``classes``. ``card`` is free text on data, licence and
-    accuracy.
+    ``kind`` is one of ``KINDS``; "embed" has no ``classes``. "detect" has ``modalities`` and says where
+    objects are: it reads pixels of them, or the latents of as many planes. ``card`` is free text on data,
+    licence and accuracy.
     """
 
     name: str
@@ -67,11 +70,15 @@ class HeadSpec:
     kind: str = "classify"
     grid: int = 0
     magnitudes: bool = False
+    modalities: tuple[str, ...] = ()
     card: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> int:
         """Channels of what its first graph takes."""
+        if self.kind == "detect":
+            planes = sum(MODALITIES[name] for name in self.modalities)
+            return planes if self.reads == "pixels" else self.channels * len(self.modalities)
         return 3 if self.reads == "pixels" else self.channels * (2 if self.magnitudes else 1)
 
 
@@ -192,7 +199,7 @@ def read_spec(text: str) -> HeadSpec:
         name=_text(spec, "name"),
         codec=_text(spec, "codec"),
         fingerprint=_text(spec, "fingerprint"),
-        classes=_classes(spec.get("classes")) if kind == "classify" else (),
+        classes=() if kind == "embed" else _classes(spec.get("classes"), 1 if kind == "detect" else 2),
         channels=_number(spec, "channels", 1, MAX_CHANNELS),
         window=_number(spec, "window", 1, MAX_WINDOW),
         multiple=_number({"multiple": 1, **spec}, "multiple", 1, MAX_WINDOW),
@@ -204,6 +211,7 @@ def read_spec(text: str) -> HeadSpec:
         kind=kind,
         grid=_number({"grid": 0, **spec}, "grid", 0, MAX_WINDOW),
         magnitudes=spec.get("magnitudes", False),
+        modalities=_modalities(spec.get("modalities")) if kind == "detect" else (),
         card=spec.get("card", {}),
     )
     _need(len(made.fingerprint) == 16 and set(made.fingerprint) <= set("0123456789abcdef"), "fingerprint")
@@ -214,6 +222,7 @@ def read_spec(text: str) -> HeadSpec:
     _need(made.grid <= made.window and not (made.grid and (made.multiple > 1 or pixels)), "grid")
     _need(made.magnitudes is False or (made.magnitudes is True and made.grid > 0), "magnitudes")
     _need(made.token & (made.token - 1) == 0 and made.multiple * made.stride % made.token == 0, "token")
+    _need(kind != "detect" or not (made.stages or made.bits or made.grid or made.magnitudes), "stages")
     _need(isinstance(made.card, dict), "card")
     return made
 
@@ -236,10 +245,15 @@ def _number(spec: Mapping[str, Any], name: str, least: int, most: int) -> int:
     return value
 
 
-def _classes(value: Any) -> tuple[str, ...]:
-    _need(isinstance(value, list) and 2 <= len(value) <= MAX_CLASSES, "classes")
+def _classes(value: Any, least: int) -> tuple[str, ...]:
+    _need(isinstance(value, list) and least <= len(value) <= MAX_CLASSES, "classes")
     _need(all(isinstance(name, str) and 0 < len(name) <= MAX_NAME for name in value), "classes")
     _need(len(set(value)) == len(value), "classes")
+    return tuple(value)
+
+
+def _modalities(value: Any) -> tuple[str, ...]:
+    _need(isinstance(value, list) and value in (["rgb"], ["ir"], ["rgb", "ir"]), "modalities")
     return tuple(value)
 
 

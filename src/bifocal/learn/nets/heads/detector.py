@@ -101,7 +101,7 @@ class Neck(nn.Module):
 
 
 class Detector(nn.Module):
-    """Pixels ``[n, c, h, w]`` in 0..1, h and w multiples of 16, to answers ``[n, a, 5 + classes, h/4, w/4]``."""
+    """Pixels ``[n, c, h, w]`` in 0..1, sides multiples of 16, to ``[n, a, 5 + classes, h/4, w/4]``."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()

@@ -1,0 +1,286 @@
+"""Teaching a detector your objects: a data set, a processor and some minutes.
+
+Everything that can go wrong is tried first: the data set is checked, every picture read, the untrained
+network packed, loaded and asked, and the output written to. Only then the first step is made. The detector is
+judged by the packed file that users get.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from bifocal.errors import OutputError, TrainingError
+from bifocal.learn.checkpoint import Weights, read_parts
+from bifocal.learn.data.detection.dataset import DetectionSet, find_detection, split
+from bifocal.learn.data.detection.views import batches
+from bifocal.learn.nets.heads.detector import UNIT, BoxesOf, Detector
+from bifocal.learn.packing.detectors import pack_detector, parameters
+from bifocal.learn.packing.heads import PackedHead
+from bifocal.learn.training.average import Average
+from bifocal.learn.training.budget import Budget
+from bifocal.learn.training.detect.judging import LEAST_SCORE, Judged, judge_boxes, network_finder
+from bifocal.learn.training.detect.recipe import DetectRecipe, fitted_anchors
+from bifocal.learn.training.detect.report import write_report, write_sheet
+from bifocal.learn.training.fit import fit, print_now
+from bifocal.learn.training.run_folder import RunFolder
+from bifocal.learn.training.schedule import Progress
+from bifocal.learn.training.tasks.detect import detect_job
+from bifocal.runtime.heads.boxes import Found
+from bifocal.runtime.heads.detect import LEAST_SCORE as SHOWN_SCORE
+from bifocal.runtime.heads.detect import Threshold, as_boxes, detect_pixels
+from bifocal.runtime.heads.file import DETECTOR_SUFFIX
+from bifocal.runtime.heads.run import Head
+from bifocal.storage.filesystem import write_atomically
+
+#: So many pictures are looked at by a validation on the way, and are on the sheet at the end.
+WATCHED, SHOWN = 32, 4
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """What was written, and how good it is; ``figures`` are those of ``report.json``."""
+
+    path: Path
+    report: Path
+    judged: Judged
+    warnings: tuple[str, ...]
+    figures: Mapping[str, Any]
+
+
+def train_detector(
+    data: Path,
+    out: Path,
+    budget: Budget,
+    *,
+    recipe: DetectRecipe | None = None,
+    val: Path | None = None,
+    ignore: tuple[str, ...] = (),
+    fold: str = "",
+    near: float = 0.0,
+    draws: int = 0,
+    report: Path | None = None,
+    device: str = "cpu",
+    resume: Path | None = None,
+    card: Mapping[str, str] = MappingProxyType({}),
+    log: Callable[[str], None] = print_now,
+) -> TrainedDetector:
+    """Train a detector on a data set and write it to ``out``.
+
+    :param budget: how long to train; reading the data set before and judging after take their own time.
+    :param val: the data set that is judged on; a share of ``data`` by default.
+    :param ignore: classes where nothing is learned or judged.
+    :param fold: the list of VEDAI to train on, such as ``fold01``; then ``fold01test`` is judged on.
+    :param near: also judge by the distance of centres in pixels, for objects that are points.
+    :param draws: pictures are drawn again so often for intervals of the precision.
+    :param report: folder for checkpoint, curve, figures and a sheet; by default beside ``out``.
+    :param resume: a checkpoint of the same data and options to go on from; the branch for super-resolution
+        is not in it, and starts anew.
+    :raises TrainingError: if the data set cannot be trained on, or the checkpoint does not fit.
+    :raises OutputError: if ``out`` or ``report`` cannot be written.
+    """
+    recipe, report = recipe or DetectRecipe(), report or out.with_name(f"{out.stem}-report")
+    _check_output(out, report)
+    modalities = recipe.config.modalities
+    known = find_detection(data, modalities, ignore=ignore, fold=fold)
+    train, held = _parts(
+        known, recipe, val or (data if fold else None), ignore, f"{fold}test" if fold else ""
+    )
+    for warning in (*known.warnings, *(f"to judge on: {text}" for text in held.warnings)):
+        log(f"note: {warning}")
+    log(
+        f"{train.objects:,} objects in {len(train):,} pictures to train on, {held.objects:,} in {len(held):,}"
+    )
+    torch.manual_seed(recipe.seed)
+    run = _Run(recipe, train, held, out, report, device, log)
+    run.prepare(resume)
+    run.rehearse()
+    return run.write(run.train(budget), near, draws, known.warnings, card)
+
+
+def _parts(
+    known: DetectionSet, recipe: DetectRecipe, val: Path | None, ignore: tuple[str, ...], fold: str
+) -> tuple[DetectionSet, DetectionSet]:
+    if val is not None:
+        taken = known.modalities
+        return known, find_detection(val, taken, ignore=ignore, fold=fold, classes=known.classes)
+    train, held = split(len(known), recipe.held, recipe.seed)
+    parts = known.part(train), known.part(held)
+    if not all(part.objects for part in parts):
+        raise TrainingError("all objects are in a few pictures. Name others to judge on with --val.")
+    return parts
+
+
+class _Run:
+    """One detector from its network to its trained average."""
+
+    def __init__(
+        self,
+        recipe: DetectRecipe,
+        train: DetectionSet,
+        held: DetectionSet,
+        out: Path,
+        report: Path,
+        device: str,
+        log: Callable[[str], None],
+    ) -> None:
+        anchors = fitted_anchors(train, recipe.shrink)
+        config = replace(recipe.config, classes=len(train.classes), anchors=anchors)
+        self.recipe = recipe = replace(recipe, config=config)
+        self.data, self.held, self.out, self.device, self.log = train, held, out, device, log
+        says = {"classes": list(train.classes), "config": asdict(config), "shrink": recipe.shrink}
+        self.header = {"detector": json.dumps(says)}
+        self.folder = RunFolder(report, self.header, facts={"recipe": asdict(recipe)})
+        self.watched = held.part(range(min(WATCHED, len(held))))
+        self.curve: list[dict[str, float]] = []
+        self.network = Detector(config)
+        self.average: Average | None = None
+        self.state: Weights | None = None
+
+    def prepare(self, resume: Path | None) -> None:
+        """Take over what a checkpoint has, if there is one."""
+        if resume is None:
+            return
+        header, parts = read_parts(resume, "weights", "average", "optimiser")
+        if header.get("detector") != self.header["detector"]:
+            raise TrainingError(
+                f"{resume} is not the checkpoint of a detector with these classes and options. Give the same "
+                "data and options as then, or leave --resume out."
+            )
+        mean = Detector(self.recipe.config)
+        try:
+            self.network.load_state_dict(parts["weights"])
+            mean.load_state_dict(parts["average"])
+        except RuntimeError as error:
+            raise TrainingError(f"{resume} does not fit its own description. Use another one.") from error
+        self.average, self.state = Average(mean, self.recipe.ema, updates=None), parts["optimiser"]
+        self.folder.history = tuple(json.loads(header.get("history", "[]")))
+
+    def rehearse(self) -> None:
+        """Go through the last steps with the untrained network, so that they cannot fail at the end."""
+        self.judge(self.pack(self.network), self.held.part([0]) if self.held.part([0]).objects else self.held)
+
+    def pack(self, network: nn.Module) -> PackedHead:
+        assert isinstance(network, Detector)
+        names, shrink = self.data.classes, self.recipe.shrink
+        return pack_detector(network, name=self.out.stem, classes=names, shrink=shrink)
+
+    def train(self, budget: Budget) -> nn.Module:
+        """The average of the trained network."""
+        recipe = self.recipe
+        seed = recipe.seed + 1000 * len(self.folder.history)
+        job = detect_job(
+            recipe,
+            self.network,
+            batches(
+                self.data,
+                recipe.batch,
+                recipe.side,
+                recipe.seed + 1000 * len(self.folder.history),
+                recipe.views,
+            ),
+            device=self.device,
+            average=self.average,
+            validate=self._validate,
+            folder=self.folder,
+            log=self.log,
+        )
+        job.state, self.state = self.state, None
+        fit(job, budget)
+        assert job.average is not None
+        return job.average.model
+
+    def _validate(self, network: nn.Module, now: Progress) -> Mapping[str, Any]:
+        plain = Detector(self.recipe.config)
+        plain.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()})
+        module = BoxesOf(plain.eval(), self.recipe.config.anchors, self.recipe.shrink)
+        find = network_finder(module, UNIT * self.recipe.shrink)
+        judged = judge_boxes(self.watched, [find(self.watched.pixels(k)) for k in range(len(self.watched))])
+        total = self.folder.total(now)
+        self.curve.append({"step": total.step, "ap50": judged.ap50, "ap": judged.ap})
+        spent = f"{total.seconds / 60:.1f} minutes ({total.cpu_seconds / 60:.1f} of processor time)"
+        self.log(f"{spent}, step {total.step}: AP50 {judged.ap50:.1%}, AP {judged.ap:.1%}")
+        return judged.figures()
+
+    def judge(self, packed: PackedHead, data: DetectionSet, near: float = 0.0, draws: int = 0) -> Judged:
+        """What the packed file says of pictures, as users get it."""
+        self.head = opened(packed)
+        self.found: list[Found] = [
+            detect_pixels(self.head, data.pixels(k), Threshold(LEAST_SCORE)) for k in range(len(data))
+        ]
+        return judge_boxes(data, self.found, near=near, draws=draws, seed=self.recipe.seed)
+
+    def write(
+        self,
+        network: nn.Module,
+        near: float,
+        draws: int,
+        warnings: tuple[str, ...],
+        card: Mapping[str, str],
+    ) -> TrainedDetector:
+        """Judge the packed detector, and write it, its card filled in, with the report."""
+        packed = self.pack(network)
+        judged = self.judge(packed, self.held, near, draws)
+        figures = self._figures(network, judged, warnings)
+        write_atomically(self.out, packed.data({**card, **figures}))
+        write_report(self.folder.folder, self.curve, figures)
+        shown = []
+        for k in range(min(SHOWN, len(self.held))):
+            picture, likely = self.held.pictures[k], self.found[k].scores >= SHOWN_SCORE
+            found = self.found[k].rows(likely)
+            shown.append((k, as_boxes(found, self.head, picture.width, picture.height)))
+        write_sheet(self.folder.folder / "boxes.png", self.held, shown)
+        self.log(
+            f"the packed detector: AP50 {judged.ap50:.1%}, AP {judged.ap:.1%} on {len(self.held):,} pictures"
+        )
+        return TrainedDetector(self.out, self.folder.folder, judged, warnings, figures)
+
+    def _figures(self, network: nn.Module, judged: Judged, warnings: tuple[str, ...]) -> dict[str, Any]:
+        total, recipe = self.folder.over, self.recipe
+        return {
+            "average precision": judged.figures(),
+            "pictures": {"train": len(self.data), "judged on": len(self.held)},
+            "parameters": parameters(network),
+            "minutes": round(total.seconds / 60, 2),
+            "cpu_minutes": round(total.cpu_seconds / 60, 2),
+            "steps": total.step,
+            "recipe": asdict(recipe),
+            "device": f"{platform.machine()} {self.device}, {torch.get_num_threads()} threads",
+            "torch": torch.__version__,
+            "warnings": list(warnings),
+        }
+
+
+def opened(packed: PackedHead) -> Head:
+    """A packed head, read back as users read it: from a file, as untrusted."""
+    with tempfile.TemporaryDirectory(prefix="bifocal-detector-") as folder:
+        path = Path(folder, f"packed{DETECTOR_SUFFIX}")
+        path.write_bytes(packed.data())
+        return Head.load(path)
+
+
+def _check_output(out: Path, report: Path) -> None:
+    if out.suffix.lower() != DETECTOR_SUFFIX:
+        raise OutputError(
+            f"{out} is not named like a detector. Call it {out.stem or 'mine'}{DETECTOR_SUFFIX}."
+        )
+    for folder in (out.parent, report):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(
+                f"{folder} cannot be written to ({error.strerror or error}). Name another output with --out."
+            ) from error
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder; a detector is a file. Name another output with --out.")
