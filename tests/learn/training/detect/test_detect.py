@@ -170,11 +170,11 @@ def test_super_resolution_changes_no_box_and_no_byte_of_a_packed_detector() -> N
 
 
 def test_a_run_leaves_a_detector_that_finds_its_squares(squares: Path, tmp_path: Path) -> None:
-    out, lines = tmp_path / "made" / "squares.bfd", []
+    out, lines = tmp_path / "made" / "squares.bfd", list[str]()
     recipe = replace(RECIPE, config=replace(TINY, width=8), sr=True, lr=5e-3, matrix_lr=0.02, ema=0.9)
-    made = train_detector(
-        squares, out, Budget(steps=40), recipe=recipe, val=squares, near=6, log=lines.append
-    )
+    other = replace(recipe, shrink=1, sr=False)
+    options: dict[str, Any] = {"recipe": recipe, "val": squares, "near": 6, "log": lines.append}
+    made = train_detector(squares, out, Budget(steps=40), **options)
     assert made.path.is_file() and made.judged.near is not None and made.judged.near > 0.2, lines
     assert {"report.json", "precision.png", "boxes.png", "curve.csv"} <= {
         p.name for p in made.report.iterdir()

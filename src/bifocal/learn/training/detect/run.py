@@ -185,7 +185,7 @@ class _Run:
                 self.data,
                 recipe.batch,
                 recipe.side,
-                recipe.seed + 1000 * len(self.folder.history),
+                seed,
                 recipe.views,
             ),
             device=self.device,
