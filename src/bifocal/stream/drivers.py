@@ -131,23 +131,30 @@ class _Pass:
     def __init__(self, model: EntropyModel, engine: ExactEngine, quality: int, z: NDArray[np.int32]) -> None:
         self.model = model
         self._contexts = make_contexts(model, engine, z, quality)
+        self._unseen: tuple[Group, NDArray[np.int32]] | None = None  # decoded, for the next predictor to see
 
     def start(self) -> NDArray[np.int32]:
         return np.zeros((self.model.plan.y_channels, *self._contexts.size), dtype=np.int32)
 
     def predict(self, k: int, group: Group, decoded: Any) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        if self._unseen is not None:
+            self._see(*self._unseen)
+            self._unseen = None
         return self._contexts.predict(k)
 
     def _settle(
         self, group: Group, decoded: NDArray[np.int32], values: NDArray[np.int32]
     ) -> NDArray[np.int32]:
-        """Write the group's decoded values onto the map, and their contexts for later predictors."""
-        plan = self.model.plan
+        """Write the group's decoded values onto the map, and keep them for later predictors, if any comes."""
         place(values, decoded[group.start : group.stop], group)
+        self._unseen = group, values
+        return decoded
+
+    def _see(self, group: Group, values: NDArray[np.int32]) -> None:
+        plan = self.model.plan
         half = (1 << plan.context_shift) >> 1
         context = np.clip((values + half) >> plan.context_shift, -plan.context_max, plan.context_max)
         self._contexts.put(plan.groups.index(group), context)
-        return decoded
 
 
 class Encode(_Pass):

@@ -150,6 +150,7 @@ class ByteNet:
 
     def __init__(self, net: ExactNet, features: int = 0, seen: int = 0, group: Group | None = None) -> None:
         self.net, self.features, self.seen, self.group = net, features, seen, group
+        self._biases: dict[int, dict[str, NDArray[np.float32]]] = {}
 
     @property
     def weights(self) -> dict[str, NDArray[Any]]:
@@ -179,7 +180,15 @@ class ByteNet:
         return made
 
     def biases(self, quality: int) -> dict[str, NDArray[np.float32]]:
-        """What the graph takes as ``bias.L``, or ``bias.L.mean`` and ``bias.L.index``, at a quality."""
+        """What the graph takes as ``bias.L``, or ``bias.L.mean`` and ``bias.L.index``, at a quality.
+
+        Made once for each quality.
+        """
+        if quality not in self._biases:
+            self._biases[quality] = self._biases_at(quality)
+        return self._biases[quality]
+
+    def _biases_at(self, quality: int) -> dict[str, NDArray[np.float32]]:
         made: dict[str, NDArray[np.float32]] = {}
         for number, layer in enumerate(self.net.layers):
             bias = layer.bias_row(quality)
@@ -219,6 +228,13 @@ class Int8Engine:
         self._folder, self._threads = folder, threads
         self._whole = OnnxEngine(folder, threads=threads)
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._nets: dict[str, ByteNet] = {}
+
+    def net(self, net: ExactNet, features: int = 0, seen: int = 0, group: Group | None = None) -> ByteNet:
+        """The :class:`ByteNet` of an exact network, always the same one."""
+        if net.name not in self._nets:
+            self._nets[net.name] = ByteNet(net, features, seen, group)
+        return self._nets[net.name]
 
     def __call__(self, net: ExactNet, x: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
         return self._whole(net, x, quality)
@@ -268,7 +284,8 @@ class ByteContexts:
         net = self._model.hyper
         limit = net.input_max[:, None, None]
         x = (np.clip(z, -limit, limit) + ZERO).astype(np.uint8).transpose(1, 2, 0)
-        made, feeds = ByteNet(net), ByteNet(net).biases(self._quality)
+        made = self._engine.net(net)
+        feeds = made.biases(self._quality)
         h, w, _ = x.shape
         out = np.empty((h * net.scale, w * net.scale, net.outputs), np.uint8)
         for needed, given, inner in bands(net, h, w, BAND // net.scale**2):
@@ -281,7 +298,7 @@ class ByteContexts:
         """Means, in fixed point, and table indexes of group ``k``, ``[n]`` each."""
         plan, net = self._model.plan, self._model.predictors[k]
         group, seen = plan.groups[k], seen_channels(plan, k)
-        made = ByteNet(net, self._features, seen, group)
+        made = self._engine.net(net, self._features, seen, group)
         feeds: dict[str, NDArray[Any]] = {**made.biases(self._quality)}
         h, w = self.size
         count = group.channels * h * w // group.steps
