@@ -1,0 +1,1 @@
+"""What does memory traffic cost, and how small can it be made?"""

@@ -95,8 +95,6 @@ def test_quantisers_err_by_half_a_step(seed: int, scale: float, shift: float) ->
     x = (np.random.default_rng(seed).normal(shift, 1, (3, 4, 5)) * scale).astype(np.float32)
     for quantiser in (MinMax(8), PowerOfTwo(8), PowerOfTwo(8, channels=True), Steps({"a": 0.25})):
         q = quantiser("a", x)
-        if isinstance(quantiser, Steps) and np.ptp(x) > 0.25 * 30000:
-            continue
         assert q.values.max() < 1 << q.depth
         error = np.abs(q.restore() - x).max()
         assert error <= 0.5001 * q.step.max() + 2e-6 * np.abs(x).max()

@@ -97,7 +97,8 @@ class PowerOfTwo:
 class Steps:
     """The step of each tensor by its name; ``other`` for those that have none.
 
-    Zero is exact, and the depth is what the tensor's range needs: at most 15 bits, where values saturate.
+    Zero is exact, and the depth is what the tensor's range needs: at most 15 bits, so that a step is at least
+    that part of the range.
     Side information: a float of step, 16 bits of offset and 4 of depth.
     """
 
@@ -108,6 +109,7 @@ class Steps:
         step = np.float32(self.steps.get(name, self.other))
         if not (0 < step < math.inf):
             raise OptionError(f"the step of {name} is {step}; give a positive number.")
+        step = np.float32(max(step, np.ptp(_range(x)) / ((1 << MAX_DEPTH) - 2)))
         low, high = (round(edge / float(step)) for edge in _range(x))
         depth = min(MAX_DEPTH, max(1, int(high - low).bit_length()))
         return _made(x, step, np.float32(low), depth, header_bits=52)
