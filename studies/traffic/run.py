@@ -19,12 +19,15 @@ from benchmarks import reporting
 from bifocal.hardware.cost.coders import available_coders, find_coders
 from bifocal.hardware.cost.constants import Energy
 from bifocal.hardware.cost.graph import Graph, load_graph
-from bifocal.hardware.cost.result import NetworkResult, as_json
+from bifocal.hardware.cost.measure import measure
+from bifocal.hardware.cost.quantise import Steps
+from bifocal.hardware.cost.result import NetworkResult, Quality, as_json, summed
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels
 from bifocal.measure.traffic import Options, codec_traffic, network_traffic
 from bifocal.measure.traffic.network import picture_feeds
 from bifocal.runtime.model import DEFAULT_MODEL, Model
+from studies.traffic.exact import exact_graphs
 
 HERE = Path(__file__).parent
 #: Rows of the codec without training: their options.
@@ -92,6 +95,7 @@ def rows(given: argparse.Namespace) -> dict[str, Callable[[], list[NetworkResult
     if given.large:
         large = {"quantiser": "search", "coders": find_coders("raw,symmetric,gaussian")}
         made["large picture"] = lambda: codec(large, lambda: [enlarged(load_rgb(given.large))])
+    made["exact networks"] = lambda: exact(Model.load(given.model, threads=1), calibration, given.quality)
     for path in given.onnx or ():
         made[f"network {path.stem}"] = lambda p=path: public(p)  # type: ignore[misc]
     return made
@@ -101,6 +105,17 @@ def enlarged(pixels: Pixels, side: int = 2048) -> Pixels:
     """A picture that is repeated, mirrored, up to ``side`` pixels each way: large, with real content."""
     h, w = pixels.shape[:2]
     return np.pad(pixels, ((0, max(0, side - h)), (0, max(0, side - w)), (0, 0)), mode="symmetric")
+
+
+def exact(model: Model, pixels: Pixels, quality: int) -> list[NetworkResult]:
+    """The networks of the entropy decoder, whose activations are integers: without loss."""
+    found = []
+    for graph, feeds in exact_graphs(model, pixels, quality):
+        traffic = measure(graph, feeds, available_coders(), quantiser=Steps(other=1.0), threads=1)
+        same = all(np.array_equal(traffic.outputs[n], a) for n, a in traffic.reference.items())
+        quality_of = (Quality("outputs the same", 1.0, float(same)),)
+        found.append(NetworkResult(graph.name, summed([traffic]), 1, quality_of))
+    return found
 
 
 def public(path: Path) -> list[NetworkResult]:
@@ -176,7 +191,7 @@ def others(found: Mapping[str, Any]) -> str:
                 f"{q['what']} {q['float']:.4g} → {q['coded']:.4g}" for q in network["quality"]
             )
             cells = (
-                network["name"] if name.startswith("network") else f"{network['name']}, {name}",
+                f"{network['name']}, {name}" if name == "large picture" else network["name"],
                 str(network["passes"]),
                 f"{network['multiply_adds'] / 1e9:.2f} G",
                 f"{ways['float32']['activation_bytes'] / 2**20:.1f}",
