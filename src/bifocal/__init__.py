@@ -17,6 +17,7 @@ from bifocal._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from bifocal.api.decoding import decode
+    from bifocal.api.detection import detect
     from bifocal.api.embeddings import embed
     from bifocal.api.encoding import encode
     from bifocal.api.files import decode_file, encode_file
@@ -43,10 +44,11 @@ if TYPE_CHECKING:
     from bifocal.runtime.heads.run import Head
     from bifocal.runtime.model import Model
     from bifocal.stream.limits import Limits
-    from bifocal.types import Labels, Picture
+    from bifocal.types import Boxes, Labels, Picture
 
 __all__ = [
     "BifocalError",
+    "Boxes",
     "Head",
     "HeadError",
     "Labels",
@@ -69,6 +71,7 @@ __all__ = [
     "decode",
     "decode_and_analyse",
     "decode_file",
+    "detect",
     "embed",
     "encode",
     "encode_file",
@@ -82,6 +85,7 @@ __all__ = [
 
 #: Where each public name is; the others are errors.
 _HOMES = {
+    "Boxes": "bifocal.types",
     "Head": "bifocal.runtime.heads.run",
     "Labels": "bifocal.types",
     "Limits": "bifocal.stream.limits",
@@ -94,6 +98,7 @@ _HOMES = {
     "decode": "bifocal.api.decoding",
     "decode_and_analyse": "bifocal.api.labels",
     "decode_file": "bifocal.api.files",
+    "detect": "bifocal.api.detection",
     "embed": "bifocal.api.embeddings",
     "encode": "bifocal.api.encoding",
     "encode_file": "bifocal.api.files",

@@ -25,7 +25,8 @@ class Picture:
 
     ``metadata`` maps a lower-case key of at most four letters or digits (``icc``, ``exif``, ``xmp``) to bytes
     that Bifocal stores and gives back without looking inside. ``alpha`` is uint8 ``[h, w]``, 0 transparent to
-    255 opaque, not multiplied into the pixels; None if every pixel is opaque.
+    255 opaque, not multiplied into the pixels; None if every pixel is opaque. ``plane`` is one more plane of
+    the same size, such as infrared or depth, uint8 ``[h, w]``, or None.
 
     >>> Picture(np.zeros((2, 3), np.uint8), {"icc": b"profile"})
     Picture(3×2 gray, icc)
@@ -34,6 +35,7 @@ class Picture:
     pixels: NDArray[np.uint8]
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     alpha: NDArray[np.uint8] | None = None
+    plane: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -46,21 +48,22 @@ class Picture:
             )
         if 0 in pixels.shape:
             raise PictureError(f"a picture has at least one pixel; this one has shape {list(pixels.shape)}.")
-        self._check_alpha()
+        self._check_beside("alpha", self.alpha)
+        self._check_beside("plane", self.plane)
         self._check_metadata()
 
-    def _check_alpha(self) -> None:
-        alpha, wanted = self.alpha, self.pixels.shape[:2]
-        if alpha is None:
+    def _check_beside(self, name: str, values: NDArray[np.uint8] | None) -> None:
+        wanted = self.pixels.shape[:2]
+        if values is None:
             return
-        if not isinstance(alpha, np.ndarray):
+        if not isinstance(values, np.ndarray):
             raise PictureError(
-                f"alpha is a {type(alpha).__name__}; it must be an array, uint8 {list(wanted)}."
+                f"{name} is a {type(values).__name__}; it must be an array, uint8 {list(wanted)}."
             )
-        if alpha.dtype != np.uint8 or alpha.shape != wanted:
+        if values.dtype != np.uint8 or values.shape != wanted:
             raise PictureError(
-                f"alpha is {alpha.dtype} {list(alpha.shape)}; it must be uint8 {list(wanted)}, one value for "
-                "each pixel. Convert it first."
+                f"{name} is {values.dtype} {list(values.shape)}; it must be uint8 {list(wanted)}, one "
+                "value for each pixel. Convert it first."
             )
 
     def _check_metadata(self) -> None:
@@ -77,6 +80,8 @@ class Picture:
                 )
         if "alph" in self.metadata:
             raise PictureError("metadata key 'alph' is taken: give transparency as Picture(alpha=...).")
+        if "plne" in self.metadata:
+            raise PictureError("metadata key 'plne' is taken: give one more plane as Picture(plane=...).")
         if "filt" in self.metadata:
             raise PictureError("metadata key 'filt' is taken: encoders write it. Choose another key.")
 
@@ -99,6 +104,7 @@ class Picture:
 
     def __repr__(self) -> str:
         kind = ("gray" if self.gray else "RGB") + ("" if self.alpha is None else " with alpha")
+        kind += "" if self.plane is None else " with a plane"
         metadata = f", {' '.join(sorted(self.metadata))}" if self.metadata else ""
         return f"Picture({self.width}×{self.height} {kind}{metadata})"
 
@@ -117,9 +123,10 @@ class Picture:
         if not isinstance(other, Picture):
             return NotImplemented
         same = np.array_equal(self.pixels, other.pixels) and dict(self.metadata) == dict(other.metadata)
-        if self.alpha is None or other.alpha is None:
-            return same and self.alpha is other.alpha
-        return same and np.array_equal(self.alpha, other.alpha)
+        beside = ((self.alpha, other.alpha), (self.plane, other.plane))
+        return same and all(
+            one is two if one is None or two is None else np.array_equal(one, two) for one, two in beside
+        )
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -288,6 +288,14 @@ def restored_stream() -> bytes:
     )[0]
 
 
+def plane_stream() -> bytes:
+    """``planes/infrared-130x70.bfc``: latents of tiny-4 in two tiles, and one more plane with one tile."""
+    model = points_model()
+    beside, _ = golden_stream("plane", Recipe(130, 70, 2048, 80, 2.0, gray=True), model)
+    recipe = Recipe(130, 70, 128, 40, 3.0, metadata={"plne": beside, "xmp": b"<x/>"})
+    return golden_stream("infrared-130x70", recipe, model)[0]
+
+
 def latents_hash(latents: Latents) -> str:
     """SHA-256 of z, then y, as little-endian int32 in C order: what a conforming decoder must reproduce."""
     digest = hashlib.sha256()

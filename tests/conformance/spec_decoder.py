@@ -92,6 +92,8 @@ class Stream:
     quality: int
     metadata: dict[str, bytes]
     tiles: list[Tile]
+    size: tuple[int, int, int]  # width, height, wire id
+    gray: bool
 
 
 def parse(data: bytes) -> Stream:
@@ -135,7 +137,17 @@ def parse(data: bytes) -> Stream:
         require(crc32(payload) == payload_crc, "a payload's CRC differs")
         require(not coding or payload[:4] + payload[8:16] == b"RIFFWEBPVP8L", "no lossless WebP file")
     require(reader.at == len(data), "bytes after the last payload")
-    return Stream(fingerprint, R, C, quality, metadata, tiles)
+    return Stream(fingerprint, R, C, quality, metadata, tiles, (width, height, wire_id), bool(flags & 1))
+
+
+def plane(stream: Stream) -> bytes:
+    """The stream of one more plane, section 4, checked against the picture's; cut out as it stands."""
+    value = stream.metadata["plne"]
+    beside = parse(value)
+    same = stream.size == beside.size and stream.fingerprint == beside.fingerprint
+    require(same and beside.gray, "a plane is gray, of the picture's size and model")
+    require(not {"alph", "plne"} & set(beside.metadata), "a plane has no parts of its own")
+    return value
 
 
 class Payload:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bifocal.runtime.cards import find_card
 from bifocal.runtime.decoding import check_box, check_scale, decode_pixels, decode_transparency
 from bifocal.runtime.model import Model, ModelLike, loaded_model
+from bifocal.runtime.windows import Box
 from bifocal.stream import container
+from bifocal.stream.chunks.plane import plane_of
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
 from bifocal.stream.source import StreamLike, as_source
 from bifocal.types import Picture
@@ -56,7 +61,26 @@ def decode(
     alpha = decode_transparency(stream, box=box, reduction=reduction)
     loaded = loaded if backend is None or loaded is None else loaded.on(backend)
     pixels = decode_pixels(stream, loaded, box=box, reduction=reduction)
-    return Picture(pixels, picture_metadata(stream), alpha)
+    plane = decode_plane(stream, model, limits, box, reduction, backend)
+    return Picture(pixels, picture_metadata(stream), alpha, plane)
+
+
+def decode_plane(
+    stream: container.Container,
+    model: ModelLike | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    box: Box | None = None,
+    reduction: int = 1,
+    backend: str | None = None,
+) -> NDArray[np.uint8] | None:
+    """One more plane uint8 ``[h, w]`` of the same pixels; None if the stream has none."""
+    beside = plane_of(stream, limits)
+    if beside is None:
+        return None
+    stored = all(tile.lossless for tile in beside.tiles)
+    loaded = None if stored else stream_model(beside.header, model)
+    loaded = loaded if backend is None or loaded is None else loaded.on(backend)
+    return decode_pixels(beside, loaded, box=box, reduction=reduction)
 
 
 def stream_model(header: container.Header, model: ModelLike | None) -> Model:
@@ -70,5 +94,5 @@ def stream_model(header: container.Header, model: ModelLike | None) -> Model:
 
 
 def picture_metadata(stream: container.Container) -> dict[str, bytes]:
-    """What a stream holds beside the picture, whose parts transparency and restoration are."""
+    """What a stream holds beside the picture, whose parts are transparency, restoration and a plane."""
     return {key: value for key, value in stream.metadata.items() if key not in container.PARTS}

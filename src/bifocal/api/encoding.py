@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,7 @@ def encode(
 
     Say how good or how large it shall be by one of ``quality``, ``size`` and ``psnr``; without any, the
     quality is 60. Transparency is coded without loss; colours under fully transparent pixels are not kept.
+    One more plane is coded as a gray picture of the same quality.
 
     :param picture: uint8 array ``[h, w, 3]`` (RGB), ``[h, w, 4]`` (RGBA) or ``[h, w]`` (gray), Pillow image
         or :class:`Picture`.
@@ -130,6 +131,10 @@ def _encode(
         pixels = fill_transparent(pixels, picture.alpha)
         if alpha := encode_alpha(picture.alpha, tile):
             chunks = {**chunks, container.ALPHA: alpha}
+    if picture.plane is not None:  # within a budget it has the quality that is asked for otherwise
+        beside = Encoder(picture.plane, model, tile=tile, lossless=lossless)
+        quality = budget if isinstance(budget, int) else QUALITY
+        chunks = {**chunks, container.PLANE: beside.encode(quality, effort=effort).data}
     if quality_map is not None:
         from bifocal.pictures.quality_map import read_map
 
@@ -175,4 +180,4 @@ def _with_metadata(
         from bifocal.pictures.metadata import strip_metadata
 
         given = strip_metadata(given, strip)
-    return Picture(picture.pixels, given, picture.alpha)
+    return replace(picture, metadata=given)

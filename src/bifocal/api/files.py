@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bifocal.api.decoding import decode
 from bifocal.api.encoding import Options, encoded
 from bifocal.api.info import StreamInfo, describe, installed_name
-from bifocal.errors import OptionError, OutputError
+from bifocal.errors import OptionError, OutputError, PictureError
 from bifocal.pictures.formats import MAX_PIXELS, is_picture_name
 from bifocal.pictures.quality_map import MapLike
 from bifocal.runtime.encoding import EFFORT, TILE
@@ -36,6 +40,7 @@ def encode_file(
     strip: str | Iterable[str] = (),
     metadata: Mapping[str, bytes] | None = None,
     lossless: bool | None = None,
+    plane: str | os.PathLike[str] | None = None,
     max_pixels: int = MAX_PIXELS,
     overwrite: bool = False,
 ) -> StreamInfo:
@@ -44,6 +49,7 @@ def encode_file(
     Both may be URLs (``s3://…``, ``https://…``), with the ``remote`` extra. What is not said here is as for
     :func:`bifocal.encode`.
 
+    :param plane: a gray picture file of the same size, such as infrared or depth, to go with the picture.
     :param max_pixels: refuse a picture whose file declares more pixels, before it is decoded.
     :param overwrite: replace ``target`` if it exists.
     :raises OutputError: if ``target`` exists already, cannot be written, is ``source``, or is named like a
@@ -57,6 +63,8 @@ def encode_file(
         raise OutputError(f"{target} is named like a picture, but a stream is written. Call it .bfc.")
     with filesystem.fetched(source) as file:
         picture = read_picture(file, max_pixels=max_pixels, strict=strict)
+        if plane is not None:
+            picture = replace(picture, plane=read_plane(plane, max_pixels))
         loaded = loaded_model(model)
         asked = Options(quality, tile, strict, effort, size, psnr, quality_map, strip, metadata, lossless)
         made = encoded(picture, loaded, asked)
@@ -76,6 +84,7 @@ def decode_file(
     scale: float | Fraction | str = 1,
     backend: str | None = None,
     format: str | None = None,
+    plane: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> Picture:
     """Decode a stream file; with ``target``, write the picture too, in the format that its suffix names.
@@ -83,6 +92,7 @@ def decode_file(
     ``box``, ``scale`` and ``backend`` as in :func:`bifocal.decode`; only the ranges of the file that they
     need are read. Both files may be URLs, with the ``remote`` extra.
 
+    :param plane: a file for the plane that a stream has beside its picture.
     :param format: the suffix of another format, such as ``"webp"``, whatever the suffix of ``target``.
     :param overwrite: replace ``target`` if it exists.
     :raises OutputError: if ``target`` exists already, cannot be written, or is ``source``.
@@ -94,12 +104,36 @@ def decode_file(
         target = _as_path("target", target)
         _refuse_target(source, target, overwrite)
         format_to_write(target, format)
+    if plane is not None:
+        plane = _as_path("plane", plane)
+        _refuse_target(source, plane, overwrite)
+        format_to_write(plane, format)
     with filesystem.opened(source) as stream:
         picture = decode(stream, model=model, limits=limits, box=box, scale=scale, backend=backend)
+    if plane is not None and picture.plane is None:
+        raise OutputError(f"{source} has no plane beside its picture: leave {plane} out.")
     if target is not None:
         with filesystem.sent(target) as file:
             write_picture(picture, file, format=format, overwrite=overwrite)
+    if plane is not None and picture.plane is not None:
+        with filesystem.sent(plane) as file:
+            write_picture(Picture(picture.plane), file, format=format, overwrite=overwrite)
     return picture
+
+
+def read_plane(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """A gray picture file of 8 bits, or one stored as three channels, as a plane ``[h, w]``.
+
+    :raises PictureError: if it cannot be read, has more than 8 bits, or is in colour.
+    """
+    from bifocal.pictures.reading import read_picture
+
+    path = _as_path("plane", path)
+    with filesystem.fetched(path) as file:
+        pixels = read_picture(file, max_pixels=max_pixels, strict=True).pixels
+    if pixels.ndim == 3 and (pixels != pixels[..., :1]).any():
+        raise PictureError(f"{path} is in colour, and a plane is gray. Convert it first.")
+    return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 
 def _as_path(what: str, path: str | os.PathLike[str]) -> str:

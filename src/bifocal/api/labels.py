@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from bifocal.api.decoding import picture_metadata, stream_model
+from bifocal.api.decoding import decode_plane, picture_metadata, stream_model
 from bifocal.errors import OptionError
 from bifocal.runtime.decoding import decode_pixels, decode_transparency
 from bifocal.runtime.engines.onnxruntime import available_threads
@@ -134,4 +134,5 @@ def decode_and_analyse(
     labels = LabelReader.of(header, reader, loaded, evidence=evidence)
     alpha = decode_transparency(stream)
     pixels = decode_pixels(stream, loaded, watch=labels.add, count=reader.spec.bits)
-    return Picture(pixels, picture_metadata(stream), alpha), labels.labels()
+    plane = decode_plane(stream, model, limits, backend=backend)
+    return Picture(pixels, picture_metadata(stream), alpha, plane), labels.labels()

@@ -43,8 +43,10 @@ VERSION = 1
 ALPHA = "alph"
 #: The chunk of the filter that restores decoded pixels: see chunks/restoration.py.
 RESTORATION = "filt"
+#: The chunk of one more plane: see chunks/plane.py.
+PLANE = "plne"
 #: Chunks that are part of the picture and not of its metadata.
-PARTS = frozenset({ALPHA, RESTORATION})
+PARTS = frozenset({ALPHA, RESTORATION, PLANE})
 #: The chunk that names the codings of tiles, a byte for each: latents of the model, or a WebP file, which
 #: runtime/lossless.py reads.
 CODINGS = "Code"

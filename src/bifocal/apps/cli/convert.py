@@ -44,6 +44,7 @@ def encode(
     quality_map: options.QualityMap = None,
     strip: options.Strip = None,
     lossless: options.Lossless = None,
+    plane: options.Plane = None,
     model: options.Model = None,
     tile: options.Tile = 2048,
     max_pixels: options.MaxPixels = None,
@@ -65,6 +66,7 @@ def encode(
         "quality_map": quality_map,
         "strip": [name for text in strip or () for name in text.split(",")] or None,
         "lossless": lossless,
+        "plane": plane,
         "tile": tile,
         "max_pixels": max_pixels,
         "strict": strict or None,
@@ -94,6 +96,7 @@ def decode(
     picture_format: options.Format = None,
     box: options.Box = None,
     scale: options.Scale = "1",
+    plane: options.DecodedPlane = None,
     model: options.StreamModel = None,
     backend: options.Backend = None,
     max_pixels: options.MaxPixels = None,
@@ -115,6 +118,7 @@ def decode(
         "backend": backend,
         "limits": None if max_pixels is None else Limits(pixels=max_pixels),
         "format": picture_format,
+        "plane": plane,
     }
     convert(
         Conversion(
@@ -143,6 +147,10 @@ def convert(asked: Conversion) -> None:
     many = len(asked.inputs) > 1 or asked.resume or asked.shard != "1/1" or asked.errors or asked.threads
     standard = not INPUT_NAMES.isdisjoint(asked.inputs) or asked.output in OUTPUT_NAMES
     if many or standard or _is_folder(asked.inputs[0]):
+        if "plane" in asked.options:
+            from bifocal.errors import OptionError
+
+            raise OptionError("--plane goes with one picture: name one input file.")
         from bifocal.apps.cli.runs import run_files
 
         _check_target(asked, f"result{asked.suffix}")

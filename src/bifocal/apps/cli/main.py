@@ -14,7 +14,10 @@ _SUMMARY = "A learned image codec whose streams decode bit-exactly on every mach
 #: Each is imported when it is named: encoding a picture loads nothing of the others.
 _COMMANDS = {name: f"bifocal.apps.cli.convert:{name}" for name in ("encode", "decode")} | {
     name: f"bifocal.apps.cli.{name}:{name}"
-    for name in ("classify", "search", "info", "bench", "models", "doctor", "desktop", "faults", "traffic")
+    for name in (
+        *("classify", "detect", "search", "info", "bench", "models", "doctor", "desktop", "faults"),
+        "traffic",
+    )
 }
 
 app = new_app(_SUMMARY, commands=_COMMANDS)

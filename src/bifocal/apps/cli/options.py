@@ -123,8 +123,15 @@ Tile = Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse pictures of more than 8 bits, instead of rounding them.")
 ]
+Plane = Annotated[
+    Path | None,
+    typer.Option(help="A gray picture of the same size to go with it, such as infrared or depth."),
+]
 # decode
 
+DecodedPlane = Annotated[
+    Path | None, typer.Option("--plane", help="A file for the plane that a stream has beside its picture.")
+]
 Format = Annotated[
     str | None,
     typer.Option(
@@ -203,3 +210,27 @@ Against = Annotated[
     ),
 ]
 Repeats = Annotated[int, typer.Option(min=1, help="With --analyse: times that each is done.")]
+
+# detect
+
+PicturesOrStreams = Annotated[
+    list[str],
+    typer.Argument(help="Pictures, .bfc streams, or folders of them.", show_default=False),
+]
+DetectorName = Annotated[
+    str, typer.Option("--detector", help="A .bfd file, by `bifocal-train detect`.", show_default=False)
+]
+Infrared = Annotated[
+    Path | None,
+    typer.Option("--ir", help="Folder of infrared pictures, called as the pictures are.", show_default=False),
+]
+BoxesFile = Annotated[
+    Path | None,
+    typer.Option("--json", "-o", help="Write all boxes to this file; - is standard output."),
+]
+Draw = Annotated[
+    Path | None, typer.Option(help="Folder for pictures with the boxes drawn in.", show_default=False)
+]
+LeastScore = Annotated[
+    float, typer.Option("--at-least", min=0, max=1, help="Leave out boxes below this score.")
+]

@@ -111,13 +111,13 @@ def detect_pixels(head: Head, pixels: NDArray[np.uint8], threshold: Threshold | 
     padded, inner = (padded_size(height, unit), padded_size(width, unit)), spec.window * unit - 2 * halo
     for rows, columns in windows(*padded, core=inner, halo=halo, multiple=unit):
         seen = cut_padded(pixels, rows.outer(1), columns.outer(1))
-        found = _answer(head, seen.transpose(2, 0, 1).astype(np.float32), wanted)
+        found = answer(head, seen.transpose(2, 0, 1).astype(np.float32), wanted)
         core = (columns.start, rows.start, columns.stop, rows.stop)
         parts.append(Part.of(found, columns.outer_start, rows.outer_start, core))
     return merged(parts, width, height, wanted.overlap)
 
 
-def _answer(head: Head, values: NDArray[np.float32], wanted: Threshold) -> Found:
+def answer(head: Head, values: NDArray[np.float32], wanted: Threshold) -> Found:
     """The boxes in one window, in pixels from its corner; every number of the answer checked."""
     arrays = head.run(values).arrays
     corners, scores = arrays["boxes"], arrays.get("scores")

@@ -10,7 +10,10 @@ from bifocal.errors import install_command
 
 _COMMANDS = {
     name: f"bifocal.apps.cli.train.{name}:{name}"
-    for name in ("run", "distil", "head", "quantise", "pack", "revive", "grow", "slim", "cost", "lowbit")
+    for name in (
+        *("run", "distil", "head", "detect", "quantise"),
+        *("pack", "revive", "grow", "slim", "cost", "lowbit"),
+    )
 }
 
 app = new_app("Train and pack Bifocal's models.", commands=_COMMANDS)

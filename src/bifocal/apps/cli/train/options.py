@@ -150,6 +150,43 @@ Card = Annotated[
     ),
 ]
 
+# -- of detect -----------------------------------------------------------------------------------------------
+
+Annotations = Annotated[
+    Path,
+    typer.Option(
+        help="A COCO JSON, whose ir_file_name names infrared; or a folder with one, with images and labels "
+        "as YOLO has them, or of VEDAI.",
+        show_default=False,
+    ),
+]
+JudgedOn = Annotated[
+    Path | None, typer.Option(help="The data set to judge on.", show_default="a share of --data")
+]
+DetectorFile = Annotated[Path, typer.Option(help="The detector, for `bifocal detect --detector`.")]
+Modalities = Annotated[str, typer.Option(help="What it sees: rgb, ir, or rgb,ir.")]
+Fusion = Annotated[str, typer.Option(help="How colour and infrared are brought together: mf or concat.")]
+SuperResolution = Annotated[
+    str, typer.Option("--sr", help="on: learn to enlarge pictures, too, in training alone; or off.")
+]
+Size = Annotated[str, typer.Option(help="slim, for a processor, or paper: 16 times the parameters.")]
+ViewSide = Annotated[int, typer.Option("--side", help="Side in pixels of the views that it is trained on.")]
+Shrink = Annotated[int, typer.Option(help="How much smaller the network sees pictures: 2, or 1.")]
+Ignored = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore", help="A class where nothing is learned or judged; repeat it.", show_default=False
+    ),
+]
+Fold = Annotated[
+    str, typer.Option(help="Of VEDAI: the list to train on, such as fold01.", show_default=False)
+]
+Near = Annotated[
+    float, typer.Option(help="Also judge by the distance of centres in pixels, for objects that are points.")
+]
+Draws = Annotated[int, typer.Option(min=0, help="Draw pictures again so often, for intervals.")]
+CheckOnly = Annotated[bool, typer.Option("--check", help="Check the data set, and leave.")]
+
 # -- of pack, revive, slim and cost --------------------------------------------------------------------------
 
 PackedFolder = Annotated[
