@@ -131,8 +131,7 @@ class Quantiser:
         scale = largest / self.largest
         if self.power_of_two:
             scale = torch.exp2(-fraction_bits(largest, self.largest, tiny=0.0))
-        shifts = None
-        steps = x / scale
+        shifts, factor = None, 1 / scale
         if self.groups == CHANNEL:
             # log2 of the ratio as it is, so that every channel's range is used in full
             shifts = torch.log2(largest / r.clamp_min(largest * 2.0**-24))
@@ -140,8 +139,8 @@ class Quantiser:
             ratio = torch.log2(largest / r.clamp_min(largest * 2.0**-20))
             shifts = torch.floor(ratio).clamp(0, self.depth)
         if shifts is not None:
-            steps = steps * torch.exp2(shifts)
-        whole = torch.floor(steps.add_(0.5 if noise is None else noise))
+            factor = factor * torch.exp2(shifts)
+        whole = (x * factor).add_(0.5 if noise is None else noise).floor_()
         whole = whole.clamp_(-self.largest, self.largest)
         return Quantised(whole, scale, shifts, self.depth, self.largest, exact=self.groups != CHANNEL)
 
