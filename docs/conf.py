@@ -21,7 +21,7 @@ NAVIGATION = {
     "Guides": (
         *("docs/pictures", "docs/large", "docs/effort", "docs/batch", "docs/backends"),
         *("docs/reading", "docs/heads", "docs/heatvit", "docs/training", "docs/systems", "docs/tutorial"),
-        *("docs/faults", "docs/traffic"),
+        *("docs/faults", "docs/traffic", "docs/lowbit"),
     ),
     "Reference": ("docs/reference", "docs/head_format", "src/bifocal/stream/SPEC", "CHANGELOG", "SECURITY"),
     "Studies": ("studies/README", "benchmarks/README"),
