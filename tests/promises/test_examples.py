@@ -32,7 +32,10 @@ def test_docstring_examples_run(name: str) -> None:
 
 
 #: Pages whose Python runs, block after block, in one namespace.
-PAGES = ("README.md", "docs/pictures.md", "docs/reading.md", "docs/heatvit.md", "docs/training.md", "docs/lowbit.md")
+PAGES = (
+    *("README.md", "docs/pictures.md", "docs/reading.md", "docs/heatvit.md", "docs/training.md"),
+    "docs/lowbit.md",
+)
 
 
 def blocks(page: str) -> list[str]:

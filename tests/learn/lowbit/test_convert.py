@@ -97,6 +97,30 @@ def test_noise_is_a_function_of_the_seed_and_goes_on_from_a_checkpoint() -> None
     )
 
 
+def test_a_layer_that_is_used_twice_is_converted_everywhere() -> None:
+    shared = nn.Linear(4, 4)
+    model = convert(nn.Sequential(nn.Linear(4, 4), shared, nn.ReLU(), shared, nn.Linear(4, 2)), Policy())
+    assert model.get_submodule("1") is model.get_submodule("3")
+    assert isinstance(model.get_submodule("1"), LowBitLinear)
+    model(torch.randn(3, 4)).sum().backward()
+
+
+def test_empty_batches_and_autocast_go_through() -> None:
+    model = trained(convert(small(), Policy()))
+    layer = model.get_submodule("8")
+    assert layer(torch.zeros(0, 8)).shape == (0, 16) and layer(torch.zeros(2, 0, 8)).shape == (2, 0, 16)
+    assert layer.train()(torch.zeros(0, 8)).shape == (0, 16) and layer(torch.zeros(8)).shape == (16,)
+    x = torch.randn(4, 3, 8, 8)
+    alone, again = convert(small(), Policy()), convert(small(), Policy())
+    expected = alone(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = again(x)
+        (found.float().sum()).backward()
+    expected.sum().backward()
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+    assert torch.equal(again.get_submodule("0")(x), alone.get_submodule("0")(x))
+
+
 # -- refusals ------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +157,8 @@ def test_a_layer_with_a_forward_of_its_own_is_refused() -> None:
         convert(nn.Sequential(Doubled(2, 2)))
     with pytest.raises(TrainingError, match="nothing|no linear layer"):
         convert(nn.ReLU())
+    with pytest.raises(TrainingError, match="no such layers"):
+        convert(small(), keep=["stem"])
 
 
 @pytest.mark.parametrize(
@@ -156,9 +182,10 @@ def test_a_policy_that_could_overflow_is_refused_with_its_bound(policy: dict[str
     [
         {"forward": 1}, {"forward": 40}, {"groups": 0}, {"norm": 3}, {"engine": "gpu"}, {"accumulator": 64},
         {"groups": "channel", "engine": "integers"}, {"norm_bits": 1}, {"first_last": 99},
+        {"forward": 4.5}, {"groups": "chan"}, {"groups": True}, {"forward": "4"},
     ],
 )  # fmt: skip
-def test_wrong_policies_are_refused(wrong: dict[str, int]) -> None:
+def test_wrong_policies_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(OptionError, match="Policy: "):
         Policy(**wrong)  # type: ignore[arg-type]
 

@@ -109,6 +109,10 @@ def convert(model: nn.Module, policy: Policy = Policy(), *, keep: Sequence[str] 
     :raises TrainingError: if a layer with parameters is none of these, with the names of all such layers; if
         there is nothing to convert; or if a product could overflow its accumulator, with the bound.
     """
+    names = [name for name, _ in model.named_modules()]
+    unused = [pattern for pattern in keep if not any(fnmatchcase(name, pattern) for name in names)]
+    if unused:
+        raise TrainingError(f"keep={unused}: the model has no such layers. Its layers are {names[1:8]} …")
     products, norms, unsupported = _sorted_layers(model, keep)
     if unsupported:
         listed = "\n".join(f"  {name}: {why}" for name, why in unsupported)
@@ -128,12 +132,12 @@ def convert(model: nn.Module, policy: Policy = Policy(), *, keep: Sequence[str] 
             continue
         settings = Settings(name, bits, engine, policy.seed, number, policy.stochastic)
         made = LowBitLinear if isinstance(layer, nn.Linear) else LowBitConv2d
-        model = _put(model, name, made.of(layer, settings))
+        model = _put(model, layer, made.of(layer, settings))
     if policy.norm == 1 or policy.norm_bits:
         for number, (name, norm) in enumerate(norms, len(planned)):
             found = NormSettings(name, policy.norm, policy.norm_bits, policy.seed, number, policy.stochastic)
             kind = LowBitBatchNorm2d if isinstance(norm, nn.BatchNorm2d) else LowBitLayerNorm
-            model = _put(model, name, kind.of(norm, found))
+            model = _put(model, norm, kind.of(norm, found))
     return model
 
 
@@ -220,12 +224,14 @@ def _why_not(layer: nn.Module) -> str:
     return ""
 
 
-def _put(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
-    """``model`` with the layer called ``name`` replaced; that may be the model itself."""
-    if not name:
-        return layer
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, layer)
+def _put(model: nn.Module, layer: nn.Module, made: nn.Module) -> nn.Module:
+    """``model`` with ``layer`` replaced wherever it is used; that may be the model itself."""
+    if layer is model:
+        return made
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is layer:
+                setattr(parent, name, made)
     return model
 
 

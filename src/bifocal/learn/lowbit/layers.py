@@ -8,6 +8,7 @@ has one scale. The gradient passes straight through the roundings of inputs and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -110,8 +111,9 @@ class _Products(torch.autograd.Function):
         layer: LowBitLinear | LowBitConv2d = ctx.layer
         with torch.no_grad():
             layer.steps += 1
-        dx = _input_gradient(ctx, layer, dy, weight) if ctx.needs_input_grad[0] else None
-        dw = _weight_gradient(ctx, layer, dy, kept) if ctx.needs_input_grad[1] else None
+        with torch.autocast(dy.device.type, enabled=False):
+            dx = _input_gradient(ctx, layer, dy, weight) if ctx.needs_input_grad[0] else None
+            dw = _weight_gradient(ctx, layer, dy, kept) if ctx.needs_input_grad[1] else None
         return dx, dw, None
 
 
@@ -193,6 +195,13 @@ class _LowBit(nn.Module):
         self.register_buffer("seen", torch.zeros(channels))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
+    def product(self, x: Tensor) -> Tensor:
+        """The layer without its bias, in float32 whatever autocast says: less would not be exact."""
+        with torch.autocast(x.device.type, enabled=False):
+            return cast(Tensor, _Products.apply(x.float(), self.weight, self))
+
+    weight: Tensor
+
     def ranges(self, x: Tensor) -> Tensor:
         """Ranges of the input's channels: of this batch in training, those of training afterwards."""
         shape = [1, -1, *[1] * (x.ndim - 2)]
@@ -223,8 +232,8 @@ class LowBitLinear(_LowBit, nn.Linear):
         return made.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        y = cast(Tensor, _Products.apply(flat, self.weight, self)).reshape(*x.shape[:-1], -1)
+        flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        y = self.product(flat).reshape(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
 
@@ -253,7 +262,7 @@ class LowBitConv2d(_LowBit, nn.Conv2d):
         return made.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = cast(Tensor, _Products.apply(x, self.weight, self))
+        y = self.product(x)
         return y if self.bias is None else y + self.bias[:, None, None]
 
 

@@ -123,6 +123,7 @@ class _Norm(nn.Module):
         return GAUSSIAN if self.settings.power == 1 else 1.0
 
     def normalise(self, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         step = int(self.steps)
         if self.training:
             self.steps += 1

@@ -169,6 +169,8 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _whole(x: Operand) -> Tensor:
+    if x.numbers.device.type != "cpu":
+        raise TrainingError('engine="integers" runs on the CPU; use engine="carrier" on other devices.')
     return x.numbers.to(torch.int8 if x.reach <= 127 else torch.int64)
 
 

@@ -98,10 +98,10 @@ class Quantiser:
     power_of_two: bool = False
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 16:
-            raise OptionError(f"a quantiser of {self.bits} bits: give 2 to 16.")
-        if self.groups != CHANNEL and not 1 <= self.groups <= 16:
-            raise OptionError(f'{self.groups} groups: give 1 to 16, or "{CHANNEL}".')
+        if not _whole_between(2, self.bits, 16):
+            raise OptionError(f"a quantiser of {self.bits} bits: give a whole number from 2 to 16.")
+        if self.groups != CHANNEL and not _whole_between(1, self.groups, 16):
+            raise OptionError(f'{self.groups} groups: give a whole number from 1 to 16, or "{CHANNEL}".')
 
     @property
     def largest(self) -> int:
@@ -127,7 +127,7 @@ class Quantiser:
             Values beyond a range saturate.
         """
         r = channel_ranges(x, axes if self.groups != 1 else ()) if ranges is None else ranges
-        largest = r.max().clamp_min(torch.finfo(x.dtype).tiny * 2**20)
+        largest = (r.max() if r.numel() else r.new_zeros(())).clamp_min(torch.finfo(x.dtype).tiny * 2**20)
         scale = largest / self.largest
         if self.power_of_two:
             scale = torch.exp2(-fraction_bits(largest, self.largest, tiny=0.0))
@@ -145,6 +145,10 @@ class Quantiser:
         return Quantised(whole, scale, shifts, self.depth, self.largest, exact=self.groups != CHANNEL)
 
 
+def _whole_between(low: int, number: object, high: int) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and low <= number <= high
+
+
 def channel_ranges(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """The largest absolute value for each index along ``axes``, other dimensions 1; of all if there are none.
 
@@ -153,5 +157,7 @@ def channel_ranges(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """
     kept = {axis % x.ndim for axis in axes}
     others = [axis for axis in range(x.ndim) if axis not in kept]
+    if not x.numel():
+        return x.new_zeros([n if axis in kept else 1 for axis, n in enumerate(x.shape)])
     low, high = (x.amin(others, True), x.amax(others, True)) if others else (x, x)
     return torch.maximum(high, -low)
