@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bifocal.apps.cli.options import Force
 from bifocal.apps.cli.outputs import check_document
 from bifocal.apps.cli.train import options
 from bifocal.errors import OptionError
+
+if TYPE_CHECKING:
+    from bifocal.learn.data.detection.dataset import DetectionSet
 
 
 def detect(
@@ -48,20 +52,16 @@ def detect(
     from bifocal.learn.training.detect.run import train_detector
     from bifocal.learn.training.machine import prepare
 
-    if sr not in ("on", "off"):
-        raise OptionError(f"sr is {sr!r}; it is on or off.")
     kinds = parse_modalities(modalities)
     if check:
-        found = find_detection(data, kinds, ignore=ignore or (), fold=fold)
-        print("\n".join(found.warnings))
-        print(f"{found.objects:,} objects of {len(found.classes)} classes in {len(found):,} pictures")
+        _check(find_detection(data, kinds, ignore=ignore or (), fold=fold))
         return
     check_document(out, force or resume is not None)
     made = train_detector(
         data,
         out,
         Budget(minutes, cpu_minutes, steps),
-        recipe=detect_recipe(size, kinds, fusion, sr=sr == "on", side=side, shrink=shrink, seed=seed),
+        recipe=detect_recipe(size, kinds, fusion, sr=_on(sr), side=side, shrink=shrink, seed=seed),
         val=val,
         ignore=tuple(ignore or ()),
         fold=fold,
@@ -74,3 +74,14 @@ def detect(
     )
     print(f"wrote {made.path}; curve, figures and a sheet with boxes are in {made.report}")
     print(f"try it: bifocal detect PICTURES --detector {shlex.quote(str(made.path))}")
+
+
+def _on(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise OptionError(f"sr is {text!r}; it is on or off.")
+    return text == "on"
+
+
+def _check(found: DetectionSet) -> None:
+    print("\n".join(found.warnings))
+    print(f"{found.objects:,} objects of {len(found.classes)} classes in {len(found):,} pictures")
