@@ -67,9 +67,10 @@ def untrained(model: bifocal.Model, folder: Path, *, int8: bool) -> tuple[Path, 
     import torch
 
     from bifocal.learn.nets.heads.latent_stem import LatentResNet, LatentResNetConfig
+    from bifocal.learn.nets.heads.pixel_stem import pixel_network
     from bifocal.learn.packing.heads import pack_head
     from bifocal.learn.packing.int8_heads import int8_head
-    from studies.head_accuracy.pixels import pack, pixel_network
+    from bifocal.learn.packing.pixel_heads import pixel_head
 
     torch.manual_seed(0)
     classes = tuple(f"class {k}" for k in range(10))
@@ -83,7 +84,7 @@ def untrained(model: bifocal.Model, folder: Path, *, int8: bool) -> tuple[Path, 
         made = int8_head(made, [rng.normal(size=(2 * low, GRID, GRID)).astype(np.float32) for _ in range(8)])
     on_latents, on_pixels = folder / "untrained.bfh", folder / "pixels.bfh"
     on_latents.write_bytes(made.data())
-    on_pixels.write_bytes(pack(pixel_network(len(classes)).eval(), classes, {"trained": "no"}))
+    on_pixels.write_bytes(pixel_head(pixel_network(len(classes)).eval(), classes, {"trained": "no"}))
     return on_latents, on_pixels
 
 

@@ -23,9 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.numpy import save
 from torch import Tensor, nn
-from torch.export import Dim
 
 import bifocal
 from benchmarks import reporting
@@ -35,7 +33,8 @@ from bifocal.learn.data.labelled import Labelled, find_labelled, read_rgb, split
 from bifocal.learn.data.views import Streams, Views, encode_held, middle, random_view
 from bifocal.learn.nets.cost import count
 from bifocal.learn.nets.heads.latent_stem import LatentResNet, LatentResNetConfig
-from bifocal.learn.packing.graphs import module_graph
+from bifocal.learn.nets.heads.pixel_stem import STRIDE, pixel_network
+from bifocal.learn.packing.pixel_heads import pixel_head
 from bifocal.learn.training.budget import Budget
 from bifocal.learn.training.classify.batches import Feed
 from bifocal.learn.training.classify.judging import WATCHED
@@ -50,47 +49,13 @@ from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import render
 from bifocal.storage.filesystem import write_atomically
 
-#: Pixels a side of a view and of one position, and positions a side of a window.
-SIDE, STRIDE, WINDOW = 128, 16, 24
-
-
-def pixel_network(classes: int) -> LatentResNet:
-    """Pixels ``[b, 3, H, W]`` in 0..255 to logits ``[b, classes]``."""
-    config = LatentResNetConfig(channels=3, low=3, classes=classes)
-    network = LatentResNet(config, torch.full((3,), 127.5), torch.full((3,), 64.0))
-    # patches of 4×4, as a shuffle and a product: many times faster in training than a strided convolution
-    front: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(48, 32, 1, bias=False)]
-    front += [nn.BatchNorm2d(32), nn.ReLU()]
-    front += [nn.Conv2d(32, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    front += [nn.Conv2d(64, config.width, 3, 2, 1, bias=False)]
-    network.stem.add_module("first", nn.Sequential(*front))  # in place of the first convolution
-    return network
+#: Pixels a side of a view.
+SIDE = 128
 
 
 def mega_mac(network: nn.Module, inputs: Tensor) -> float:
     """Millions of multiply-adds for these inputs."""
     return sum(row.kmac for row in count(network.eval(), lambda: network(inputs), 1)) / 1000
-
-
-def pack(network: nn.Module, classes: tuple[str, ...], card: dict[str, object]) -> bytes:
-    """The .bfh of a classifier of pixels."""
-    sides = {k + 2: STRIDE * Dim(name, min=1, max=WINDOW) for k, name in enumerate("hw")}
-    example = {"pixels": torch.zeros(1, 3, 7 * STRIDE, 5 * STRIDE)}
-    graph, weights = module_graph(network, "head", example, {"pixels": sides}, ("logits",))
-    spec = {
-        "format": 1,
-        "kind": "classify",
-        "name": "pixels",
-        "codec": "none",
-        "fingerprint": "0" * 16,
-        "classes": list(classes),
-        "channels": 3,
-        "window": WINDOW,
-        "reads": "pixels",
-        "card": card,
-    }
-    tensors = {name: value.astype(np.float16) for name, value in weights.items()}
-    return save({"graph.0": np.frombuffer(graph, np.uint8), **tensors}, {"bifocal": json.dumps(spec)})
 
 
 def decoded_view(shown: NDArray[np.uint8], model: Model, quality: int) -> NDArray[np.uint8]:
@@ -176,11 +141,11 @@ def trained(chosen: argparse.Namespace, work: Path) -> bytes:
         "pictures": {"train": len(rows), "judged on": len(held)},
         "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
     }
-    write_atomically(chosen.out, pack(average, labelled.classes, card))
+    write_atomically(chosen.out, pixel_head(average, labelled.classes, card))
     card["accuracy"] = judge(Head.load(chosen.out, threads=1), streams, model)
     print(json.dumps(card), flush=True)
     reporting.write_json(chosen.results / "pixels.json", card)
-    return pack(average, labelled.classes, card)
+    return pixel_head(average, labelled.classes, card)
 
 
 def main() -> None:
@@ -211,7 +176,7 @@ def main() -> None:
     if chosen.data is None:
         torch.manual_seed(chosen.seed)
         classes = Head.load("imagenette").spec.classes
-        write_atomically(chosen.out, pack(network, classes, {"trained": "no: for timing only"}))
+        write_atomically(chosen.out, pixel_head(network, classes, {"trained": "no: for timing only"}))
         return
     if chosen.work is None:
         raise OptionError("Decoded views need a folder. Give --work DIR (49 kB a view).")

@@ -89,6 +89,7 @@ class HeadFile:
     spec: HeadSpec
     graphs: tuple[bytes, ...]
     weights: tuple[Mapping[str, NDArray[Any]], ...]
+    text: str = ""  # its description as it stands in the file: JSON
 
 
 def head_path(name: str | os.PathLike[str]) -> Path:
@@ -133,7 +134,7 @@ def read_head(path: Path) -> HeadFile:
         graphs = tuple(_graph(tensors, number) for number in range(segments))
         if f"graph.{segments}" in tensors:
             raise HeadError(f"it has more graphs than the {segments} that its stages ask for")
-        return HeadFile(spec, graphs, tuple(_weights(graph, tensors) for graph in graphs))
+        return HeadFile(spec, graphs, tuple(_weights(graph, tensors) for graph in graphs), text)
     except ModelError as error:
         raise HeadError(
             f"the head {path} is not usable: {_reason(error)}. Fetch it again, or export it again."

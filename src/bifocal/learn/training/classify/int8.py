@@ -68,7 +68,7 @@ def quantise_head(
     labelled = _pictures(data, names, file.spec, model)
     rows = np.arange(len(labelled.files))
     ranges = rows[:: max(1, len(rows) // CALIBRATED)][:CALIBRATED]
-    packed = _packed(path, file)
+    packed = _packed(file)
     made = int8_head(packed, _samples(labelled, ranges, model, file.spec, side))
     judged_on = labelled if test is None else _pictures(test, names, file.spec, model)
     left = np.setdiff1d(rows, ranges) if test is None else np.arange(len(judged_on.files))
@@ -93,12 +93,9 @@ def _pictures(folder: Path, names: Path | None, spec: HeadSpec, model: Model) ->
     return readable(labelled_as(find_labelled(folder, names=names, streams=True), spec.classes), model)
 
 
-def _packed(path: Path, file: HeadFile) -> PackedHead:
+def _packed(file: HeadFile) -> PackedHead:
     """A head's file as what packing makes; its description as it stands there."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as tensors:
-        spec: dict[str, Any] = json.loads(tensors.metadata()["bifocal"])
+    spec: dict[str, Any] = json.loads(file.text)
     spec.pop("card", None)
     weights = {name: value for part in file.weights for name, value in part.items()}
     return PackedHead(file.graphs, weights, spec)
