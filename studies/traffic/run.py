@@ -205,10 +205,14 @@ def others(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _networks(found: Mapping[str, Any], name: str) -> list[Any]:
+    return list(found.get(name, {}).get("networks", []))
+
+
 def tiles(found: Mapping[str, Any]) -> str:
     """The decoder in tiles on the chip."""
-    row = found.get("steps for 0.1 dB", {}).get("networks", [])
-    decoder = next((n for n in row if n["name"].endswith("decoder")), None)
+    measured_in = [n for name in ("steps for 0.1 dB", "large picture") for n in _networks(found, name)]
+    decoder = next((n for n in measured_in if n["name"].endswith("decoder") and n["tiles"]), None)
     if decoder is None:
         return NOT_MEASURED
     full = decoder["ways"]["float32"]["total_bytes"] / decoder["passes"]
