@@ -78,7 +78,8 @@ def norm_calls(shape: tuple[int, ...]) -> dict[str, Call]:
     x = torch.randn(shape, requires_grad=True)
     g = torch.randn(shape)
     made: dict[str, nn.Module]
-    settings = {name: NormSettings("norm", power) for name, power in (("L1", 1), ("L2", 2))}
+    settings = {"L1, compiled": NormSettings(fused=True), "L1": NormSettings(power=1)}
+    settings["L2"] = NormSettings(power=2)
     if len(shape) == 4:
         made = {"torch": nn.BatchNorm2d(shape[1])}
         made |= {name: LowBitBatchNorm2d(shape[1], found) for name, found in settings.items()}

@@ -50,7 +50,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         LOWER | LEARN - {"learn.training", "learn.lowbit"},
         {"numpy", "torch", "onnx", "onnxruntime", "safetensors"},
     ),
-    "learn.lowbit": ({"learn.nets", "learn.packing", "storage", "errors"}, {"numpy", "torch"}),
+    "learn.lowbit": ({"learn.nets", "learn.packing", "hardware", "storage", "errors"}, {"numpy", "torch"}),
     "learn.training": (LOWER | LEARN, {"numpy", "torch", "onnx", "matplotlib", "PIL", "pycocotools"}),
     "measure": (
         LOWER | LEARN | {"api", "hardware", "hardware.cost"},

@@ -92,6 +92,25 @@ def test_the_running_scale_is_the_mean_absolute_deviation() -> None:
     assert float(norm.running_scale) == pytest.approx(2 * math.sqrt(2 / math.pi), rel=0.02)
 
 
+def test_compiled_norms_are_the_same_to_rounding() -> None:
+    """Values, gradients of x, γ and β, and running statistics; batch and layer."""
+    x = maps().float()
+    x[0, 0, 0, 0] = x[0, 0].mean()
+    for made in (lambda s: LowBitBatchNorm2d(5, s), lambda s: LowBitLayerNorm((6, 7), s)):
+        found = []
+        for fused in (False, True):
+            norm = made(NormSettings(fused=fused))
+            nn.init.normal_(norm.weight, generator=torch.Generator().manual_seed(0))
+            given = x.clone().requires_grad_()
+            y = norm(given.transpose(2, 3).contiguous().transpose(2, 3))
+            (y**3).sum().backward()
+            found.append([y, given.grad, norm.weight.grad, norm.bias.grad, *norm.buffers()])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4, check_dtype=False) if a.ndim else None
+    with pytest.raises(OptionError, match="fused norms are float"):
+        NormSettings(fused=True, bits=8)
+
+
 def test_another_power_is_refused() -> None:
     with pytest.raises(OptionError, match="1 or 2"):
         NormSettings(power=3)

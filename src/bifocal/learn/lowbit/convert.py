@@ -38,6 +38,7 @@ class Policy:
     :param first_last: bits of the first and the last product layer, one scale each; 0 leaves them in float.
     :param norm: 1 or 2, the power of normalisation; 2 without ``norm_bits`` keeps torch's layers.
     :param norm_bits: of quantised normalisation; 0 is float.
+    :param fused_norm: float L1 norms by compiled loops, faster on a CPU; needs Numba.
     :param stochastic: whether gradients are rounded stochastically, or to nearest.
     :param accumulator: bits of the integer sums that every product must be proved to fit.
     :param engine: ``carrier`` (integers held in floats, fast) or ``integers`` (int8 and int32): the same
@@ -55,6 +56,7 @@ class Policy:
     first_last: int = 8
     norm: int = 1
     norm_bits: int = 0
+    fused_norm: bool = False
     stochastic: bool = True
     accumulator: int = 32
     engine: str = "carrier"
@@ -66,6 +68,8 @@ class Policy:
                 _check(f"{name} of {bits} bits", bits, self.groups)
         if self.norm_bits:
             _check(f"norm_bits of {self.norm_bits}", self.norm_bits, 1)
+        if self.fused_norm and (self.norm != 1 or self.norm_bits):
+            raise OptionError("Policy: fused norms are float and L1: leave norm and norm_bits out.")
         if self.norm not in (1, 2):
             raise OptionError(f"Policy: norm is 1 or 2, not {self.norm}.")
         if self.engine not in ENGINES:
@@ -135,7 +139,9 @@ def convert(model: nn.Module, policy: Policy = Policy(), *, keep: Sequence[str] 
         model = _put(model, layer, made.of(layer, settings))
     if policy.norm == 1 or policy.norm_bits:
         for number, (name, norm) in enumerate(norms, len(planned)):
-            found = NormSettings(name, policy.norm, policy.norm_bits, policy.seed, number, policy.stochastic)
+            found = NormSettings(
+                name, policy.norm, policy.norm_bits, policy.seed, number, policy.stochastic, policy.fused_norm
+            )
             kind = LowBitBatchNorm2d if isinstance(norm, nn.BatchNorm2d) else LowBitLayerNorm
             model = _put(model, norm, kind.of(norm, found))
     return model

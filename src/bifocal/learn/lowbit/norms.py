@@ -35,7 +35,9 @@ NORM_GROUPS = 8
 class NormSettings:
     """``power`` 1 or 2, ``bits`` (0: float), and the source of the noise of stochastic rounding.
 
-    :raises OptionError: if the power is another.
+    ``fused``: the float L1 norm by compiled loops (`fused.py`), where ``x`` is float32 on the CPU.
+
+    :raises OptionError: if the power is another, or ``fused`` is asked for another norm.
     """
 
     name: str = ""
@@ -44,8 +46,11 @@ class NormSettings:
     seed: int = 0
     number: int = 0
     stochastic: bool = True
+    fused: bool = False
 
     def __post_init__(self) -> None:
+        if self.fused and (self.power != 1 or self.bits):
+            raise OptionError("fused norms are float and of power 1: leave norm and norm_bits out.")
         if self.power not in (1, 2):
             raise OptionError(f"a norm of power {self.power}: give 1 or 2.")
 
@@ -122,6 +127,18 @@ class _Norm(nn.Module):
         """The deviation of Gaussian values, as this norm measures it."""
         return GAUSSIAN if self.settings.power == 1 else 1.0
 
+    def fuses(self, x: Tensor) -> bool:
+        """Whether compiled loops normalise ``x``."""
+        return self.settings.fused and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+
+    def fused(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """``x [n, c, ..]``, each channel normalised, and its mean and scale, ``[c]``."""
+        from bifocal.learn.lowbit.fused import FusedNorm  # compiled, and only with Numba
+
+        weight = torch.full((x.shape[1],), self.factor) if weight is None else weight
+        bias = torch.zeros(x.shape[1]) if bias is None else bias
+        return cast(Any, FusedNorm.apply(x, weight, bias, self.eps))
+
     def normalise(self, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         step = int(self.steps)
@@ -169,10 +186,16 @@ class LowBitBatchNorm2d(_Norm):
     def forward(self, x: Tensor) -> Tensor:
         shape = [1, -1, 1, 1]
         if self.training:
-            z, mean, scale = self.normalise(x, (0, 2, 3))
+            fused = self.fuses(x)
+            if fused:
+                z, mean, scale = self.fused(x, self.weight, self.bias)
+            else:
+                z, mean, scale = self.normalise(x, (0, 2, 3))
             with torch.no_grad():
                 self.running_mean.lerp_(mean.detach().flatten(), self.momentum)
                 self.running_scale.lerp_(scale.detach().flatten(), self.momentum)
+            if fused:
+                return z
         else:
             z = (x - self.running_mean.reshape(shape)) / self.running_scale.reshape(shape)
         return self.affine(z, shape)
@@ -196,7 +219,12 @@ class LowBitLayerNorm(_Norm):
         return made.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        z, _, _ = self.normalise(x, tuple(range(x.ndim - len(self.shape), x.ndim)))
+        if self.fuses(x):  # rows are channels there, γ and β lie across
+            rows = x.reshape(1, -1, math.prod(self.shape))
+            ones, zeros = torch.ones(rows.shape[1]), torch.zeros(rows.shape[1])
+            z = self.fused(rows, ones, zeros)[0].reshape(x.shape)
+        else:
+            z, _, _ = self.normalise(x, tuple(range(x.ndim - len(self.shape), x.ndim)))
         return self.affine(z, list(self.shape))
 
 
