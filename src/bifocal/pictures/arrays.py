@@ -1,4 +1,5 @@
-"""Arrays of pixels to :class:`~bifocal.types.Picture`: channels split, 16 bits rounded, booleans spread."""
+"""Arrays of pixels to :class:`~bifocal.types.Picture`: channels split, 16 bits rounded, booleans spread; and
+the limits of depth and size that hold for pictures from anywhere."""
 
 from __future__ import annotations
 
@@ -17,6 +18,18 @@ _ADVICE = {
     "i": "Convert it to uint8, from 0 (black) to 255 (white)",
     "u": "Scale it to 0 to 255 and convert it to uint8",
 }
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture of more than ``max_pixels`` pixels.
+
+    :raises PictureError: if it is one.
+    """
+    if width * height > max_pixels:
+        raise PictureError(
+            f"{width}×{height} is {width * height} pixels, above the limit of {max_pixels}. Scale the "
+            "picture down or raise max_pixels."
+        )
 
 
 def from_array(

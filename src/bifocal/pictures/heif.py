@@ -8,10 +8,9 @@ from typing import IO, Any
 import numpy as np
 
 from bifocal.errors import PictureError
-from bifocal.pictures.arrays import from_array
+from bifocal.pictures.arrays import check_size, from_array
 from bifocal.pictures.convert import without_excess
 from bifocal.pictures.exif import EXIF_PREFIX
-from bifocal.pictures.reading import check_size
 from bifocal.types import Picture
 
 #: Brands of files with pictures coded as HEVC. AVIF, of the same family, is read by Pillow.

@@ -102,8 +102,6 @@ def colour_of_16_bits(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
 
     :raises PictureError: if the low bytes cannot be had.
     """
-    from bifocal.pictures.reading import open_image
-
     raw = raw_mode(image)
     if raw == "LA;16B":
         image.tile = [image.tile[0]._replace(args="RGBA")]  # four bytes a pixel, as they are
@@ -119,7 +117,7 @@ def colour_of_16_bits(image: Any, file: IO[bytes]) -> NDArray[np.uint8] | None:
         return None
     values = _load(image, raw).astype(np.uint16) << 8
     file.seek(0)
-    with open_image(file, formats=(image.format,)) as other:
+    with type(image)(file) as other:  # by the same copy of Pillow, whose limit of size it has passed
         values |= _load(other, f"{kind[1]};16{_OTHER_END[kind[2]]}")
     if kind[1] == "RGBa":
         share = np.maximum(values[:, :, 3:].astype(np.float64), 1) / 65535  # colours are multiplied by alpha

@@ -36,6 +36,7 @@ from typing import IO, Any
 import PIL
 
 from bifocal.errors import BifocalError, OptionError, PictureError, PictureWarning
+from bifocal.pictures.arrays import check_size
 from bifocal.pictures.convert import from_open_image
 from bifocal.pictures.formats import (
     FORMAT_NAMES,
@@ -235,22 +236,10 @@ def opened(file: IO[bytes], formats: Sequence[str], max_pixels: int) -> Iterator
     reading = _Reading(max_pixels)
     token = _reading.set(reading)
     try:
-        with open_image(file, formats=formats) as image:
+        with _image.open(file, formats=formats) as image:
             yield image, reading.notes
     finally:
         _reading.reset(token)
-
-
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture of more than ``max_pixels`` pixels.
-
-    :raises PictureError: if it is one.
-    """
-    if width * height > max_pixels:
-        raise PictureError(
-            f"{width}×{height} is {width * height} pixels, above the limit of {max_pixels}. Scale the "
-            "picture down or raise max_pixels."
-        )
 
 
 def _check_declared_size(size: tuple[int, int], **_: object) -> None:
@@ -319,6 +308,4 @@ _copy_pillow()
 _image, _png = sys.modules[f"{_COPY}.Image"], sys.modules[f"{_COPY}.PngImagePlugin"]
 _set_up(_image, _png)
 
-#: ``Image.open`` of the copy; to be called inside :func:`opened` only.
-open_image: Callable[..., Any] = _image.open
 UnidentifiedImageError: type[OSError] = sys.modules[_COPY].UnidentifiedImageError
