@@ -52,6 +52,50 @@ def residual(height: Size = "h", width: Size = "w") -> onnx.ModelProto:
     )
 
 
+def shuffled(*, one_operator: bool) -> onnx.ModelProto:
+    """A 64×48 picture; its map has channels reordered, space to depth, a convolution, depth to space, by one
+    operator each or as exporters take them apart."""
+    node = helper.make_node
+    if one_operator:
+        nodes = [
+            node("Identity", ["first"], ["ordered"]),
+            node("SpaceToDepth", ["ordered"], ["deep"], blocksize=2),
+            node("Conv", ["deep", "b"], ["packed"], pads=[1] * 4),
+            node("DepthToSpace", ["packed"], ["y"], blocksize=2, mode="CRD"),
+        ]
+    else:
+        nodes = [
+            node("Reshape", ["first", "groups"], ["in_groups"]),
+            node("Transpose", ["in_groups"], ["turned"], perm=[1, 0, 2, 3]),
+            node("Reshape", ["turned", "one"], ["ordered"]),
+            node("Reshape", ["ordered", "pairs"], ["in_pairs"]),
+            node("Transpose", ["in_pairs"], ["pairs_first"], perm=[0, 1, 3, 5, 2, 4]),
+            node("Reshape", ["pairs_first", "small"], ["deep"]),
+            node("Conv", ["deep", "b"], ["packed"], pads=[1] * 4),
+            node("Reshape", ["packed", "apart"], ["taken_apart"]),
+            node("Transpose", ["taken_apart"], ["pairs_last"], perm=[0, 1, 4, 2, 5, 3]),
+            node("Reshape", ["pairs_last", "large"], ["y"]),
+        ]
+    shapes = {
+        "groups": [4, 2, 0, 0],
+        "one": [1, -1, 0, 0],
+        "pairs": [1, 8, 16, 2, 12, 2],
+        "small": [1, 32, 16, 12],
+        "apart": [1, 3, 2, 2, 16, 12],
+        "large": [1, 3, 32, 24],
+    }
+    return model(
+        [node("Conv", ["x", "a"], ["first"], pads=[1] * 4, strides=[2, 2]), *nodes],
+        {"x": [1, 3, 64, 48]},
+        ["y"],
+        [
+            weight("a", 8, 3, 3, 3),
+            weight("b", 12, 32, 3, 3),
+            *(numpy_helper.from_array(np.array(shape, np.int64), name) for name, shape in shapes.items()),
+        ],
+    )
+
+
 def classifier() -> onnx.ModelProto:
     """A fixed 32×32 classifier: conv, pool, shape arithmetic, a matrix product, softmax."""
     node = helper.make_node

@@ -8,15 +8,16 @@ import pytest
 
 from bifocal.hardware.cost.coders import CODERS, find_coders
 from bifocal.hardware.cost.constants import Energy, Memory
+from bifocal.hardware.cost.geometry import Stretch, needed
 from bifocal.hardware.cost.graph import Graph, load_graph
 from bifocal.hardware.cost.layers import plan_layers
 from bifocal.hardware.cost.measure import FLOAT32, Traffic, measure
 from bifocal.hardware.cost.quantise import MinMax, Steps
 from bifocal.hardware.cost.result import energy, summed
 from bifocal.hardware.cost.search import find_steps
-from bifocal.hardware.cost.tiles import tile_plan
+from bifocal.hardware.cost.tiles import line_buffer, tile_plan
 from bifocal.hardware.cost.transform import decorrelating
-from tests.hardware.cost.networks import classifier, residual
+from tests.hardware.cost.networks import classifier, residual, shuffled
 
 SMALL = find_coders("raw,symmetric,sparse")
 
@@ -94,6 +95,36 @@ def test_tiles_need_their_halo_and_give_every_product(graph: Graph) -> None:
     rows = 20 + 25 + 25 + 21
     assert tiled[0].boundary == rows * rows * 3 + 3 * 64 * 64
     assert tiled[0].recomputed > tiled[1].recomputed > 1
+
+
+def test_shuffles_taken_apart_are_cut_like_the_operators() -> None:
+    found = []
+    for one_operator in (True, False):
+        graph = load_graph(shuffled(one_operator=one_operator).SerializeToString(), name="shuffled")
+        plan = plan_layers(graph, picture(64, 48))
+        found.append((tile_plan(plan, Memory(), sides=(8, 16, 64)), line_buffer(plan)))
+    assert found[0] == found[1] and found[1][0][1] == "" and found[1][1] > 0
+
+
+@pytest.mark.parametrize(("axis", "size"), [(2, 32), (3, 24)])
+def test_nothing_outside_of_what_a_stretch_needs_changes_it(axis: int, size: int) -> None:
+    made = shuffled(one_operator=False).SerializeToString()
+    plan = plan_layers(load_graph(made, name="shuffled"), picture(64, 48))
+    session = ort.InferenceSession(made)
+    feeds = picture(64, 48)
+    for start in (0, 5, size - 3):
+        stretch = Stretch(axis, start, start + 3)
+        needs = {"y": stretch}
+        for node in reversed(plan.graph.nodes):
+            needs |= needed(plan, node, needs[node.outputs[0]])
+        assert needs["x"].axis == axis and needs["x"].stop - needs["x"].start < 2 * size
+        other = np.moveaxis(np.full_like(feeds["x"], 1e3), axis, 0)
+        inside = slice(needs["x"].start, needs["x"].stop)
+        other[inside] = np.moveaxis(feeds["x"], axis, 0)[inside]
+        changed = {"x": np.ascontiguousarray(np.moveaxis(other, 0, axis))}
+        a, b = (np.moveaxis(session.run(None, f)[0], axis, 0) for f in (feeds, changed))
+        np.testing.assert_array_equal(a[start : start + 3], b[start : start + 3])
+        assert not np.array_equal(a, b)
 
 
 def test_a_network_that_sees_all_cannot_be_cut() -> None:

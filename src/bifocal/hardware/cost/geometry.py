@@ -1,18 +1,35 @@
-"""What each operator multiplies, and which rows or columns of its input a stretch of its output needs."""
+"""What each operator multiplies, and which rows or columns of its input a stretch of its output needs.
+
+Views of other shapes are followed by the axis: of ``[1, c, 2, 2, h, w]``, as in a pixel shuffle, the rows are
+axis 4.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnx import TensorProto
 
 from bifocal.hardware.cost.graph import Node, Shape
 from bifocal.hardware.cost.layers import POINTWISE, Plan
 
-Stretch = tuple[int, int]
+
+class Stretch(NamedTuple):
+    """The positions ``start`` to ``stop`` along one axis of a tensor."""
+
+    axis: int
+    start: int
+    stop: int
+
+
+#: Says that all of a tensor is needed.
+WHOLE = Stretch(-1, -1, -1)
 _WINDOWED = frozenset({"Conv", "AveragePool", "MaxPool", "LpPool"})
+_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+#: Whose output has a position where the input has it, or near.
+_MOVES = POINTWISE | {"Identity", "Concat", "Split", "Pad", "Slice", "Gather"}
 _WEIGHTS = (
     TensorProto.FLOAT,
     TensorProto.FLOAT16,
@@ -21,8 +38,6 @@ _WEIGHTS = (
     TensorProto.INT8,
     TensorProto.UINT8,
 )
-#: Operators whose output at a position depends on the whole picture.
-WHOLE = (-1, -1)
 
 
 def multiply_adds(node: Node, sizes: Mapping[str, tuple[Shape, int]]) -> int:
@@ -46,38 +61,83 @@ def weight_values(plan: Plan, nodes: Sequence[Node]) -> int:
     return sum(math.prod(shape) for shape, kind in sizes if kind in _WEIGHTS)
 
 
-def needed(plan: Plan, node: Node, axis: int, stretch: Stretch) -> dict[str, Stretch]:
-    """For each input of a node the rows (``axis`` 0) or columns (1) that a stretch of its output needs.
+def needed(plan: Plan, node: Node, stretch: Stretch) -> dict[str, Stretch]:
+    """For each input of a node what a stretch of its output needs: rows, columns, or what a view makes of
+    them.
 
     Stretches end at the edges of the tensors. :data:`WHOLE` says that all is needed, whatever the stretch.
     """
+    out = plan.sizes[node.outputs[0]][0]
     found = {}
     for name in node.inputs:
         if name in plan.static:
             continue
-        shape, out = plan.sizes[name][0], plan.sizes[node.outputs[0]][0]
-        if len(shape) == 0 or (len(shape) == 4 and shape[2 + axis] == 1 and node.op in POINTWISE):
-            found[name] = (0, 1)
-        elif len(shape) != 4 or len(out) != 4 or stretch == WHOLE:
-            found[name] = WHOLE
-        else:
-            start, stop = _stretch(plan, node, axis, stretch, shape[2 + axis], out[2 + axis])
-            whole = (start, stop) == WHOLE
-            found[name] = WHOLE if whole else (max(0, start), max(0, min(stop, shape[2 + axis])))
+        shape = plan.sizes[name][0]
+        made = WHOLE if stretch == WHOLE else _stretch(plan, node, stretch, shape, out)
+        if made != WHOLE:
+            stop = max(0, min(made.stop, shape[made.axis] if shape else 1))
+            made = Stretch(made.axis, min(max(0, made.start), stop), stop)
+        found[name] = made
     return found
 
 
-def _stretch(plan: Plan, node: Node, axis: int, stretch: Stretch, size: int, out: int) -> Stretch:
-    start, stop = stretch
+def _stretch(plan: Plan, node: Node, stretch: Stretch, shape: Shape, out: Shape) -> Stretch:
+    """What a stretch of an output of the shape ``out`` needs of an input; it may go beyond its edges."""
+    if node.op in _RESHAPES:
+        return _reshaped(stretch, shape, out)
+    if node.op == "Transpose":
+        order = node.attributes.get("perm") or range(len(shape))[::-1]
+        return stretch._replace(axis=int(order[stretch.axis]))
+    axis = stretch.axis - len(out) + len(shape)
+    if node.op in POINTWISE and (axis < 0 or shape[axis] == 1):
+        return Stretch(max(0, axis), 0, 1)  # one value for all positions
+    if node.op in POINTWISE or (
+        node.op in _MOVES and len(shape) == len(out) and not _reorders(plan, node, axis)
+    ):
+        moved = abs(shape[axis] - out[axis])  # what Pad and Slice may have taken or put in front
+        return Stretch(axis, stretch.start - moved, stretch.stop + moved)
+    if len(shape) == len(out) == 4 and axis >= 2:
+        start, stop = _in_map(plan, node, stretch, shape[axis], out[axis])
+        return WHOLE if (start, stop) == (-1, -1) else Stretch(axis, start, stop)
+    return WHOLE
+
+
+def _reorders(plan: Plan, node: Node, axis: int) -> bool:
+    """Whether positions along an axis are picked one by one, or may run backwards."""
+    if node.op == "Gather":
+        return int(node.attributes.get("axis", 0)) % len(plan.sizes[node.inputs[0]][0]) == axis
+    steps = node.proto.input[4] if node.op == "Slice" and len(node.proto.input) > 4 else ""
+    values = {**plan.graph.constants, **plan.fixed}.get(steps)
+    return bool(steps) and (values is None or min(values.flat) < 0)
+
+
+def _reshaped(stretch: Stretch, shape: Shape, out: Shape) -> Stretch:
+    """The stretch that a reshape reads: of the axis that begins where that of the output begins.
+
+    >>> _reshaped(Stretch(2, 3, 5), (1, 4, 8, 2, 16), (1, 4, 16, 16))
+    Stretch(axis=2, start=1, stop=3)
+    >>> _reshaped(Stretch(3, 3, 5), (1, 4, 8, 16), (1, 4, 4, 2, 16)) == WHOLE
+    True
+    """
+    before, after = math.prod(out[: stretch.axis]), math.prod(out[stretch.axis + 1 :])
+    one = out[stretch.axis] == 1
+    begins = [a for a, size in enumerate(shape) if math.prod(shape[:a]) == before and (size == 1) == one]
+    if not begins:
+        return WHOLE
+    axis = stretch.axis if stretch.axis in begins else begins[-1]
+    step = math.prod(shape[axis + 1 :])
+    return Stretch(axis, stretch.start * after // step, -(-stretch.stop * after // step))
+
+
+def _in_map(plan: Plan, node: Node, stretch: Stretch, size: int, out: int) -> tuple[int, int]:
+    """Rows or columns that an operator on maps ``[1, c, h, w]`` needs; -1, -1 for all."""
+    axis, start, stop = stretch
     if node.op in _WINDOWED or node.op == "ConvTranspose":
-        kernel, stride, dilation, before = _window(plan, node, axis, size, out)
+        kernel, stride, dilation, before = _window(plan, node, axis - 2, size, out)
         reach = dilation * (kernel - 1)
         if node.op == "ConvTranspose":
             return -((reach - start - before) // stride), (stop - 1 + before) // stride + 1
         return start * stride - before, (stop - 1) * stride - before + reach + 1
-    if node.op in POINTWISE or node.op in ("Identity", "Concat", "Split", "Pad", "Slice", "Gather"):
-        moved = abs(size - out)  # what Pad and Slice may have taken or put in front
-        return start - moved, stop + moved
     if node.op == "DepthToSpace":
         block = int(node.attributes["blocksize"])
         return start // block, -(-stop // block)
@@ -87,7 +147,7 @@ def _stretch(plan: Plan, node: Node, axis: int, stretch: Stretch, size: int, out
     if node.op in ("Resize", "Upsample"):
         margin = 3 if node.attributes.get("mode", b"nearest") != b"nearest" else 1
         return math.floor(start * size / out) - margin, math.ceil(stop * size / out) + margin
-    return WHOLE
+    return -1, -1
 
 
 def _window(plan: Plan, node: Node, axis: int, size: int, out: int) -> tuple[int, int, int, int]:

@@ -59,14 +59,12 @@ def line_buffer(plan: Plan) -> int:
     memory the rows that one unit of output waits for. 0 where the network cannot be cut."""
     if _obstacle(plan):
         return 0
-    unit = max(1, _largest(plan) // min(plan.sizes[n][0][2] for layer in plan.layers for n in layer.writes))
-    rows = _needs(plan, 0, _cuts(plan, 0, unit)[1 if _largest(plan) > 2 * unit else 0])
-    total = 0
-    for name in {n for layer in plan.layers for n in layer.reads}:
-        _, channels, _, width = plan.sizes[name][0]
-        start, stop = rows.get(name, (0, 0))
-        total += (stop - start) * width * channels
-    return total
+    axes = {name: stretch.axis for name, stretch in _needs(plan, _middle(plan, 0)).items()}
+    written = [name for layer in plan.layers for name in layer.writes if name in axes]
+    unit = max(1, _largest(plan) // min(plan.sizes[name][0][axes[name]] for name in written))
+    rows = _needs(plan, _cuts(plan, 0, unit)[1 if _largest(plan) > 2 * unit else 0])
+    read = {name for layer in plan.layers for name in layer.reads if name in rows}
+    return sum(_values(plan, name, rows) for name in read)
 
 
 def _obstacle(plan: Plan) -> str:
@@ -75,13 +73,24 @@ def _obstacle(plan: Plan) -> str:
     if any(len(plan.sizes[name][0]) != 4 for name in named):
         return "an input or output is no map of rows and columns"
     for axis in (0, 1):
-        middle = {
-            name: ((size := plan.sizes[name][0][2 + axis]) // 2, size // 2 + 1) for name in plan.graph.outputs
-        }
-        for name, stretch in _needs(plan, axis, middle).items():
+        for name, stretch in _needs(plan, _middle(plan, axis)).items():
             if stretch == WHOLE:
                 return f"{plan.maker(name)} or a reader of it needs the whole picture"
     return ""
+
+
+def _middle(plan: Plan, axis: int) -> Needs:
+    """One row (``axis`` 0) or column (1) of each output."""
+    sizes = {name: plan.sizes[name][0][2 + axis] for name in plan.graph.outputs}
+    return {name: Stretch(2 + axis, size // 2, size // 2 + 1) for name, size in sizes.items()}
+
+
+def _values(plan: Plan, name: str, *needs: Needs) -> int:
+    """Values of a tensor where it is needed along one axis, or along both."""
+    shape = list(plan.sizes[name][0])
+    for axis, start, stop in (part[name] for part in needs):
+        shape[axis] = stop - start
+    return math.prod(shape)
 
 
 def _largest(plan: Plan) -> int:
@@ -96,35 +105,41 @@ def _cuts(plan: Plan, axis: int, side: int) -> list[Needs]:
     cuts = []
     for number in range(count):
         sizes = {name: plan.sizes[name][0][2 + axis] for name in names}
-        cuts.append({n: (size * number // count, size * (number + 1) // count) for n, size in sizes.items()})
+        ends = {name: (size * number // count, size * (number + 1) // count) for name, size in sizes.items()}
+        cuts.append({name: Stretch(2 + axis, *end) for name, end in ends.items()})
     return cuts
 
 
-def _needs(plan: Plan, axis: int, outputs: Needs) -> Needs:
+def _needs(plan: Plan, outputs: Needs) -> Needs:
     """What every tensor must have so that the outputs can be made."""
     needs = dict(outputs)
     for node in reversed(plan.graph.nodes):
         wanted = [needs[name] for name in node.outputs if name in needs]
         if not wanted:
             continue
-        whole = WHOLE in wanted
-        stretch = WHOLE if whole else (min(a for a, _ in wanted), max(b for _, b in wanted))
-        for name, part in needed(plan, node, axis, stretch).items():
-            old = needs.get(name, part)
-            lost = WHOLE in (old, part)
-            needs[name] = WHOLE if lost else (min(old[0], part[0]), max(old[1], part[1]))
+        for name, part in needed(plan, node, _joined(wanted)).items():
+            needs[name] = _joined([needs.get(name, part), part])
     return needs
 
 
+def _joined(stretches: Sequence[Stretch]) -> Stretch:
+    """What has them all; :data:`WHOLE` if they are not along one axis."""
+    if len({stretch.axis for stretch in stretches}) > 1:
+        return WHOLE
+    return Stretch(stretches[0].axis, min(s.start for s in stretches), max(s.stop for s in stretches))
+
+
 def _tiled(plan: Plan, side: int, memory: Memory) -> Tiled:
-    rows = [_needs(plan, 0, cut) for cut in _cuts(plan, 0, side)]
-    columns = [_needs(plan, 1, cut) for cut in _cuts(plan, 1, side)]
+    rows = [_needs(plan, cut) for cut in _cuts(plan, 0, side)]
+    columns = [_needs(plan, cut) for cut in _cuts(plan, 1, side)]
 
     def share(name: str) -> float:
         """How often the values of a tensor are made, all tiles together."""
-        _, _, height, width = plan.sizes[name][0]
-        lengths = [sum(b - a for a, b in (cut[name] for cut in cuts)) for cuts in (rows, columns)]
-        return lengths[0] * lengths[1] / max(1, height * width)
+        made = 1.0
+        for cuts in (rows, columns):
+            size = plan.sizes[name][0][cuts[0][name].axis]
+            made *= sum(cut[name].stop - cut[name].start for cut in cuts) / max(1, size)
+        return made
 
     def values(name: str) -> int:
         return math.prod(plan.sizes[name][0])
@@ -149,8 +164,8 @@ def _peak(plan: Plan, rows: Sequence[Needs], columns: Sequence[Needs]) -> int:
     """The most bytes that a tile has on the chip at once, at 8 bits, for the largest tile."""
 
     def area(name: str) -> int:
-        longest = (max(b - a for a, b in (cut[name] for cut in cuts)) for cuts in (rows, columns))
-        return math.prod(longest) * int(plan.sizes[name][0][1])
+        longest = (max(cuts, key=lambda cut: cut[name].stop - cut[name].start) for cuts in (rows, columns))
+        return _values(plan, name, *longest)
 
     last = plan.last_uses()
     alive: dict[str, int] = {name: area(name) for name in plan.graph.inputs if name in rows[0]}
