@@ -51,6 +51,9 @@ def test_the_pages_show_the_results() -> None:
     page = FOLDER / "README.md"
     if result := reporting.read_json(FOLDER / "results.json"):
         assert result["text"].strip() == reporting.shown(page, "lowbit-errors")
+    for file, mark in (("head", "lowbit-head"), ("arms-lowbit-small", "lowbit-arms")):
+        if result := reporting.read_json(FOLDER / f"{file}.json"):
+            assert result["text"].strip() == reporting.shown(page, mark)
     if found := reporting.read_json(FOLDER / "cells.json"):
         assert cells.table(found) == reporting.shown(page, "lowbit-cells")
 

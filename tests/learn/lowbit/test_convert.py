@@ -183,7 +183,7 @@ def test_a_policy_that_could_overflow_is_refused_with_its_bound(policy: dict[str
         {"forward": 1}, {"forward": 40}, {"groups": 0}, {"norm": 3}, {"engine": "gpu"}, {"accumulator": 64},
         {"groups": "channel", "engine": "integers"}, {"norm_bits": 1}, {"first_last": 99},
         {"fused_norm": True, "norm": 2}, {"forward": 4.5}, {"groups": "chan"}, {"groups": True},
-        {"forward": "4"},
+        {"forward": "4"}, {"seed": -1},
     ],
 )  # fmt: skip
 def test_wrong_policies_are_refused(wrong: dict[str, object]) -> None:

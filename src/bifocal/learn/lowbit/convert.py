@@ -74,6 +74,8 @@ class Policy:
             raise OptionError(f"Policy: norm is 1 or 2, not {self.norm}.")
         if self.engine not in ENGINES:
             raise OptionError(f"Policy: engine is one of {', '.join(ENGINES)}, not {self.engine!r}.")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise OptionError(f"Policy: seed is a whole number from 0 on, not {self.seed!r}.")
         if not 8 <= self.accumulator <= 32:
             raise OptionError(f"Policy: an accumulator of {self.accumulator} bits; give 8 to 32.")
         if self.groups == CHANNEL and self.engine == "integers":

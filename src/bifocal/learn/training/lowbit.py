@@ -12,7 +12,7 @@ import json
 import time
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def network_of(recipe: LowBitRecipe, classes: int, seed: int) -> nn.Module:
 def arm_network(recipe: LowBitRecipe, arm: Arm, classes: int, seed: int) -> nn.Module:
     """The network of an arm: that of :func:`network_of`, converted by its policy."""
     network = network_of(recipe, classes, seed)
-    return network if arm.policy is None else convert(network, arm.policy)
+    return network if arm.policy is None else convert(network, replace(arm.policy, seed=seed))
 
 
 def run_arms(

@@ -181,6 +181,12 @@ Ignored = Annotated[
 Fold = Annotated[
     str, typer.Option(help="Of VEDAI: the list to train on, such as fold01.", show_default=False)
 ]
+ReadsStreams = Annotated[
+    str,
+    typer.Option(
+        "--streams-of", help="A codec: the detector reads latents of its streams.", show_default=False
+    ),
+]
 Near = Annotated[
     float, typer.Option(help="Also judge by the distance of centres in pixels, for objects that are points.")
 ]
@@ -228,7 +234,7 @@ Arms = Annotated[
 ]
 ArmSeeds = Annotated[
     list[int] | None,
-    typer.Option("--seed", help="Instead of the recipe's seeds; any number of them.", show_default=False),
+    typer.Option("--seed", min=0, help="Instead of the recipe's seeds; any number.", show_default=False),
 ]
 Epochs = Annotated[float, typer.Option(min=0, help="Instead of the recipe's epochs.", show_default=False)]
 SomePictures = Annotated[
