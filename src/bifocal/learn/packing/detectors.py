@@ -74,9 +74,8 @@ def _pack(
     most = int(spec["window"])
     h, w = Dim("h", min=1, max=most), Dim("w", min=1, max=most)
     port = "y" if spec["reads"] == "latents" else "pixels"
-    # a unit is a multiple of what the network halves; latents are enlarged only
-    sides = {2: unit * h, 3: unit * w} if unit > 1 else {2: 2 * h, 3: 2 * w}
-    example = torch.zeros(1, channels, 2 * max(unit, 2), 3 * max(unit, 2))
+    sides = {2: unit * h, 3: unit * w}
+    example = torch.zeros(1, channels, 3 * unit, 4 * unit)
     graph, weights = module_graph(module, "detector", {port: example}, {port: sides}, ("boxes", "scores"))
     spec = {"format": FORMAT, "kind": "detect", "name": name, "classes": list(classes), "stages": [], **spec}
     return PackedHead((graph,), {key: half_precision(key, value) for key, value in weights.items()}, spec)

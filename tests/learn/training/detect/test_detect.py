@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bifocal.errors import OptionError, OutputError, TrainingError
+import bifocal
+from bifocal.errors import HeadError, OptionError, OutputError, TrainingError
 from bifocal.learn.data.detection.dataset import find_detection
 from bifocal.learn.data.detection.views import batches
 from bifocal.learn.nets.heads.detector import SLIM, BoxesOf, Detector, DetectorConfig
@@ -188,3 +189,29 @@ def test_a_run_leaves_a_detector_that_finds_its_squares(squares: Path, tmp_path:
         train_detector(squares, out, Budget(steps=1), **options | {"recipe": other}, resume=kept)
     with pytest.raises(OutputError):
         train_detector(squares, tmp_path / "x.bfh", Budget(steps=1), recipe=recipe)
+
+
+def test_a_detector_of_latents_is_trained_on_streams_and_finds_boxes_in_them(
+    squares: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "streams.bfd"
+    recipe = replace(RECIPE, config=replace(TINY, width=8), ema=0.5)
+    made = train_detector(
+        squares,
+        out,
+        Budget(steps=2),
+        recipe=recipe,
+        val=squares,
+        base="lowfirst",
+        views=1,
+        log=lambda _: None,
+    )
+    assert made.path.is_file()
+    pixels = find_detection(squares, ("rgb", "ir")).pixels(0)
+    picture = bifocal.Picture(pixels[..., :3].copy(), plane=pixels[..., 3].copy())
+    boxes = bifocal.detect(bifocal.encode(picture), detector=out, at_least=0.0)
+    assert (boxes.width, boxes.height) == (96, 64) and len(boxes) > 0
+    with pytest.raises(HeadError, match="no plane"):
+        bifocal.detect(bifocal.encode(picture.pixels), detector=out)
+    with pytest.raises(OptionError, match="reads streams"):
+        bifocal.detect(picture, detector=out)

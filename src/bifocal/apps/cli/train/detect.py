@@ -13,6 +13,7 @@ from bifocal.errors import OptionError
 
 if TYPE_CHECKING:
     from bifocal.learn.data.detection.dataset import DetectionSet
+    from bifocal.learn.training.detect.run import TrainedDetector
 
 
 def detect(
@@ -30,6 +31,8 @@ def detect(
     shrink: options.Shrink = 2,
     ignore: options.Ignored = None,
     fold: options.Fold = "",
+    base: options.ReadsStreams = "",
+    views: options.Views = 4,
     near: options.Near = 0.0,
     draws: options.Draws = 0,
     resume: options.ResumeHead = None,
@@ -41,10 +44,7 @@ def detect(
     check: options.CheckOnly = False,
     force: Force = False,
 ) -> None:
-    """Train a detector of small objects on your own pictures with boxes, in colour, infrared or both.
-
-    The data set is checked before the first step. Ctrl-C ends the training early and packs what there is.
-    """
+    """Train a detector of small objects on your pictures with boxes. Ctrl-C ends early and packs what is."""
     from bifocal.learn.data.detection.dataset import find_detection, parse_modalities
     from bifocal.learn.training.budget import Budget
     from bifocal.learn.training.classify.recipe import read_card_entries
@@ -54,8 +54,7 @@ def detect(
 
     kinds = parse_modalities(modalities)
     if check:
-        _check(find_detection(data, kinds, ignore=ignore or (), fold=fold))
-        return
+        return _check(find_detection(data, kinds, ignore=ignore or (), fold=fold))
     check_document(out, force or resume is not None)
     made = train_detector(
         data,
@@ -69,11 +68,12 @@ def detect(
         draws=draws,
         report=report,
         resume=resume,
+        base=base,
+        views=views,
         card=read_card_entries(card or ()),
         device=prepare(device, threads),
     )
-    print(f"wrote {made.path}; curve, figures and a sheet with boxes are in {made.report}")
-    print(f"try it: bifocal detect PICTURES --detector {shlex.quote(str(made.path))}")
+    _say(made)
 
 
 def _on(text: str) -> bool:
@@ -85,3 +85,8 @@ def _on(text: str) -> bool:
 def _check(found: DetectionSet) -> None:
     print("\n".join(found.warnings))
     print(f"{found.objects:,} objects of {len(found.classes)} classes in {len(found):,} pictures")
+
+
+def _say(made: TrainedDetector) -> None:
+    print(f"wrote {made.path}; curve, figures and a sheet with boxes are in {made.report}")
+    print(f"try it: bifocal detect PICTURES --detector {shlex.quote(str(made.path))}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from torch import nn
 from bifocal.errors import OutputError, TrainingError
 from bifocal.learn.checkpoint import Weights, read_parts
 from bifocal.learn.data.detection.dataset import DetectionSet, find_detection, split
-from bifocal.learn.data.detection.views import batches
+from bifocal.learn.data.detection.views import Batch, batches
 from bifocal.learn.nets.heads.detector import UNIT, BoxesOf, Detector
 from bifocal.learn.packing.detectors import pack_detector, parameters
 from bifocal.learn.packing.heads import PackedHead
@@ -40,6 +40,7 @@ from bifocal.runtime.heads.detect import LEAST_SCORE as SHOWN_SCORE
 from bifocal.runtime.heads.detect import Threshold, as_boxes, detect_pixels
 from bifocal.runtime.heads.file import DETECTOR_SUFFIX
 from bifocal.runtime.heads.run import Head
+from bifocal.runtime.model import Model
 from bifocal.storage.filesystem import write_atomically
 
 #: So many pictures are looked at by a validation on the way, and are on the sheet at the end.
@@ -71,6 +72,8 @@ def train_detector(
     report: Path | None = None,
     device: str = "cpu",
     resume: Path | None = None,
+    base: str = "",
+    views: int = 4,
     card: Mapping[str, str] = MappingProxyType({}),
     log: Callable[[str], None] = print_now,
 ) -> TrainedDetector:
@@ -85,6 +88,7 @@ def train_detector(
     :param report: folder for checkpoint, curve, figures and a sheet; by default beside ``out``.
     :param resume: a checkpoint of the same data and options to go on from; the branch for super-resolution
         is not in it, and starts anew.
+    :param base: a codec, to train a detector that reads its streams; ``views`` of each picture are encoded.
     :raises TrainingError: if the data set cannot be trained on, or the checkpoint does not fit.
     :raises OutputError: if ``out`` or ``report`` cannot be written.
     """
@@ -101,10 +105,18 @@ def train_detector(
         f"{train.objects:,} objects in {len(train):,} pictures to train on, {held.objects:,} in {len(held):,}"
     )
     torch.manual_seed(recipe.seed)
-    run = _Run(recipe, train, held, out, report, device, log)
+    run = _run_of(base, views, recipe, train, held, out, report, device, log)
     run.prepare(resume)
     run.rehearse()
     return run.write(run.train(budget), near, draws, known.warnings, card)
+
+
+def _run_of(base: str, views: int, *what: Any) -> DetectorRun:
+    if not base:
+        return DetectorRun(*what)
+    from bifocal.learn.training.detect.latents import LatentRun
+
+    return LatentRun(*what, model=Model.load(base), views=views)
 
 
 def _parts(
@@ -120,7 +132,7 @@ def _parts(
     return parts
 
 
-class _Run:
+class DetectorRun:
     """One detector from its network to its trained average."""
 
     def __init__(
@@ -142,9 +154,29 @@ class _Run:
         self.folder = RunFolder(report, self.header, facts={"recipe": asdict(recipe)})
         self.watched = held.part(range(min(WATCHED, len(held))))
         self.curve: list[dict[str, float]] = []
-        self.network = Detector(config)
+        self.network = self.make_network()
         self.average: Average | None = None
         self.state: Weights | None = None
+
+    def make_network(self) -> nn.Module:
+        """The network, untrained."""
+        return Detector(self.recipe.config)
+
+    def feed(self, seed: int) -> Iterator[Batch]:
+        """Endless batches of views."""
+        recipe = self.recipe
+        return batches(self.data, recipe.batch, recipe.side, seed, recipe.views)
+
+    def find(self, network: nn.Module, data: DetectionSet) -> list[Found]:
+        """The boxes in pictures by a network that is not packed yet."""
+        recipe = self.recipe
+        module = BoxesOf(network, recipe.config.anchors, recipe.shrink)
+        finder = network_finder(module, UNIT * recipe.shrink)
+        return [finder(data.pixels(k)) for k in range(len(data))]
+
+    def find_packed(self, head: Head, data: DetectionSet) -> list[Found]:
+        """The boxes in pictures by the packed file, as users get them."""
+        return [detect_pixels(head, data.pixels(k), Threshold(LEAST_SCORE)) for k in range(len(data))]
 
     def prepare(self, resume: Path | None) -> None:
         """Take over what a checkpoint has, if there is one."""
@@ -156,7 +188,7 @@ class _Run:
                 f"{resume} is not the checkpoint of a detector with these classes and options. Give the same "
                 "data and options as then, or leave --resume out."
             )
-        mean = Detector(self.recipe.config)
+        mean = self.make_network()
         try:
             self.network.load_state_dict(parts["weights"])
             mean.load_state_dict(parts["average"])
@@ -176,18 +208,11 @@ class _Run:
 
     def train(self, budget: Budget) -> nn.Module:
         """The average of the trained network."""
-        recipe = self.recipe
-        seed = recipe.seed + 1000 * len(self.folder.history)
         job = detect_job(
-            recipe,
+            self.recipe,
             self.network,
-            batches(
-                self.data,
-                recipe.batch,
-                recipe.side,
-                seed,
-                recipe.views,
-            ),
+            self.feed(self.recipe.seed + 1000 * len(self.folder.history)),
+            anchors=self.recipe.config.anchors,
             device=self.device,
             average=self.average,
             validate=self._validate,
@@ -200,11 +225,9 @@ class _Run:
         return job.average.model
 
     def _validate(self, network: nn.Module, now: Progress) -> Mapping[str, Any]:
-        plain = Detector(self.recipe.config)
+        plain = self.make_network()
         plain.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()})
-        module = BoxesOf(plain.eval(), self.recipe.config.anchors, self.recipe.shrink)
-        find = network_finder(module, UNIT * self.recipe.shrink)
-        judged = judge_boxes(self.watched, [find(self.watched.pixels(k)) for k in range(len(self.watched))])
+        judged = judge_boxes(self.watched, self.find(plain.eval(), self.watched))
         total = self.folder.total(now)
         self.curve.append({"step": total.step, "ap50": judged.ap50, "ap": judged.ap})
         spent = f"{total.seconds / 60:.1f} minutes ({total.cpu_seconds / 60:.1f} of processor time)"
@@ -214,9 +237,7 @@ class _Run:
     def judge(self, packed: PackedHead, data: DetectionSet, near: float = 0.0, draws: int = 0) -> Judged:
         """What the packed file says of pictures, as users get it."""
         self.head = opened(packed)
-        self.found: list[Found] = [
-            detect_pixels(self.head, data.pixels(k), Threshold(LEAST_SCORE)) for k in range(len(data))
-        ]
+        self.found = self.find_packed(self.head, data)
         return judge_boxes(data, self.found, near=near, draws=draws, seed=self.recipe.seed)
 
     def write(
