@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import bifocal
+from bifocal._version import DEFAULT_MODEL
 from bifocal.errors import HeadError, OptionError, OutputError, TrainingError
 from bifocal.learn.data.detection.dataset import find_detection
 from bifocal.learn.data.detection.views import batches
@@ -202,7 +203,7 @@ def test_a_detector_of_latents_is_trained_on_streams_and_finds_boxes_in_them(
         Budget(steps=2),
         recipe=recipe,
         val=squares,
-        base="lowfirst",
+        base=DEFAULT_MODEL,
         views=1,
         log=lambda _: None,
     )
