@@ -24,7 +24,7 @@ from bifocal.learn.training.budget import Budget
 from bifocal.learn.training.detect.judging import judge_boxes
 from bifocal.learn.training.detect.losses import assign, complete_iou, detection_loss, enlarging_loss
 from bifocal.learn.training.detect.recipe import DetectRecipe, detect_recipe, fitted_anchors
-from bifocal.learn.training.detect.run import opened, train_detector
+from bifocal.learn.training.detect.run import DetectorRun, opened, train_detector
 from bifocal.learn.training.tasks.detect import detect_job
 from bifocal.runtime.heads.boxes import Found
 from bifocal.runtime.heads.detect import Threshold, detect_pixels
@@ -193,8 +193,9 @@ def test_a_run_leaves_a_detector_that_finds_its_squares(squares: Path, tmp_path:
 
 
 def test_a_detector_of_latents_is_trained_on_streams_and_finds_boxes_in_them(
-    squares: Path, tmp_path: Path
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(DetectorRun, "rehearse", lambda run: None)  # it takes as long as the rest
     out = tmp_path / "streams.bfd"
     recipe = replace(RECIPE, config=replace(TINY, width=8), ema=0.5)
     made = train_detector(
