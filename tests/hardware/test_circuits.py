@@ -128,6 +128,50 @@ def test_unsupported_cells_are_refused_with_every_instance(tmp_path: Path) -> No
         assert word in str(refused.value)
 
 
+def test_a_long_list_names_ten_by_register_and_line_and_counts_the_rest(tmp_path: Path) -> None:
+    cells = {}
+    for i in range(13):
+        cells[f"$auto$slice${i}"] = flipflop(clock=2 + i % 2, data=5, q=40 + i, kind="FD")
+        cells[f"$auto$slice${i}"]["attributes"] = {"src": f"top.v:{i + 1}.5-9.8"}
+    ports = {"a": ("input", [2]), "b": ("input", [3]), "d": ("input", [5])}
+    ports |= {"q": ("output", list(range(40, 53)))}
+    with pytest.raises(CircuitError) as refused:
+        read(tmp_path, design(cells, **ports))
+    assert "b, 6: q[1] (top.v:2), q[3] (top.v:4)" in str(refused.value)
+    assert "$auto" not in str(refused.value)
+    cells = {f"m{i}": cell("RAMB18E1", {"O": [60 + i]}) for i in range(1200)}
+    with pytest.raises(CircuitError, match=r"RAMB18E1, 1,200 [^$]*m0, m1, [^$]*m9 and 1,190 more"):
+        read(tmp_path, design(TOGGLE | cells, **TOGGLE_PORTS))
+
+
+def test_a_second_reset_is_held_and_released_with_the_first(tmp_path: Path) -> None:
+    cells = {
+        "sync": cell("LUT3", {"I0": [4], "I1": [8], "I2": [9], "O": [5]}, INIT="00010010"),
+        "not": cell("INV", {"I": [3], "O": [7]}),
+        "ff": cell("FDCE", {"C": [2], "CE": ["1"], "CLR": [7], "D": [5], "Q": [4]}, "Q", INIT="0"),
+    }
+    ports = {"clk": ("input", [2]), "arst_n": ("input", [3]), "wb_rst_i": ("input", [8])}
+    ports |= {"en": ("input", [9]), "q": ("output", [4])}
+    netlist = read(tmp_path, design(cells, **ports))
+    assert netlist.reset_name == "arst_n, active 0"
+    assert [(netlist.nets[r.net], r.active) for r in netlist.more_resets] == [("wb_rst_i", 1)]
+    assert any("wb_rst_i, active 1" in note for note in netlist.notes)
+    stimulus = Stimulus.random(netlist, cycles=50, seed=1, reset_cycles=3)
+    assert stimulus.names == ("arst_n", "wb_rst_i", "en") and stimulus.reset_cycles == 3
+    assert stimulus.bits[:, :2].tolist() == [[0, 1]] * 3 + [[1, 0]] * 50
+    assert 0 < stimulus.bits[:, 2].mean() < 1
+    (tmp_path / "s.csv").write_text("wb_rst_i,en\n0,1\n1,1\n")
+    given = Stimulus.from_csv(tmp_path / "s.csv", netlist, reset_cycles=1)
+    assert given.bits.tolist() == [[0, 0, 1], [1, 0, 1], [1, 1, 1]] and given.reset_cycles == 1
+    (tmp_path / "s.csv").write_text("arst_n,en\n0,1\n1,1\n")
+    given = Stimulus.from_csv(tmp_path / "s.csv", netlist, reset_cycles=1)
+    assert given.bits.tolist() == [[0, 0, 1], [1, 0, 1]] and given.reset_cycles == 0
+    chosen = read(tmp_path, design(cells, **ports), reset="wb_rst_i")
+    assert chosen.reset_name == "wb_rst_i, active 1" and len(chosen.more_resets) == 1
+    none = read(tmp_path, design(cells, **ports), reset="none")
+    assert none.reset is None and none.more_resets == () and none.digest() != netlist.digest()
+
+
 def test_several_clocks_are_refused_with_every_flipflop(tmp_path: Path) -> None:
     cells = TOGGLE | {"other": flipflop(clock=3, data=4, q=6, kind="FD")}
     with pytest.raises(CircuitError, match=r"2 clocks[^$]*clk, 1: ff[^$]*rst_n, 1: other"):

@@ -12,7 +12,8 @@ import pytest
 from bifocal.errors import ToolError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.origins import origin_of_gate, text_of
-from bifocal.hardware.circuits.synthesis import find_yosys, load_design, read_sources, synthesise
+from bifocal.hardware.circuits.source_files import read_sources
+from bifocal.hardware.circuits.synthesis import find_yosys, load_design, synthesise
 from bifocal.hardware.circuits.verilog import to_verilog
 from bifocal.hardware.circuits.yosys_json import read_netlist
 

@@ -15,6 +15,7 @@ from hashlib import sha256
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate, Port, Reset
 from bifocal.hardware.circuits.order import find_loops, schedule_nodes
+from bifocal.hardware.circuits.tools import shortened
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Netlist:
     ``compared`` the output nets, by bit name, that are compared with the fault-free run; ``schedule`` an
     order in which the circuit can be computed: gate ``i`` is node ``i``, and a flip-flop ``j`` whose
     asynchronous control must be known before its output is node ``len(gates) + j``. ``notes`` list what was
-    assumed while reading.
+    assumed while reading; ``more_resets`` are held and released with ``reset``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Netlist:
     compared: tuple[tuple[str, int], ...]
     schedule: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    more_resets: tuple[Reset, ...] = ()
 
     @property
     def luts(self) -> tuple[int, ...]:
@@ -79,7 +81,8 @@ class Netlist:
         ]
         reset = None if self.reset is None else (self.reset.net, self.reset.active)
         parts = (self.driven, self.compared, gates, flipflops, self.clock, reset)
-        return sha256(repr(parts).encode()).hexdigest()
+        more = [(other.net, other.active) for other in self.more_resets]
+        return sha256(repr((*parts, more) if more else parts).encode()).hexdigest()
 
 
 def build_netlist(
@@ -94,13 +97,14 @@ def build_netlist(
     reset: Reset | None = None,
     compared: Sequence[tuple[str, int]] | None = None,
     notes: Sequence[str] = (),
+    more_resets: Sequence[Reset] = (),
 ) -> Netlist:
     """Check the elements of a circuit, order them, and return the :class:`Netlist`.
 
     ``compared`` defaults to every output bit.
 
     :raises CircuitError: for a net with two drivers or none, a combinational loop, a clock that is used as
-        data, or a design without outputs; with every instance concerned.
+        data, or a design without outputs; with ten of the instances concerned.
 
     >>> toggle = build_netlist(
     ...     "toggle", nets=["0", "1", "clk", "q", "d"],
@@ -133,6 +137,7 @@ def build_netlist(
         compared=tuple(compared),
         schedule=_schedule(name, gates, flipflops, [net for _, net in compared]),
         notes=tuple(notes),
+        more_resets=tuple(more_resets),
     )
 
 
@@ -149,9 +154,9 @@ def _schedule(
     )
     if waiting:
         by_net = {cell.output: cell.name for cell in cells}
-        loops = ["{" + ", ".join(sorted(by_net[net] for net in loop)) + "}" for loop in find_loops(waiting)]
+        loops = ["{" + shortened(sorted(by_net[net] for net in loop)) + "}" for loop in find_loops(waiting)]
         raise CircuitError(
-            f"{name} has {len(loops)} combinational loop(s), whose values are undefined: {'; '.join(loops)}."
+            f"{name} has {len(loops)} combinational loop(s), whose values are undefined: {shortened(loops)}."
             " Put a flip-flop into each loop, or drive the asynchronous control from a port."
         )
     nodes = {cell.output: node for node, cell in enumerate(cells)}
@@ -184,7 +189,7 @@ def _check_drivers(
     double = [f"{nets[net]} ({', '.join(names)})" for net, names in drivers.items() if len(names) > 1]
     if double:
         raise CircuitError(
-            f"{name}: {len(double)} net(s) have more than one driver: {'; '.join(double)}. "
+            f"{name}: {len(double)} net(s) have more than one driver: {shortened(double)}. "
             "Remove all but one."
         )
     read = {net: gate.name for gate in gates for net in gate.inputs}
@@ -193,7 +198,7 @@ def _check_drivers(
     undriven = [f"{nets[net]} (read by {reader})" for net, reader in read.items() if net not in drivers]
     if undriven:
         raise CircuitError(
-            f"{name}: {len(undriven)} net(s) have no driver: {'; '.join(undriven)}. Drive them, or tie "
+            f"{name}: {len(undriven)} net(s) have no driver: {shortened(undriven)}. Drive them, or tie "
             "them with Yosys' `setundef -zero`."
         )
 
@@ -210,6 +215,6 @@ def _check_clock(
     if clock is not None and readers:
         raise CircuitError(
             f"{name}: the clock {nets[clock]} is also used as data by {len(readers)} cell(s):"
-            f" {', '.join(readers)}. In a cycle every net has one value; replace the gated clock by an "
+            f" {shortened(readers)}. In a cycle every net has one value; replace the gated clock by an "
             "enable."
         )

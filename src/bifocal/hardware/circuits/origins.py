@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bifocal.hardware.circuits.netlist import Netlist
-from bifocal.hardware.circuits.synthesis import SourceFile
+from bifocal.hardware.circuits.source_files import SourceFile
 
 
 @dataclass(frozen=True)

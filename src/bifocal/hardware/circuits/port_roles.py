@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.cells import Cell
 from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port, Reset
+from bifocal.hardware.circuits.instances import instance_names
+from bifocal.hardware.circuits.tools import shortened
 
 _RESET = re.compile(
     r"(.*_)?(?P<low>n)?[aspm]?_?(rst|reset|nrst|nreset)(?P<after>_?[nbl]|_?n_?i|_?i)?", re.IGNORECASE
@@ -24,14 +26,14 @@ def find_clock(
     ports = {bit: net for port in inputs for bit, net in zip(port.bit_names(), port.nets, strict=True)}
     if given is not None and given not in ports:
         raise CircuitError(f"{name} has no input {given}; the inputs are {', '.join(ports)}.")
-    domains: dict[int, list[str]] = {}
+    domains: dict[int, list[Cell]] = {}
     for cell in clocked:
-        domains.setdefault(cell.pin("C", 0), []).append(cell.name)
+        domains.setdefault(cell.pin("C", 0), []).append(cell)
     if not domains:
         return None if given is None else ports[given]
     if len(domains) > 1:
         listed = "\n".join(
-            f"  {nets[net]}, {len(cells)}: {', '.join(cells)}" for net, cells in domains.items()
+            f"  {nets[net]}, {len(cells):,}: {instance_names(cells, nets)}" for net, cells in domains.items()
         )
         raise CircuitError(
             f"{name} has {len(domains)} clocks; only one can be simulated. Analyse each domain as a design "
@@ -55,29 +57,38 @@ def find_reset(
     flipflops: Sequence[FlipFlop],
     clock: int | None,
     given: str | None,
-) -> tuple[Reset | None, list[str]]:
-    """The reset, and notes on what else might be one.
+) -> tuple[list[Reset], list[str]]:
+    """The resets, the first of them the one that decides which cycles count, and notes on what was assumed.
 
     A reset is the input that drives the asynchronous controls of most flip-flops, directly or inverted; else
-    an input of one bit with a reset's name (``rst``, ``reset``, ``aresetn``, ``i_rst_n`` …).
+    the first input of one bit with a reset's name (``rst``, ``reset``, ``aresetn``, ``i_rst_n`` …). Others
+    of either kind are resets, too: random bits would reset the circuit again and again.
 
     :raises CircuitError: if ``given`` is not ``none``, an input, or an input with ``:0`` or ``:1``.
     """
     bits = {bit: net for port in inputs for bit, net in zip(port.bit_names(), port.nets, strict=True)}
     bits = {bit: net for bit, net in bits.items() if net != clock}
-    if given is not None:
-        return _given_reset(name, bits, given), []
+    first = None if given is None else _given_reset(name, bits, given)
+    if given is not None and first is None:
+        return [], []
     controls = _count_controls(bits, gates, flipflops)
     asynchronous = {bit: controls[net, True] for bit, net in bits.items() if (net, True) in controls}
-    if asynchronous:
-        bit = max(asynchronous, key=lambda b: (sum(asynchronous[b]), bool(_RESET.fullmatch(b))))
-        others = [other for other in asynchronous if other != bit]
-        note = f"asynchronous set or clear by {', '.join(others)} is driven as data; the reset is {bit}"
+    found: dict[str, Reset] = {}
+    for bit in sorted(asynchronous, key=lambda b: (-sum(asynchronous[b]), not _RESET.fullmatch(b))):
         low, high = asynchronous[bit]
-        return Reset(bits[bit], int(high >= low)), [note] if others else []
-    reset = _named_reset(bits, controls)
-    note = "no reset was found: the circuit starts from the INIT values of its flip-flops"
-    return reset, [note] if reset is None and flipflops else []
+        found[bit] = Reset(bits[bit], int(high >= low))
+    found = {**found, **{bit: reset for bit, reset in _named_resets(bits, controls) if bit not in found}}
+    others = [(bit, reset) for bit, reset in found.items() if first is None or reset.net != first.net]
+    if first is None:
+        if not others:
+            note = "no reset was found: the circuit starts from the INIT values of its flip-flops"
+            return [], [note] if flipflops else []
+        (_, first), *others = others
+    if not others:
+        return [first], []
+    listed = shortened([f"{bit}, active {reset.active}" for bit, reset in others])
+    note = f"held with the reset and then released, as resets, too: {listed} (a CSV may drive them)"
+    return [first, *(reset for _, reset in others)], [note]
 
 
 def _given_reset(name: str, bits: dict[str, int], given: str) -> Reset | None:
@@ -91,15 +102,16 @@ def _given_reset(name: str, bits: dict[str, int], given: str) -> Reset | None:
     return Reset(bits[bit], int(level or "1"))
 
 
-def _named_reset(bits: dict[str, int], controls: dict[tuple[int, bool], tuple[int, int]]) -> Reset | None:
-    """The first input with a reset's name; its level as the flip-flops use it, else as the name suggests."""
+def _named_resets(
+    bits: dict[str, int], controls: dict[tuple[int, bool], tuple[int, int]]
+) -> Iterator[tuple[str, Reset]]:
+    """The inputs with a reset's name; their level as the flip-flops use it, else as the name suggests."""
     for bit, net in bits.items():
         if match := _RESET.fullmatch(bit):
             after = (match["after"] or "").lower().strip("_i")
             low = bool(match["low"] or re.search("n(rst|reset)", bit.lower())) or after in ("n", "b", "l")
             forced_by_0, forced_by_1 = controls.get((net, False), (int(low), int(not low)))
-            return Reset(net, int(forced_by_1 >= forced_by_0))
-    return None
+            yield bit, Reset(net, int(forced_by_1 >= forced_by_0))
 
 
 def _count_controls(

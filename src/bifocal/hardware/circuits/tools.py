@@ -88,6 +88,16 @@ def run_to_end(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def shortened(names: Sequence[str], most: int = 10) -> str:
+    """A list in a sentence: the first ten, and how many more there are.
+
+    >>> shortened(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def version_of(command: Sequence[str]) -> str:
     """The name and version of a program, as ``Yosys 0.70``: its first line up to the version.
 

