@@ -211,7 +211,7 @@ def _networks(found: Mapping[str, Any], name: str) -> list[Any]:
 
 def tiles(found: Mapping[str, Any]) -> str:
     """The decoder in tiles on the chip."""
-    measured_in = [n for name in ("steps for 0.1 dB", "large picture") for n in _networks(found, name)]
+    measured_in = [n for name in ("large picture", "steps for 0.1 dB") for n in _networks(found, name)]
     decoder = next((n for n in measured_in if n["name"].endswith("decoder") and n["tiles"]), None)
     if decoder is None:
         return NOT_MEASURED

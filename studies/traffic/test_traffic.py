@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from bifocal.hardware.cost.measure import measure
+from studies.traffic import growth
 from studies.traffic.finetune import two_of_four
 from studies.traffic.run import NOT_MEASURED, enlarged, others, table, tiles
 
@@ -50,6 +52,16 @@ def row(name: str) -> dict[str, Any]:
         "line_buffer_bytes": 4096,
         "weights_read": 2 << 20,
     }
+
+
+def test_growth_is_that_of_figures_and_the_network_is_cut_into_rows() -> None:
+    rows = [{"megapixels": m, "processor_seconds": 2 * m, "peak_mib": 100 + 30 * m} for m in (1.0, 2.0, 12.0)]
+    shown = growth.table({"rows": rows, "coders": ["raw"], "machine": "here"})
+    assert "| 12.00 |" in shown and "1.00th power" in shown and "30 MiB a megapixel" in shown
+    assert growth.plot(rows).count("<polyline") == 2
+    traffic = measure(growth.tiny(), {"x": growth.picture(34, 66)}, threads=1)
+    assert traffic.outputs["y"].shape == (1, 3, 34, 66)
+    assert traffic.not_tiled == "" and traffic.values == (8 + 4) * 17 * 33
 
 
 def test_tables_show_what_was_measured_and_what_was_not() -> None:
