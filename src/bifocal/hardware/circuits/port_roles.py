@@ -36,8 +36,8 @@ def find_clock(
             f"  {nets[net]}, {len(cells):,}: {instance_names(cells, nets)}" for net, cells in domains.items()
         )
         raise CircuitError(
-            f"{name} has {len(domains)} clocks; only one can be simulated. Analyse each domain as a design "
-            f"of its own, or replace gated clocks by enables. Flip-flops by clock:\n{listed}"
+            f"{name} has {len(domains)} clocks; only one can be simulated. Choose one with "
+            f"--clock-domain NAME, or replace gated clocks by enables. Flip-flops by clock:\n{listed}"
         )
     (net,) = domains
     if net not in ports.values():

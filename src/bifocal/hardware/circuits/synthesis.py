@@ -18,11 +18,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bifocal.errors import ToolError, install_command
+from bifocal.hardware.circuits.clock_domain import cut_domain
+from bifocal.hardware.circuits.pads import split_pads
 from bifocal.hardware.circuits.source_files import (
     SourceFile,
     is_structural,
@@ -131,19 +133,29 @@ def find_yosys(choice: str = "auto") -> Tool:
     return Tool(command, version_of((*command, "-V")) + " (yowasp wheel)", "wheel")
 
 
-def load_design(paths: Sequence[str | os.PathLike[str]], **options: Any) -> Mapped:
-    """A Yosys JSON netlist as it is, or whatever :func:`synthesise` takes, with its options.
+def load_design(
+    paths: Sequence[str | os.PathLike[str]], *, clock_domain: str | None = None, **options: Any
+) -> Mapped:
+    """A Yosys JSON netlist, or whatever :func:`synthesise` takes, with its options.
+
+    Tri-state pads are split into plain ports; with ``clock_domain`` only the logic of that clock is left.
 
     :raises ToolError: as :func:`synthesise`, or if a netlist is given with other files.
     """
     reading: Reading = options.get("reading") or Reading()
     sources = read_sources(paths, reading.include)
     if not any(source.name.endswith(".json") for source in sources):
-        return synthesise(paths, **options)
-    if len(sources) > 1:
+        mapped = synthesise(paths, **options)
+    elif len(sources) > 1:
         raise ToolError("a Yosys JSON netlist is a whole design; give it alone.")
-    flags = ("Yosys JSON netlist, as given",)
-    return Mapped(sources[0].text, options.get("top") or "", (), flags, sources)
+    else:
+        flags = ("Yosys JSON netlist, as given",)
+        mapped = Mapped(sources[0].text, options.get("top") or "", (), flags, sources)
+    text, notes = split_pads(mapped.json)
+    if clock_domain is not None:
+        text, note = cut_domain(only_top(text, options.get("top"))[0], clock_domain)
+        notes.append(note)
+    return replace(mapped, json=text, notes=(*mapped.notes, *notes))
 
 
 def synthesise(
@@ -197,7 +209,15 @@ def synthesise(
                 f"{mapping} map_luts:",
             ]
         lines.append("write_json netlist.json")
-        run_yosys(tool, lines, folder, timeout, "read " + ", ".join(map(str, paths)))
+        purpose = "read " + ", ".join(map(str, paths))
+        try:
+            run_yosys(tool, lines, folder, timeout, purpose)
+        except ToolError as error:
+            if "Tristate buffers" not in str(error):
+                raise
+            flags = tuple(flag.replace("-noiopad", "-iopad") for flag in flags)  # the pads are split later
+            lines = [line.replace("-noiopad", "-iopad") for line in lines]
+            run_yosys(tool, lines, folder, timeout, purpose)
         if reading.parameters and not vhdl:
             reading.refuse_unknown((folder / "parameters.txt").read_text(encoding="utf-8"))
         text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)

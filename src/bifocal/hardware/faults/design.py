@@ -53,6 +53,7 @@ def read_design(files: Files, options: DesignOptions) -> Design:
     paths = [files] if isinstance(files, str | os.PathLike) else list(files)
     mapped = load_design(
         paths,
+        clock_domain=options.clock_domain,
         top=options.top,
         plain=not options.carry,
         yosys=options.yosys,

@@ -17,6 +17,8 @@ class DesignOptions:
     :param stimulus: a CSV file: a row of port names, then a row for each cycle; random bits if None.
     :param reset_cycles: cycles that the reset is held before the first one that counts.
     :param clock: the clock port; found if None.
+    :param clock_domain: a clock of several: only what it clocks is simulated; registers of other clocks that
+        it reads are inputs, and its own that others read are outputs.
     :param reset: the reset: ``port``, ``port:0`` if it is active low, or ``none``; found if None.
     :param outputs: the ports or bits to compare, as a list or with commas between them; all if None.
     :param engine: ``auto``, ``numba``, ``native`` (needs a C++ compiler), ``verilator`` or ``reference``.
@@ -39,6 +41,7 @@ class DesignOptions:
     stimulus: str | os.PathLike[str] | None = None
     reset_cycles: int = 2
     clock: str | None = None
+    clock_domain: str | None = None
     reset: str | None = None
     outputs: str | Sequence[str] | None = None
     engine: str = "auto"

@@ -39,6 +39,12 @@ OPTIONS: dict[str, Any] = {
         int, typer.Option(help="Cycles that the reset is held before the first that counts.")
     ],
     "clock": Annotated[str | None, typer.Option(help="The clock port.", show_default="found")],
+    "clock_domain": Annotated[
+        str | None,
+        typer.Option(
+            help="Of several clocks, the one whose logic is simulated.", show_default="the only one"
+        ),
+    ],
     "reset": Annotated[
         str | None,
         typer.Option(help="The reset: PORT, PORT:0 if active low, or none.", show_default="found"),
