@@ -71,24 +71,27 @@ def find_reset(
     first = None if given is None else _given_reset(name, bits, given)
     if given is not None and first is None:
         return [], []
-    controls = _count_controls(bits, gates, flipflops)
+    resets = _all_resets(bits, _count_controls(bits, gates, flipflops))
+    if first is None and not resets:
+        note = "no reset was found: the circuit starts from the INIT values of its flip-flops"
+        return [], [note] if flipflops else []
+    main = first or next(iter(resets.values()))
+    others = {bit: reset for bit, reset in resets.items() if reset.net != main.net}
+    listed = shortened([f"{bit}, active {reset.active}" for bit, reset in others.items()])
+    note = f"held with the reset and then released, as resets, too: {listed} (a CSV may drive them)"
+    return [main, *others.values()], [note] if others else []
+
+
+def _all_resets(bits: dict[str, int], controls: dict[tuple[int, bool], tuple[int, int]]) -> dict[str, Reset]:
+    """All inputs that reset: those of asynchronous controls, of the most flip-flops first; then by name."""
     asynchronous = {bit: controls[net, True] for bit, net in bits.items() if (net, True) in controls}
     found: dict[str, Reset] = {}
     for bit in sorted(asynchronous, key=lambda b: (-sum(asynchronous[b]), not _RESET.fullmatch(b))):
         low, high = asynchronous[bit]
         found[bit] = Reset(bits[bit], int(high >= low))
-    found = {**found, **{bit: reset for bit, reset in _named_resets(bits, controls) if bit not in found}}
-    others = [(bit, reset) for bit, reset in found.items() if first is None or reset.net != first.net]
-    if first is None:
-        if not others:
-            note = "no reset was found: the circuit starts from the INIT values of its flip-flops"
-            return [], [note] if flipflops else []
-        (_, first), *others = others
-    if not others:
-        return [first], []
-    listed = shortened([f"{bit}, active {reset.active}" for bit, reset in others])
-    note = f"held with the reset and then released, as resets, too: {listed} (a CSV may drive them)"
-    return [first, *(reset for _, reset in others)], [note]
+    for bit, reset in _named_resets(bits, controls):
+        found.setdefault(bit, reset)
+    return found
 
 
 def _given_reset(name: str, bits: dict[str, int], given: str) -> Reset | None:

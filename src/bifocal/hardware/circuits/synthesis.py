@@ -199,25 +199,10 @@ def synthesise(
             lines.append(f"tee -q -o parameters.txt chparam -list {module}")
             lines.append(f"chparam{reading.top_parameters()} {module}")
         lines.append(f"hierarchy -check {f'-top {_plain_name(top)}' if top else '-auto-top'}")
-        if structural:
-            lines += ["proc", "flatten", "opt_clean", "blackbox =A:whitebox"]
-        else:
-            mapping = f"synth_xilinx -family xc7 {f'-top {top}' if top else ''} {' '.join(flags)} -run"
-            lines += [
-                f"{mapping} begin:map_luts",
-                "tee -q -o registers.txt dump t:FD*",
-                f"{mapping} map_luts:",
-            ]
+        lines += _mapping(flags, top, structural)
         lines.append("write_json netlist.json")
         purpose = "read " + ", ".join(map(str, paths))
-        try:
-            run_yosys(tool, lines, folder, timeout, purpose)
-        except ToolError as error:
-            if "Tristate buffers" not in str(error):
-                raise
-            flags = tuple(flag.replace("-noiopad", "-iopad") for flag in flags)  # the pads are split later
-            lines = [line.replace("-noiopad", "-iopad") for line in lines]
-            run_yosys(tool, lines, folder, timeout, purpose)
+        flags = _run_with_pads_if_needed(tool, lines, flags, folder, timeout, purpose)
         if reading.parameters and not vhdl:
             reading.refuse_unknown((folder / "parameters.txt").read_text(encoding="utf-8"))
         text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
@@ -225,6 +210,30 @@ def synthesise(
             text = _name_registers(text, (folder / "registers.txt").read_text(encoding="utf-8"))
     notes = (*_notes_on_dialects(sources, reading), *([] if top else _notes_on_top(found, sources)))
     return Mapped(text, found, tuple(tools), flags, sources, notes)
+
+
+def _mapping(flags: Sequence[str], top: str | None, structural: bool) -> list[str]:
+    """The commands that map a design, and keep a list of its registers from before that."""
+    if structural:
+        return ["proc", "flatten", "opt_clean", "blackbox =A:whitebox"]
+    mapping = f"synth_xilinx -family xc7 {f'-top {top}' if top else ''} {' '.join(flags)} -run"
+    registers = "tee -q -o registers.txt dump t:FD*"
+    return [f"{mapping} begin:map_luts", registers, f"{mapping} map_luts:"]
+
+
+def _run_with_pads_if_needed(
+    tool: Tool, lines: Sequence[str], flags: tuple[str, ...], folder: Path, timeout: float, purpose: str
+) -> tuple[str, ...]:
+    """Run the script, with pads where there are tri-states, which Yosys asks for; gives the flags in use."""
+    try:
+        run_yosys(tool, lines, folder, timeout, purpose)
+    except ToolError as error:
+        if "Tristate buffers" not in str(error):
+            raise
+        with_pads = [line.replace("-noiopad", "-iopad") for line in lines]  # they are split later
+        run_yosys(tool, with_pads, folder, timeout, purpose)
+        return tuple(flag.replace("-noiopad", "-iopad") for flag in flags)
+    return flags
 
 
 def _only_top_module(top: str | None, sources: Sequence[SourceFile]) -> str:
