@@ -24,7 +24,8 @@ from bifocal.learn.training.budget import Budget
 from bifocal.learn.training.detect.judging import judge_boxes
 from bifocal.learn.training.detect.losses import assign, complete_iou, detection_loss, enlarging_loss
 from bifocal.learn.training.detect.recipe import DetectRecipe, detect_recipe, fitted_anchors
-from bifocal.learn.training.detect.run import DetectorRun, opened, train_detector
+from bifocal.learn.training.detect.run import DetectorRun, opened
+from bifocal.learn.training.detect.train import train_detector
 from bifocal.learn.training.tasks.detect import detect_job
 from bifocal.runtime.heads.boxes import Found
 from bifocal.runtime.heads.detect import Threshold, detect_pixels

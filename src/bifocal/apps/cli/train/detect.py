@@ -49,7 +49,7 @@ def detect(
     from bifocal.learn.training.budget import Budget
     from bifocal.learn.training.classify.recipe import read_card_entries
     from bifocal.learn.training.detect.recipe import detect_recipe
-    from bifocal.learn.training.detect.run import train_detector
+    from bifocal.learn.training.detect.train import train_detector
     from bifocal.learn.training.machine import prepare
 
     kinds = parse_modalities(modalities)
