@@ -110,7 +110,7 @@ def test_a_missing_tool_comes_with_the_command_that_installs_it(
     with pytest.raises(ToolError, match="not a program"):
         find_yosys("no-such-yosys")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ToolError, match=r'pip install "bifocal-codec\[faults\]"'):
+    with pytest.raises(ToolError, match=r'pip install "bifocal-codec\[hardware\]"'):
         find_yosys()
 
 
