@@ -20,7 +20,15 @@ NAVIGATION = {
     "Start": ("docs/first_steps", "docs/from_compressai", "docs/measured"),
     "Guides": (
         *("docs/pictures", "docs/large", "docs/effort", "docs/batch", "docs/backends"),
-        *("docs/reading", "docs/heads", "docs/detection", "docs/heatvit", "docs/training", "docs/systems", "docs/tutorial"),
+        *(
+            "docs/reading",
+            "docs/heads",
+            "docs/detection",
+            "docs/heatvit",
+            "docs/training",
+            "docs/systems",
+            "docs/tutorial",
+        ),
         *("docs/faults", "docs/traffic", "docs/lowbit"),
     ),
     "Reference": ("docs/reference", "docs/head_format", "src/bifocal/stream/SPEC", "CHANGELOG", "SECURITY"),

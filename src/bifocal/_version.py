@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 #: Model of :func:`bifocal.encode` unless another is asked for.
-DEFAULT_MODEL = "lowfirst"
+DEFAULT_MODEL = "bifocal-2"
 #: What pip installs. ``bifocal`` on the package index is somebody else's program.
 DISTRIBUTION = "bifocal-codec"

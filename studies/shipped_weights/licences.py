@@ -1,6 +1,6 @@
 """Count the pictures that a recipe trains on by licence, for a model's card.
 
-    python -m studies.shipped_weights.licences recipes/lowfirst.toml --data DIR
+    python -m studies.shipped_weights.licences recipes/lapped.toml --data DIR
 
 DIR holds the pictures or shards and an ``index.tsv`` with columns ``file``, ``group`` and ``licence``.
 """

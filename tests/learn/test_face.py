@@ -52,7 +52,7 @@ def test_the_example_of_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.M
     """For one step, on a small recipe of that name; and what it packs codes a picture."""
     monkeypatch.chdir(tmp_path)
     Path("recipes").mkdir()
-    Path("recipes/lowfirst.toml").write_text(RECIPE)
+    Path("recipes/lapped.toml").write_text(RECIPE)
     Path("PICTURES").mkdir()
     for number in range(3):
         Image.fromarray(made_picture(128, 130, seed=number)).save(f"PICTURES/{number}.png")

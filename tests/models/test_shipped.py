@@ -49,7 +49,7 @@ def text() -> Pixels:
 
 
 def test_model_is_small_and_its_bound_is_proved(model: bifocal.Model) -> None:
-    assert sum(f.stat().st_size for f in (MODELS / DEFAULT_MODEL).iterdir()) <= 12 * 2**20
+    assert sum(f.stat().st_size for f in (MODELS / DEFAULT_MODEL).iterdir()) <= 16 * 2**20
     for net in (model.entropy.hyper, *model.entropy.predictors):
         assert check_bound(net) <= EXACT_LIMIT
 
@@ -86,7 +86,7 @@ def test_awkward_pictures_round_trip_at_full_quality(
     model: bifocal.Model, make: Callable[[], Pixels]
 ) -> None:
     """Latents far outside every table are escaped, never clipped: unpacking gives what was packed."""
-    data = bifocal.encode(make(), 100, model=model, lossless=False)
+    data = bifocal.encode(make(), 100, model=model, lossless=False, effort=0)
     latents = unpack(data, model.entropy, model.engine)
     assert pack(latents, model.entropy, NumpyEngine("float32")) == data
     assert bifocal.decode(data).pixels.shape == make().shape

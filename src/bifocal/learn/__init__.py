@@ -6,7 +6,7 @@ A codec that is registered trains, packs and codes files like the shipped ones::
 
     from bifocal import learn
 
-    recipe = learn.load_recipe(Path("recipes/lowfirst.toml"))
+    recipe = learn.load_recipe(Path("recipes/lapped.toml"))
     job = learn.codec_job(recipe, Path("PICTURES"), Path("runs/mine"))
     learn.fit(job, learn.Budget(minutes=60))
     checkpoint = learn.load_checkpoint(job.checkpoint)

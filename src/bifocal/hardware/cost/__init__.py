@@ -1,6 +1,6 @@
 """What a network costs in memory traffic: coders of activations, layers of a graph, energy, a report.
 
-:func:`measure` runs any ONNX graph with every activation that leaves a layer written by real coders and read
+``measure`` runs any ONNX graph with every activation that leaves a layer written by real coders and read
 back. It is the bandwidth-efficient inference of arXiv 2309.02855 as a tool (docs/traffic.md).
 
 >>> from bifocal.hardware.cost import load_graph, measure

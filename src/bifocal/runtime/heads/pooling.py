@@ -25,8 +25,8 @@ def pooling_weights(size: int, stride: int, grid: int) -> NDArray[np.float32]:
 
     Every row sums to 1. There are ``⌈size/stride⌉`` positions, and ``grid`` cells or, if fewer, as many.
 
-    >>> pooling_weights(48, 16, 2).round(2).tolist()
-    [[0.67, 0.33, 0.0], [0.0, 0.33, 0.67]]
+    >>> (6 * pooling_weights(48, 16, 2)).round().tolist()
+    [[4.0, 2.0, 0.0], [0.0, 2.0, 4.0]]
     >>> pooling_weights(40, 16, 3).tolist() == np.eye(3).tolist()
     True
     """

@@ -196,7 +196,7 @@ def read_latents(data: bytes | Container, model: Model, channels: int | None = N
     Only the groups that these channels need are decoded. Raises what :func:`bifocal.decode` raises.
 
     >>> import bifocal
-    >>> model = Model.load("lowfirst")
+    >>> model = Model.load("bifocal-2")
     >>> data = bifocal.encode(np.full((40, 100, 3), 200, np.uint8), model=model)
     >>> latents = read_latents(data, model, 64)
     >>> latents.y.shape, latents.bits.shape

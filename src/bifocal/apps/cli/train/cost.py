@@ -7,7 +7,7 @@ from pathlib import Path
 from bifocal.apps.cli.train import options
 
 
-def cost(recipe: options.CountedRecipe = Path("lowfirst.toml")) -> None:
+def cost(recipe: options.CountedRecipe = Path("lapped.toml")) -> None:
     """Count a codec's parameters and multiply-adds a pixel, part by part."""
     from bifocal.learn.recipe import load_recipe
     from bifocal.learn.systems.costs import codec_cost

@@ -39,7 +39,7 @@ ClassNames = Annotated[
 
 Recipe = Annotated[
     Path,
-    typer.Argument(help="A recipe of yours, or a shipped one: recipes/lowfirst.toml.", show_default=False),
+    typer.Argument(help="A recipe of yours, or a shipped one: recipes/lapped.toml.", show_default=False),
 ]
 StudentRecipe = Annotated[
     Path,

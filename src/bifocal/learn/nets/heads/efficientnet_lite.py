@@ -63,6 +63,7 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite0(nn.Module):
     """Pixels ``[b, 3, h, w]`` in 0..255 to pooled features ``[b, 1280]``, of which ``_fc`` makes logits.
 
+    >>> import torch
     >>> EfficientNetLite0().eval()(torch.zeros(2, 3, 64, 96)).shape
     torch.Size([2, 1280])
     """

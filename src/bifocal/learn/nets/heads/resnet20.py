@@ -1,7 +1,7 @@
 """The 20-layer residual network for small pictures (He et al., arXiv 1512.03385, section 4.2).
 
-Three stages of three blocks with 16, 32 and 64 channels, at the full side, a half and a quarter. Ours: strided
-shortcuts are 1×1 convolutions, not padding; any ``width``.
+Three stages of three blocks with 16, 32 and 64 channels, at the full side, a half and a quarter. Ours:
+strided shortcuts are 1×1 convolutions, not padding; any ``width``.
 """
 
 from __future__ import annotations

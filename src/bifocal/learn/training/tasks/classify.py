@@ -20,6 +20,7 @@ from bifocal.learn.training.classify.recipe import HeadRecipe
 from bifocal.learn.training.classify.targets import loss_of_answers
 from bifocal.learn.training.fit import Job, Loss, print_now
 from bifocal.learn.training.optimisers import Rates
+from bifocal.learn.training.precision import fastest
 from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Progress, Schedule
 
@@ -78,6 +79,7 @@ def classify_job(
         Rates(share * recipe.lr, 0.0, (KERNELS, MATRICES), share * recipe.matrix_lr, recipe.decay),
         Schedule(recipe.warmup, cosine=True),
         average=mean,
+        precision=fastest,
         clip=5.0,
         validate=validate,
         validate_every=Every(share=1 / VALIDATIONS),
