@@ -86,7 +86,7 @@ def test_a_file_larger_than_any_head_is_not_read(tmp_path: Path) -> None:
     [
         ({"format": 2}, "format 2, and this release reads 1"),
         ({"format": None}, "format None"),
-        ({"kind": "detect"}, "kind is detect"),
+        ({"kind": "paint"}, "kind is paint"),
         ({"kind": ["classify"]}, "kind is"),
         ({"name": None}, "'name'"),
         ({"name": 7}, "'name'"),

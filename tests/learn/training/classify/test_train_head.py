@@ -64,7 +64,7 @@ def _fill(folder: Path, model: Model) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, model: Model) -> tuple[TrainedHead, list[str]]:
     folder, said = tmp_path_factory.mktemp("head"), list[str]()
     data = _fill(folder / "data", model)
-    return train_head(data, folder / "mine.bfh", Budget(steps=30), recipe=RECIPE, log=said.append), said
+    return train_head(data, folder / "mine.bfh", Budget(steps=80), recipe=RECIPE, log=said.append), said
 
 
 def test_a_trained_head_answers_from_streams(trained: tuple[TrainedHead, list[str]], model: Model) -> None:
@@ -86,7 +86,7 @@ def test_a_run_goes_on_from_its_checkpoint(trained: tuple[TrainedHead, list[str]
     assert "the optimiser goes on from its state in the checkpoint" in said
     assert all(share == 1.0 for share in again.accuracy.values())
     header, _ = read_parts(again.report / "checkpoint.safetensors")
-    assert [run["steps"] for run in json.loads(header["history"])] == [30, 2]
+    assert [run["steps"] for run in json.loads(header["history"])] == [80, 2]
     other = dataclasses.replace(RECIPE, seed=1)  # it would be judged on pictures that it was trained on
     with pytest.raises(TrainingError, match="whose seed was 0, not 1"):
         train_head(data, tmp_path / "no.bfh", Budget(steps=1), recipe=other, resume=checkpoint)
@@ -119,7 +119,7 @@ def test_the_report_has_curve_confusion_and_figures(trained: tuple[TrainedHead, 
         "run.json",
     }
     figures = json.loads((folder / "report.json").read_text())
-    assert figures["steps"] == 30
+    assert figures["steps"] == 80
     assert figures["classes"] == {"train": {"blue": 6, "red": 6}, "judged on": {"blue": 2, "red": 2}}
     assert figures["pictures"] == {"train": 12, "judged on": 4}
     card = Head.load(trained[0].path).spec.card
@@ -152,7 +152,7 @@ def test_the_packed_head_computes_what_torch_does(
 def test_a_head_may_see_a_picture_of_any_size_at_once(tmp_path: Path, model: Model) -> None:
     recipe = dataclasses.replace(RECIPE, whole=True, views=4)
     data = _fill(tmp_path / "data", model)
-    made = train_head(data, tmp_path / "whole.bfh", Budget(steps=40), recipe=recipe, base=DEFAULT_MODEL)
+    made = train_head(data, tmp_path / "whole.bfh", Budget(steps=80), recipe=recipe, base=DEFAULT_MODEL)
     assert min(made.accuracy.values()) >= 0.75
     head = Head.load(made.path)
     assert (head.spec.grid, head.spec.window, head.spec.magnitudes) == (4, 4, True)

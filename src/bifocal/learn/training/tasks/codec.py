@@ -32,8 +32,6 @@ from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Schedule
 from bifocal.learn.training.validation import FIGURES, draw_curve, middles, validate, write_samples
 
-VALIDATE_EVERY = Every(seconds=600)
-
 
 def codec_job(
     recipe: Recipe,
@@ -53,17 +51,14 @@ def codec_job(
     :raises TrainingError: when recipe, pictures or the checkpoint to ``resume`` do not fit.
     """
     if recipe.distil and beside is None:
-        raise TrainingError(
-            f"Recipe {recipe.name} is for a student. Run bifocal-train distil, with a --teacher."
-        )
+        raise TrainingError(f"{recipe.name} is for a student. Run bifocal-train distil, with a --teacher.")
     torch.manual_seed(recipe.seed)
     old = load_resumed(resume, recipe.system, recipe.name)
     corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
     model, average = _networks(recipe, old, device)
     if recipe.activation and beside is None:
-        beside = ActivationBits(
-            stored_outputs(model, without=getattr(model, "hyper_analysis", None)), recipe.activation.coder
-        )
+        stored = stored_outputs(model, without=getattr(model, "hyper_analysis", None))
+        beside = ActivationBits(stored, recipe.activation.coder)
         objective = with_activations(beside)
     history = old.history if old else ()
     seed = recipe.seed + 1000 * len(history)
@@ -88,7 +83,7 @@ def codec_job(
         clip=recipe.clip,
         accumulate=recipe.accumulate,
         validate=lambda now: _validate(cast(Codec, average.model), corpus, recipe),
-        validate_every=VALIDATE_EVERY,
+        validate_every=Every(seconds=600),
         folder=folder,
         state=old.optimiser if old else None,
         examples=recipe.batch,
