@@ -84,9 +84,11 @@ class _Golomb:
         return q.reshape(shape)
 
     def _write(self, flat: Any, depth: int, zero: int, out: Any) -> int:
+        """Write the block's channels ``flat`` into ``out``; how many bits. Each coder writes its own."""
         raise NotImplementedError
 
     def _read(self, data: Any, depth: int, q: Any) -> int:
+        """Fill ``q`` from ``data``; how many bytes were used. Each coder reads its own."""
         raise NotImplementedError
 
 
