@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from benchmarks import reporting
 from benchmarks.reporting import spread
+from bifocal.learn.nets.heads.fixed_point import Integers
 from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
 from bifocal.learn.nets.heads.polynomial import Polynomials
 from bifocal.learn.nets.heads.timm_names import embed
@@ -30,7 +31,6 @@ from bifocal.learn.training.tasks.prune import train_pruned
 from bifocal.measure.tables import markdown
 from studies.heatvit.arms import BEFORE, CLASSES, match
 from studies.heatvit.data import GRID, Coded, batches
-from studies.heatvit.fixed_point import Integers
 from studies.heatvit.integer_network import quantise, run_integer
 from studies.heatvit.run import BATCH, log, prepare, save, table_of, train_dense, weights
 

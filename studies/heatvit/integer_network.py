@@ -2,7 +2,7 @@
 
 `quantise` reads the integers off a trained model; scales come from the largest values on a few pictures.
 `run_integer` takes the tokens of one picture (after the stem, class token first) through blocks, selectors
-and packages to logits, in either arithmetic of `studies/heatvit/fixed_point.py`. GELU, softmax and sigmoid
+and packages to logits, in either arithmetic of `learn/nets/heads/fixed_point.py`. GELU, softmax and sigmoid
 are the polynomials with the model's factors; a model that was not trained with them is run with factors of 1.
 """
 
@@ -15,10 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bifocal.learn.nets.heads.heatvit import HeatViT
-from bifocal.learn.nets.heads.polynomial import Polynomials
-from bifocal.learn.nets.heads.selector import GroupedLinear, TokenSelector
-from studies.heatvit.fixed_point import (
+from bifocal.learn.nets.heads.fixed_point import (
     BYTE,
     GAIN,
     NORM,
@@ -29,20 +26,20 @@ from studies.heatvit.fixed_point import (
     Floats,
     Integers,
     Ints,
-    Layer,
     Norm,
-    accumulate,
-    apply,
     exp,
     fixed,
     gelu,
     normalise,
     power,
-    quantise_layer,
     quantise_norm,
     rescale,
     sigmoid,
 )
+from bifocal.learn.nets.heads.heatvit import HeatViT
+from bifocal.learn.nets.heads.polynomial import Polynomials
+from bifocal.learn.nets.heads.selector import GroupedLinear, TokenSelector
+from studies.heatvit.fixed_point import Layer, accumulate, apply, quantise_layer
 
 HALF = 2**15  # of a score
 

@@ -7,11 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
-from bifocal.learn.nets.heads.polynomial import Polynomials, plan_sigmoid, poly_exp, poly_gelu
-from bifocal.learn.nets.heads.timm_names import embed
-from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
-from studies.heatvit.fixed_point import (
+from bifocal.learn.nets.heads.fixed_point import (
     WIDE,
     Floats,
     Integers,
@@ -23,6 +19,10 @@ from studies.heatvit.fixed_point import (
     rescale,
     sigmoid,
 )
+from bifocal.learn.nets.heads.heatvit import HeatConfig, HeatViT
+from bifocal.learn.nets.heads.polynomial import Polynomials, plan_sigmoid, poly_exp, poly_gelu
+from bifocal.learn.nets.heads.timm_names import embed
+from bifocal.learn.nets.heads.vit import VisionTransformer, VitConfig
 from studies.heatvit.integer_network import quantise, run_integer
 
 X = np.concatenate([np.arange(-900_000, 900_000, 1237), [0, 1, -1, 2**16, -(2**16), 115933, -115934]])
