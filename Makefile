@@ -22,7 +22,7 @@ test: .venv-dev/installed
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/mypy
-	.venv-dev/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest -q -n auto --dist loadfile
 
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python -m pytest --noconftest -q tests/smoke.py

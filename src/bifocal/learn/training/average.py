@@ -7,12 +7,17 @@ import copy
 import torch
 from torch import Tensor, nn
 
+#: Buffers of norms that follow the weights: PyTorch's, and those of ``learn/lowbit/norms.py``.
+STATISTICS = ("running_mean", "running_var", "running_scale")
+
 
 class Average:
     """A second network whose weights follow those of the first: ``decay·average + (1 - decay)·weights``.
 
     ``model`` is the average, in evaluation mode. A young average follows faster, by
-    ``(1 + updates)/(10 + updates)``; ``updates`` None is one that is old already. Buffers are copied.
+    ``(1 + updates)/(10 + updates)``; ``updates`` None is one that is old already. Running statistics of
+    norms are averaged like the weights that they belong to: those of the last batches fit other weights.
+    Other buffers are copied.
     """
 
     def __init__(self, network: nn.Module, decay: float, *, updates: int | None = 0) -> None:
@@ -32,5 +37,8 @@ class Average:
             self.updates += 1
         mean: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(mean, list[Tensor](network.parameters()), 1 - decay)
-        for kept, new in zip(self.model.buffers(), network.buffers(), strict=True):
-            kept.copy_(new)
+        for (name, kept), new in zip(self.model.named_buffers(), network.buffers(), strict=True):
+            if name.rpartition(".")[2] in STATISTICS:
+                kept.lerp_(new, 1 - decay)
+            else:
+                kept.copy_(new)
