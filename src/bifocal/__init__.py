@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bifocal.api.files import decode_file, encode_file
     from bifocal.api.info import StreamInfo, info
     from bifocal.api.labels import analyse, analyse_many, decode_and_analyse
-    from bifocal.apps import batch
+    from bifocal.apps import batch, data
     from bifocal.apps.plugins.register import register_imageio, register_pillow
     from bifocal.errors import (
         BifocalError,
@@ -44,11 +44,12 @@ if TYPE_CHECKING:
     from bifocal.runtime.heads.run import Head
     from bifocal.runtime.model import Model
     from bifocal.stream.limits import Limits
-    from bifocal.types import Boxes, Labels, Picture
+    from bifocal.types import Boxes, Caption, Labels, Picture
 
 __all__ = [
     "BifocalError",
     "Boxes",
+    "Caption",
     "Head",
     "HeadError",
     "Labels",
@@ -68,6 +69,7 @@ __all__ = [
     "analyse",
     "analyse_many",
     "batch",
+    "data",
     "decode",
     "decode_and_analyse",
     "decode_file",
@@ -86,6 +88,7 @@ __all__ = [
 #: Where each public name is; the others are errors.
 _HOMES = {
     "Boxes": "bifocal.types",
+    "Caption": "bifocal.types",
     "Head": "bifocal.runtime.heads.run",
     "Labels": "bifocal.types",
     "Limits": "bifocal.stream.limits",
@@ -95,6 +98,7 @@ _HOMES = {
     "analyse": "bifocal.api.labels",
     "analyse_many": "bifocal.api.labels",
     "batch": "bifocal.apps.batch",
+    "data": "bifocal.apps.data",
     "decode": "bifocal.api.decoding",
     "decode_and_analyse": "bifocal.api.labels",
     "decode_file": "bifocal.api.files",
@@ -117,7 +121,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     home = _HOMES.get(name, "bifocal.errors")
-    value = import_module(home) if name == "batch" else getattr(import_module(home), name)
+    value = import_module(home) if name in ("batch", "data") else getattr(import_module(home), name)
     globals()[name] = value  # the next look-up finds it at once
     return value
 

@@ -57,13 +57,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "PIL", "matplotlib", "imagecodecs", "torch", "onnxruntime"},
     ),
     "apps.batch": (LOWER | {"api"}, set()),
-    "apps.cli": (BELOW_APPS | {"apps.batch", "apps.desktop"}, {"typer", "rich", "torch"}),
+    "apps.data": (LOWER | {"apps.batch"}, {"numpy", "torch", "datasets"}),
+    "apps.cli": (BELOW_APPS | {"apps.batch", "apps.data", "apps.desktop"}, {"typer", "rich", "torch"}),
     "apps.desktop": ({"apps.plugins", "stream", "storage", "errors"}, set()),
     "apps.plugins": (LOWER | {"api"}, {"numpy", "PIL", "imageio"}),
     "apps": (set(), set()),
     "learn": (LEARN | {"stream"}, set()),
     "__main__": ({"apps.cli"}, set()),
-    "__init__": (LOWER | {"_version", "api", "apps.batch", "apps.plugins"}, set()),
+    "__init__": (LOWER | {"_version", "api", "apps.batch", "apps.data", "apps.plugins"}, set()),
 }
 
 

@@ -12,13 +12,17 @@ from bifocal.apps.cli.launch import launch, new_app
 _SUMMARY = "A learned image codec whose streams decode bit-exactly on every machine."
 
 #: Each is imported when it is named: encoding a picture loads nothing of the others.
-_COMMANDS = {name: f"bifocal.apps.cli.convert:{name}" for name in ("encode", "decode")} | {
-    name: f"bifocal.apps.cli.{name}:{name}"
-    for name in (
-        *("classify", "detect", "search", "info", "bench", "models", "doctor", "desktop", "faults"),
-        "traffic",
-    )
-}
+_COMMANDS = (
+    {name: f"bifocal.apps.cli.convert:{name}" for name in ("encode", "decode")}
+    | {
+        name: f"bifocal.apps.cli.{name}:{name}"
+        for name in (
+            *("classify", "detect", "search", "info", "bench", "models", "doctor", "desktop", "faults"),
+            "traffic",
+        )
+    }
+    | {"pack-dataset": "bifocal.apps.cli.pack_dataset:pack_dataset"}
+)
 
 app = new_app(_SUMMARY, commands=_COMMANDS)
 
