@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +13,66 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.errors import LatentsError, PictureError
+from bifocal.errors import LatentsError, OptionError, PictureError
 
 #: Numbers of length 1 to compare pictures by, ``[numbers]``: what :func:`bifocal.embed` makes.
 Embedding = NDArray[np.float32]
 #: Longest side in pixels of what a notebook shows of a picture.
 _PREVIEW = 1024
+#: Most bytes of a caption in UTF-8.
+MAX_CAPTION = 1 << 16
+_LANGUAGE = re.compile("[A-Za-z0-9]{1,8}(?:-[A-Za-z0-9]{1,8})*")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What a person or a program says of a picture: a line of text, and its ``language``, a BCP 47 tag such
+    as ``en`` or ``zh-Hant``, or empty.
+
+    The text has no control characters (see :meth:`of`), and 1 to 65,536 bytes in UTF-8.
+
+    :raises OptionError: if it is none.
+
+    >>> Caption.of("a red cup\\n on a table ", "en")
+    Caption(text='a red cup on a table', language='en')
+    """
+
+    text: str
+    language: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not isinstance(self.language, str):
+            raise OptionError("a caption and its language are text. Give str, not bytes.")
+        if not self.text.strip():
+            raise OptionError("the caption is empty. Give some text, or leave it out.")
+        if any(unicodedata.category(c) in ("Cc", "Cs") for c in self.text):
+            raise OptionError("the caption has control characters. Caption.of(text) takes them out.")
+        if (size := len(self.text.encode())) > MAX_CAPTION:
+            raise OptionError(f"the caption has {size} bytes; streams hold {MAX_CAPTION}. Shorten it.")
+        if self.language and (len(self.language) > 35 or not _LANGUAGE.fullmatch(self.language)):
+            raise OptionError(f"{self.language!r} is no language tag. Give one such as en, de or zh-Hant.")
+
+    @classmethod
+    def of(cls, text: str, language: str = "") -> Caption:
+        """A caption of text in any form: runs of white space become one space, control characters and halves
+        of surrogate pairs go, accents are composed (NFC)."""
+        if not isinstance(text, str):
+            raise OptionError(f"the caption is a {type(text).__name__}; give text.")
+        kept = (c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
+        return cls(unicodedata.normalize("NFC", " ".join("".join(kept).split())), language)
+
+    @property
+    def shown(self) -> str:
+        """The text as a terminal may show it: what turns or hides text around it is escaped.
+
+        >>> Caption("left \\u202e right").shown
+        'left \\\\u202e right'
+        """
+        return "".join(c if c.isprintable() or c in _JOINERS else f"\\u{ord(c):04x}" for c in self.text)
+
+
+#: Without width, but needed to write Persian, Indian scripts and emoji.
+_JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,7 +82,7 @@ class Picture:
     ``metadata`` maps a lower-case key of at most four letters or digits (``icc``, ``exif``, ``xmp``) to bytes
     that Bifocal stores and gives back without looking inside. ``alpha`` is uint8 ``[h, w]``, 0 transparent to
     255 opaque, not multiplied into the pixels; None if every pixel is opaque. ``plane`` is one more plane of
-    the same size, such as infrared or depth, uint8 ``[h, w]``, or None.
+    the same size, such as infrared or depth, uint8 ``[h, w]``, or None. ``caption`` says what it shows.
 
     >>> Picture(np.zeros((2, 3), np.uint8), {"icc": b"profile"})
     Picture(3×2 gray, icc)
@@ -36,6 +92,7 @@ class Picture:
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     alpha: NDArray[np.uint8] | None = None
     plane: NDArray[np.uint8] | None = None
+    caption: Caption | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -51,6 +108,8 @@ class Picture:
         self._check_beside("alpha", self.alpha)
         self._check_beside("plane", self.plane)
         self._check_metadata()
+        if self.caption is not None and not isinstance(self.caption, Caption):
+            raise PictureError(f"caption is a {type(self.caption).__name__}; give a bifocal.Caption.")
 
     def _check_beside(self, name: str, values: NDArray[np.uint8] | None) -> None:
         wanted = self.pixels.shape[:2]
@@ -82,6 +141,8 @@ class Picture:
             raise PictureError("metadata key 'alph' is taken: give transparency as Picture(alpha=...).")
         if "plne" in self.metadata:
             raise PictureError("metadata key 'plne' is taken: give one more plane as Picture(plane=...).")
+        if "capt" in self.metadata:
+            raise PictureError("metadata key 'capt' is taken: give a caption as Picture(caption=...).")
         if "filt" in self.metadata:
             raise PictureError("metadata key 'filt' is taken: encoders write it. Choose another key.")
 
@@ -123,6 +184,7 @@ class Picture:
         if not isinstance(other, Picture):
             return NotImplemented
         same = np.array_equal(self.pixels, other.pixels) and dict(self.metadata) == dict(other.metadata)
+        same = same and self.caption == other.caption
         beside = ((self.alpha, other.alpha), (self.plane, other.plane))
         return same and all(
             one is two if one is None or two is None else np.array_equal(one, two) for one, two in beside

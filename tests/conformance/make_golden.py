@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from bifocal.pictures.lossless import encode_lossless
 from bifocal.stream import container
 from bifocal.stream.chunks.alpha import encode_alpha
+from bifocal.stream.chunks.caption import encode_caption
 from bifocal.stream.chunks.restoration import Restoration, encode_restorations
 from bifocal.stream.coder import TOTAL, Tables
 from bifocal.stream.entropy_model import EntropyModel
@@ -33,7 +34,7 @@ from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine
 from bifocal.stream.latents import encode_latents
 from bifocal.stream.plan import Group, Plan
 from bifocal.stream.tables import gaussian_tables, scale_ladder
-from bifocal.types import Latents
+from bifocal.types import Caption, Latents
 
 Y, Z, FEATURES, TABLES, SKIP = 16, 4, 8, 64, 6
 GROUPS = (Group(0, 4, 2, 0), Group(0, 4, 2, 1), *(Group(4, Y, 4, step) for step in range(4)))
@@ -294,6 +295,13 @@ def plane_stream() -> bytes:
     beside, _ = golden_stream("plane", Recipe(130, 70, 2048, 80, 2.0, gray=True), model)
     recipe = Recipe(130, 70, 128, 40, 3.0, metadata={"plne": beside, "xmp": b"<x/>"})
     return golden_stream("infrared-130x70", recipe, model)[0]
+
+
+def caption_stream() -> bytes:
+    """``captioned/deflated-64x64.bfc``: latents of tiny-4, and a caption in two scripts, deflated."""
+    caption = Caption("eine rote Tasse auf dem roten Tisch, eine rote Tasse auf dem roten Tisch 茶杯", "de")
+    recipe = Recipe(64, 64, 64, 40, 3.0, metadata={"capt": encode_caption(caption)})
+    return golden_stream("deflated-64x64", recipe, points_model())[0]
 
 
 def latents_hash(latents: Latents) -> str:

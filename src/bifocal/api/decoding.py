@@ -16,7 +16,7 @@ from bifocal.stream import container
 from bifocal.stream.chunks.plane import plane_of
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
 from bifocal.stream.source import StreamLike, as_source
-from bifocal.types import Picture
+from bifocal.types import Caption, Picture
 
 
 def decode(
@@ -62,7 +62,7 @@ def decode(
     loaded = loaded if backend is None or loaded is None else loaded.on(backend)
     pixels = decode_pixels(stream, loaded, box=box, reduction=reduction)
     plane = decode_plane(stream, model, limits, box, reduction, backend)
-    return Picture(pixels, picture_metadata(stream), alpha, plane)
+    return Picture(pixels, picture_metadata(stream), alpha, plane, picture_caption(stream))
 
 
 def decode_plane(
@@ -95,4 +95,17 @@ def stream_model(header: container.Header, model: ModelLike | None) -> Model:
 
 def picture_metadata(stream: container.Container) -> dict[str, bytes]:
     """What a stream holds beside the picture, whose parts are transparency, restoration and a plane."""
-    return {key: value for key, value in stream.metadata.items() if key not in container.PARTS}
+    return {
+        key: value
+        for key, value in stream.metadata.items()
+        if key not in container.PARTS and key != container.CAPTION
+    }
+
+
+def picture_caption(stream: container.Container) -> Caption | None:
+    """What a stream says of its picture; a warning in place of a damaged caption."""
+    if container.CAPTION not in stream.metadata:
+        return None
+    from bifocal.stream.chunks.caption import read_caption  # most streams have none
+
+    return read_caption(stream.metadata)

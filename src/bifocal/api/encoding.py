@@ -23,7 +23,7 @@ from bifocal.runtime.encoding import (
 from bifocal.runtime.engines.onnxruntime import REFERENCE
 from bifocal.runtime.model import DEFAULT_MODEL, Model, ModelLike, loaded_model
 from bifocal.stream import container
-from bifocal.types import Picture
+from bifocal.types import Caption, Picture
 
 if TYPE_CHECKING:
     from bifocal.pictures.convert import PictureLike
@@ -45,6 +45,7 @@ def encode(
     strip: str | Iterable[str] = (),
     metadata: Mapping[str, bytes] | None = None,
     lossless: bool | None = None,
+    caption: str | Caption | None = None,
 ) -> bytes:
     """Encode a picture as a Bifocal stream.
 
@@ -66,12 +67,15 @@ def encode(
         pixels.
     :param strict: refuse a picture of more than 8 bits a channel, which is otherwise rounded to 8 with a
         :class:`~bifocal.errors.PictureWarning`.
-    :param strip: metadata to leave out: ``"all"``, or one or several of ``"gps"``, ``"exif"``, ``"xmp"`` and
-        ``"icc"``.
+    :param strip: metadata to leave out: ``"all"``, or one or several of ``"gps"``, ``"exif"``, ``"xmp"``,
+        ``"icc"`` and ``"caption"``.
     :param metadata: what the stream holds instead of the picture's own metadata, as in
         ``Picture.metadata``.
-    :param lossless: True stores the exact pixels, whatever the quality; False never does. By default drawn
+    :param lossless: True stores the exact pixels, whatever the quality, and refuses a picture that would have
+        to be rounded; False never does. By default drawn
         content (screens, charts, pixel art) is stored so where it takes at most 1.2 times the bytes.
+    :param caption: what the picture shows, as text or a :class:`Caption` with its language, in place of the
+        picture's own. It travels in the stream, where :func:`bifocal.info` and ``bifocal search`` read it.
     :raises PictureError: if the picture is of a kind that is not coded (CMYK, floating point).
     :raises OptionError: if an argument is out of range, two of ``quality``, ``size`` and ``psnr`` are given,
         or no quality meets ``size`` or ``psnr``: then the message says which can be met.
@@ -81,7 +85,8 @@ def encode(
     >>> len(encode(numpy.zeros((64, 64), numpy.uint8), quality=10)) < 200
     True
     """
-    asked = Options(quality, tile, strict, effort, size, psnr, quality_map, strip, metadata, lossless)
+    coding = (quality, tile, strict, effort, size, psnr, quality_map)
+    asked = Options(*coding, strip, metadata, lossless, caption)
     return encoded(picture, loaded_model(model), asked).data
 
 
@@ -99,16 +104,21 @@ class Options:
     strip: str | Iterable[str]
     metadata: Mapping[str, bytes] | None
     lossless: bool | None
+    caption: str | Caption | None = None
 
 
 def encoded(picture: PictureLike, model: Model, asked: Options) -> Encoded:
     """:func:`encode`, with what is known of the stream beside its bytes."""
     budget = _checked_budget(asked.quality, asked.size, asked.psnr)
     effort, tile = check_effort(asked.effort), check_tile(asked.tile)
-    taken = _as_picture(picture, asked.strict)
+    taken = _as_picture(picture, asked.strict or asked.lossless is True)
     if asked.strip or asked.metadata is not None:
         taken = _with_metadata(taken, asked.strip, asked.metadata)
-    exact = check_lossless(asked.lossless, free_size=isinstance(budget, int))
+    if asked.caption is not None:
+        given = asked.caption
+        taken = replace(taken, caption=given if isinstance(given, Caption) else Caption.of(given))
+    free_size, even = isinstance(budget, int), asked.quality_map is None
+    exact = check_lossless(asked.lossless, free_size=free_size, even=even)
     model = model.on(REFERENCE)  # bytes never depend on what decodes
     return _encode(taken, budget, model, tile, effort, asked.quality_map, exact)
 
@@ -135,6 +145,10 @@ def _encode(
         beside = Encoder(picture.plane, model, tile=tile, lossless=lossless)
         quality = budget if isinstance(budget, int) else QUALITY
         chunks = {**chunks, container.PLANE: beside.encode(quality, effort=effort).data}
+    if picture.caption is not None:
+        from bifocal.stream.chunks.caption import encode_caption
+
+        chunks = {**chunks, container.CAPTION: encode_caption(picture.caption)}
     if quality_map is not None:
         from bifocal.pictures.quality_map import read_map
 
@@ -176,8 +190,10 @@ def _with_metadata(
 ) -> Picture:
     """The picture with other metadata, and without that which is stripped."""
     given = picture.metadata if metadata is None else metadata
+    caption = picture.caption
     if strip:
-        from bifocal.pictures.metadata import strip_metadata
+        from bifocal.pictures.metadata import strip_metadata, strips_caption
 
         given = strip_metadata(given, strip)
-    return replace(picture, metadata=given)
+        caption = None if strips_caption(strip) else caption
+    return replace(picture, metadata=given, caption=caption)

@@ -22,7 +22,7 @@ from bifocal.runtime.model import DEFAULT_MODEL, MODELS, ModelLike, loaded_model
 from bifocal.storage import filesystem
 from bifocal.storage.filesystem import refuse_existing, write_atomically
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
-from bifocal.types import Picture
+from bifocal.types import Caption, Picture
 
 
 def encode_file(
@@ -40,6 +40,9 @@ def encode_file(
     strip: str | Iterable[str] = (),
     metadata: Mapping[str, bytes] | None = None,
     lossless: bool | None = None,
+    caption: str | Caption | None = None,
+    captions: str | os.PathLike[str] | None = None,
+    caption_from_metadata: bool = False,
     plane: str | os.PathLike[str] | None = None,
     max_pixels: int = MAX_PIXELS,
     overwrite: bool = False,
@@ -49,6 +52,9 @@ def encode_file(
     Both may be URLs (``s3://…``, ``https://…``), with the ``remote`` extra. What is not said here is as for
     :func:`bifocal.encode`.
 
+    :param captions: a file of captions, one picture a line: its name, a tab, the caption, and perhaps a tab
+        and a language tag; that of ``source`` is taken, unless ``caption`` is given.
+    :param caption_from_metadata: otherwise take the caption that the picture has in XMP, IPTC or EXIF.
     :param plane: a gray picture file of the same size, such as infrared or depth, to go with the picture.
     :param max_pixels: refuse a picture whose file declares more pixels, before it is decoded.
     :param overwrite: replace ``target`` if it exists.
@@ -62,11 +68,14 @@ def encode_file(
     if Path(target).suffix != ".bfc" and is_picture_name(Path(target)):
         raise OutputError(f"{target} is named like a picture, but a stream is written. Call it .bfc.")
     with filesystem.fetched(source) as file:
-        picture = read_picture(file, max_pixels=max_pixels, strict=strict)
+        picture = read_picture(file, max_pixels=max_pixels, strict=strict or lossless is True)
         if plane is not None:
             picture = replace(picture, plane=read_plane(plane, max_pixels))
         loaded = loaded_model(model)
-        asked = Options(quality, tile, strict, effort, size, psnr, quality_map, strip, metadata, lossless)
+        if caption is None and (captions is not None or caption_from_metadata):
+            caption = _found_caption(source, file, picture, captions, caption_from_metadata)
+        coding = (quality, tile, strict, effort, size, psnr, quality_map)
+        asked = Options(*coding, strip, metadata, lossless, caption)
         made = encoded(picture, loaded, asked)
     with filesystem.sent(target) as file:
         write_atomically(file, made.data, overwrite=overwrite)
@@ -107,6 +116,8 @@ def decode_file(
     if plane is not None:
         plane = _as_path("plane", plane)
         _refuse_target(source, plane, overwrite)
+        if target is not None and _is_same(target, plane):
+            raise OutputError(f"picture and plane cannot both become {plane}. Name another output.")
         format_to_write(plane, format)
     with filesystem.opened(source) as stream:
         picture = decode(stream, model=model, limits=limits, box=box, scale=scale, backend=backend)
@@ -136,6 +147,18 @@ def read_plane(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> ND
     return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 
+def _found_caption(
+    source: str, file: Path, picture: Picture, captions: str | os.PathLike[str] | None, from_metadata: bool
+) -> Caption | None:
+    """The caption of a picture file in a list, else in its metadata."""
+    from bifocal.pictures.captions import CaptionFile, caption_of_file
+
+    listed = None if captions is None else CaptionFile.read(captions).of(source)
+    if listed is not None or not from_metadata:
+        return listed
+    return caption_of_file(file, picture.metadata)
+
+
 def _as_path(what: str, path: str | os.PathLike[str]) -> str:
     """A path or URL as text.
 
@@ -152,9 +175,14 @@ def _as_path(what: str, path: str | os.PathLike[str]) -> str:
 
 def _refuse_target(source: str, target: str, overwrite: bool) -> None:
     """Refuse an output that is the input, or would replace a file unasked, before any work is done."""
-    one, other = filesystem.plain(source), filesystem.plain(target)
-    local = not filesystem.is_url(one) and not filesystem.is_url(other)
-    if one == other or (local and Path(one).resolve() == Path(other).resolve()):
+    if _is_same(source, target):
         raise OutputError(f"{target} is the input; it is never overwritten. Name another output.")
     if not overwrite:
         refuse_existing(target)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths or URLs are one file."""
+    one, other = filesystem.plain(one), filesystem.plain(other)
+    local = not filesystem.is_url(one) and not filesystem.is_url(other)
+    return one == other or (local and Path(one).resolve() == Path(other).resolve())

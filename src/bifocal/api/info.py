@@ -10,6 +10,7 @@ from bifocal.runtime.cards import find_card
 from bifocal.stream import container
 from bifocal.stream.limits import DEFAULT_LIMITS, Limits
 from bifocal.stream.source import StreamLike, as_source
+from bifocal.types import Caption
 
 
 @dataclass(frozen=True, repr=False)
@@ -18,9 +19,10 @@ class StreamInfo:
 
     ``width`` and ``height`` in pixels, ``quality`` 1 to 100, ``tile`` the side of its ``tiles`` in pixels;
     ``bytes`` of the whole stream and ``bpp``, its bits per pixel; ``metadata`` the size of each chunk in
-    bytes, ``alpha`` that of its transparency, 0 for an opaque picture; ``lossless`` how many of its tiles are
-    stored without loss; ``model`` the name of the installed model that reads it, or None; ``release`` the
-    Bifocal release that first shipped that model.
+    bytes, ``alpha`` that of its transparency, 0 for an opaque picture, ``plane`` that of one more
+    plane, such as infrared, 0 without; ``lossless`` how many of its tiles are
+    stored without loss; ``caption`` what it says of its picture, or None; ``model`` the name of the installed
+    model that reads it, or None; ``release`` the Bifocal release that first shipped that model.
     """
 
     width: int
@@ -38,6 +40,8 @@ class StreamInfo:
     fingerprint: str
     release: str
     lossless: int = 0
+    plane: int = 0
+    caption: Caption | None = None
 
     def __repr__(self) -> str:
         model = self.model or f"model {self.fingerprint}, not installed"
@@ -72,7 +76,11 @@ def describe(
     model: str | None,
 ) -> StreamInfo:
     """What is known of a stream of ``size`` bytes, read or just written, as users get it."""
-    sizes = {key: len(value) for key, value in chunks.items()}
+    sizes, caption = {key: len(value) for key, value in chunks.items()}, None
+    if container.CAPTION in chunks:
+        from bifocal.stream.chunks.caption import read_caption
+
+        caption = read_caption(chunks)
     return StreamInfo(
         width=header.width,
         height=header.height,
@@ -89,6 +97,8 @@ def describe(
         fingerprint=header.fingerprint.hex(),
         release=".".join(map(str, header.release)),
         lossless=lossless,
+        plane=sizes.get(container.PLANE, 0),
+        caption=caption,
     )
 
 

@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.errors import PictureError, PictureWarning
+from bifocal.errors import OptionError, PictureError, PictureWarning
 from bifocal.pictures.arrays import check_depth, from_array, warn_of_depth
 from bifocal.pictures.exif import EXIF_PREFIX
 from bifocal.pictures.formats import MOST_METADATA
@@ -38,7 +38,7 @@ from bifocal.pictures.metadata import (
     pillow_info,
     profile_space,
 )
-from bifocal.types import Picture
+from bifocal.types import Caption, Picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -111,7 +111,8 @@ def from_pillow(
 ) -> Picture:
     """An image of the program's Pillow as a :class:`Picture`, upright, with its transparency and metadata.
 
-    Pillow loads the image if it is not loaded yet, as the program has set Pillow up.
+    Pillow loads the image if it is not loaded yet, as the program has set Pillow up; but half a file is
+    refused, whatever the program allows.
 
     :param metadata: instead of the image's own; its orientation is then the one that is applied.
     :param name: what warnings call it.
@@ -119,11 +120,29 @@ def from_pillow(
     """
     source = getattr(image, "filename", "") or "picture.tif"
     try:
+        _refuse_half_file(image)
         return from_open_image(image, source=os.fsdecode(source), metadata=metadata, name=name, strict=strict)
     except (PictureError, PictureWarning, MemoryError):
         raise
     except Exception as error:  # Pillow raises errors of a dozen kinds for what is damaged or closed
         raise PictureError(f"Pillow cannot load this image: {str(error) or type(error).__name__}.") from error
+
+
+def _refuse_half_file(image: Any) -> None:
+    """Raise Pillow's error for an image that is not loaded yet and lacks pixels, which the program's Pillow
+    would leave out with ``LOAD_TRUNCATED_IMAGES``."""
+    settings, file = sys.modules.get("PIL.ImageFile"), getattr(image, "fp", None)
+    if not (getattr(settings, "LOAD_TRUNCATED_IMAGES", False) and getattr(image, "tile", None) and file):
+        return
+    from bifocal.pictures.reading import opened
+
+    at = file.tell()
+    try:
+        with opened(file, [image.format], max(1, image.width * image.height)) as (own, _):
+            own.seek(image.tell())
+            own.load()
+    finally:
+        file.seek(at)
 
 
 def from_open_image(
@@ -159,7 +178,7 @@ def from_open_image(
     kept = without_excess(read_metadata(image), name) if metadata is None else metadata
     if "icc" in kept:
         kept = matching_profile(kept, gray=picture.gray, name=name)
-    return replace(picture, metadata=kept)
+    return replace(picture, metadata=kept, caption=_caption(image, name))
 
 
 def to_pillow(picture: PictureLike) -> Image.Image:
@@ -177,8 +196,25 @@ def to_pillow(picture: PictureLike) -> Image.Image:
     if picture.alpha is not None:
         array = np.dstack([array, picture.alpha])
     image = Image.fromarray(np.ascontiguousarray(array))
-    image.info.update(pillow_info(picture.metadata))
+    image.info.update(pillow_info(picture.metadata) | caption_info(picture.caption))
     return image
+
+
+def caption_info(caption: Caption | None) -> dict[str, str]:
+    """A caption as it stands in ``image.info``."""
+    return {} if caption is None else {"caption": caption.text, "caption_language": caption.language}
+
+
+def _caption(image: Image.Image, name: str) -> Caption | None:
+    """The caption in ``image.info``, where our plugin and the program put it."""
+    text, language = image.info.get("caption"), image.info.get("caption_language")
+    if not isinstance(text, str) or not text.strip():
+        return None
+    try:
+        return Caption.of(text, language if isinstance(language, str) else "")
+    except OptionError as error:
+        warnings.warn(f"{name}: info['caption'] is left out: {error}", PictureWarning, stacklevel=5)
+        return None
 
 
 def _check_mode(image: Image.Image, source: str) -> None:

@@ -81,6 +81,14 @@ def orientation_of(exif: bytes) -> int | None:
     return None
 
 
+def text_of(exif: bytes, tag: int) -> bytes:
+    """The bytes of a tag in any directory, empty if it is not there or not all there."""
+    order, base = _header(exif) or ("", 0)
+    directories = _directories(exif, order, base) if order else []
+    entries = (entry for directory in directories for entry in directory.entries if entry.tag == tag)
+    return next((exif[e.start : e.start + e.size] for e in entries if e.start + e.size <= len(exif)), b"")
+
+
 def upright_exif(exif: bytes) -> bytes:
     """The same EXIF with orientation 1, of the type that the standard prescribes; nothing is moved.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TIFF_XMP = 700
 
 #: What can be removed by name.
-STRIP = ("all", "gps", "exif", "xmp", "icc")
+STRIP = ("all", "gps", "exif", "xmp", "icc", "caption")
 
 
 def orientation_in(metadata: Mapping[str, bytes]) -> int:
@@ -65,7 +65,8 @@ def matching_profile(metadata: Mapping[str, bytes], *, gray: bool, name: str) ->
 
 
 def strip_metadata(metadata: Mapping[str, bytes], what: Iterable[str]) -> dict[str, bytes]:
-    """Metadata without what is named: ``all``, ``exif``, ``xmp``, ``icc``, or ``gps``.
+    """Metadata without what is named: ``all``, ``exif``, ``xmp``, ``icc``, or ``gps``;
+    a ``caption`` is no piece of it (:func:`strips_caption`).
 
     ``gps`` removes the position from EXIF and XMP and leaves the rest as it is. If it cannot be removed for
     certain, the whole piece is left out, with a :class:`~bifocal.errors.PictureWarning`. The colour profile,
@@ -90,6 +91,11 @@ def strip_metadata(metadata: Mapping[str, bytes], what: Iterable[str]) -> dict[s
         if key not in names and rest is not None:
             kept[key] = rest
     return kept
+
+
+def strips_caption(what: Iterable[str]) -> bool:
+    """Whether the caption of a picture is among what is to be removed."""
+    return not {"all", "caption"}.isdisjoint(what.split(",") if isinstance(what, str) else what)
 
 
 def _without_position(key: str, value: bytes) -> bytes | None:

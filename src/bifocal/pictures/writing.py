@@ -68,14 +68,20 @@ def _encoded(picture: Picture, kind: str, settings: Any, name: str) -> bytes:
             ".webp or .tif."
         )
     gray = picture.gray and kind not in RGB_FORMATS
-    kept, left_out = save_settings(matching_profile(picture.metadata, gray=gray, name=name), kind)
+    metadata = matching_profile(picture.metadata, gray=gray, name=name)
+    if picture.caption is not None and "xmp" not in metadata:
+        from bifocal.pictures.xmp import xmp_of_caption
+
+        metadata = {**metadata, "xmp": xmp_of_caption(picture.caption.text, picture.caption.language)}
+    kept, left_out = save_settings(metadata, kind)
     if kind == "GIF" and not picture.gray:
         left_out.append("GIF holds 256 colours: others become the nearest of them")
     for reason in left_out:
         warnings.warn(f"{name}: {reason}.", PictureWarning, stacklevel=3)
     buffer = io.BytesIO()
     try:
-        image = to_pillow(replace(picture, metadata={}))  # some formats write what they find in image.info
+        # some formats write what they find in image.info
+        image = to_pillow(replace(picture, metadata={}, caption=None))
         image.save(buffer, kind, **{**settings, **kept})
     except KeyError as error:
         raise OutputError(f"{name}: this Pillow was built without {kind}. Choose another format.") from error

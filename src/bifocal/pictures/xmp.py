@@ -6,6 +6,7 @@ A packet is XML (ISO 16684-1), nearly always in UTF-8; a property is an attribut
 from __future__ import annotations
 
 import re
+from xml.sax.saxutils import escape, quoteattr
 
 _TURNED = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]")
 _FIRST = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
@@ -32,6 +33,21 @@ def upright_xmp(xmp: bytes) -> bytes:
     b'<rdf:Description tiff:Orientation="1"/>'
     """
     return _TURNED.sub(rb"\g<1>1", xmp)
+
+
+def xmp_of_caption(text: str, language: str) -> bytes:
+    """A packet that holds a caption and nothing else, as ``dc:description``.
+
+    >>> b">a &lt;b&gt;</rdf:li>" in xmp_of_caption("a <b>", "en")
+    True
+    """
+    return (
+        '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>'
+        f"<rdf:li xml:lang={quoteattr(language or 'x-default')}>{escape(text)}</rdf:li>"
+        '</rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+    ).encode()
 
 
 def without_gps_properties(xmp: bytes) -> bytes | None:

@@ -10,6 +10,7 @@ reads back from a stream is written to the same bytes.
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from bifocal.errors import (
     LimitExceeded,
     NotAStream,
     OptionError,
+    PictureWarning,
     TruncatedStream,
     UnsupportedStream,
 )
@@ -45,6 +47,8 @@ ALPHA = "alph"
 RESTORATION = "filt"
 #: The chunk of one more plane: see chunks/plane.py.
 PLANE = "plne"
+#: The chunk of a caption: see chunks/caption.py. Nothing depends on it: damage in it costs the caption alone.
+CAPTION = "capt"
 #: Chunks that are part of the picture and not of its metadata.
 PARTS = frozenset({ALPHA, RESTORATION, PLANE})
 #: The chunk that names the codings of tiles, a byte for each: latents of the model, or a WebP file, which
@@ -319,7 +323,9 @@ def _read_chunks(reader: Reader, header: Header, limits: Limits) -> tuple[dict[s
             size = reader.varint(room, "size of a metadata chunk")
             room -= size
         value = reader.take(size, "metadata")
-        _check_crc(reader, start, "metadata chunk")
+        if not _is_sound(reader, start, key):
+            last = key
+            continue
         if key == CODINGS and not last:
             codings, last = bytes(value), key
             continue
@@ -333,6 +339,25 @@ def _read_chunks(reader: Reader, header: Header, limits: Limits) -> tuple[dict[s
             )
         metadata[key], last = bytes(value), key
     return metadata, codings
+
+
+def _is_sound(reader: Reader, start: int, key: str) -> bool:
+    """Whether a chunk is as it was written; a warning if not, and it is a caption, without which all is well.
+
+    :raises DamagedStream: if another chunk is damaged.
+    """
+    try:
+        _check_crc(reader, start, "metadata chunk")
+    except DamagedStream:
+        if key != CAPTION:
+            raise
+        warnings.warn(
+            "the caption of this stream is damaged and is left out; its picture is sound.",
+            PictureWarning,
+            stacklevel=4,
+        )
+        return False
+    return True
 
 
 def _check_codings(chunk: bytes, tiles: int) -> bytes:

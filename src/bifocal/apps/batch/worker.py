@@ -134,6 +134,10 @@ class Worker:
             check_options(1, 1, budget.quality or 1, option("tile", 64))
             check_effort(option("effort", 0))
             strip_metadata({}, option("strip", ()))
+            if "captions" in self.options:
+                from bifocal.pictures.captions import CaptionFile
+
+                CaptionFile.read(self.options["captions"])
             check_lossless(option("lossless"), free_size=(option("size"), option("psnr")) == (None, None))
         elif self.verb == "decode":
             from bifocal.runtime.decoding import check_scale

@@ -8,10 +8,12 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from bifocal.apps.cli import options
-from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES
+from bifocal.apps.cli.launch import printable
+from bifocal.apps.cli.options import INPUT_NAMES, OUTPUT_NAMES, STANDARD
 
 if TYPE_CHECKING:
     from bifocal.storage.paths import Pair
+    from bifocal.types import Caption
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ def encode(
     quality_map: options.QualityMap = None,
     strip: options.Strip = None,
     lossless: options.Lossless = None,
+    caption: options.Caption = None,
+    language: options.CaptionLanguage = "",
+    captions: options.Captions = None,
+    caption_from_metadata: options.CaptionFromMetadata = False,
     plane: options.Plane = None,
     model: options.Model = None,
     tile: options.Tile = 2048,
@@ -66,6 +72,9 @@ def encode(
         "quality_map": quality_map,
         "strip": [name for text in strip or () for name in text.split(",")] or None,
         "lossless": lossless,
+        "caption": _caption(caption, language),
+        "captions": captions,
+        "caption_from_metadata": caption_from_metadata or None,
         "plane": plane,
         "tile": tile,
         "max_pixels": max_pixels,
@@ -139,6 +148,21 @@ def decode(
     )
 
 
+def _caption(text: str | None, language: str) -> Caption | None:
+    """The caption of ``--caption`` and ``--language``.
+
+    :raises OptionError: if there is a language alone, or the caption is none.
+    """
+    if text is None and not language:
+        return None
+    from bifocal.errors import OptionError
+    from bifocal.types import Caption
+
+    if text is None:
+        raise OptionError("--language is that of --caption: give both, or write it into the --captions.")
+    return Caption.of(text, language)
+
+
 def convert(asked: Conversion) -> None:
     """Convert files and print what became of them.
 
@@ -147,10 +171,12 @@ def convert(asked: Conversion) -> None:
     many = len(asked.inputs) > 1 or asked.resume or asked.shard != "1/1" or asked.errors or asked.threads
     standard = not INPUT_NAMES.isdisjoint(asked.inputs) or asked.output in OUTPUT_NAMES
     if many or standard or _is_folder(asked.inputs[0]):
-        if "plane" in asked.options:
-            from bifocal.errors import OptionError
+        for name in ("plane", "caption"):
+            if name in asked.options and asked.inputs != [STANDARD]:
+                from bifocal.errors import OptionError
 
-            raise OptionError("--plane goes with one picture: name one input file.")
+                more = " For many, give --captions." if name == "caption" else ""
+                raise OptionError(f"--{name} goes with one picture: name one input file.{more}")
         from bifocal.apps.cli.runs import run_files
 
         _check_target(asked, f"result{asked.suffix}")
@@ -179,12 +205,18 @@ def _convert_file(asked: Conversion) -> None:
     )
     _check_target(asked, pair.target)
     filesystem.make_folder(pair.target)
+    if asked.verb == "decode" and "plane" in asked.options:
+        filesystem.make_folder(asked.options["plane"])
     settings = {**asked.options, "overwrite": asked.force}
     if asked.model is not None:
         settings["model"] = asked.model
     if asked.verb == "encode":
         stream = bifocal.encode_file(pair.source, pair.target, **settings)
         print(_line(pair, stream.width, stream.height, stream.gray, stream.bytes))
+        if "captions" in asked.options:
+            from bifocal.apps.cli.captions import report_unmatched
+
+            report_unmatched(asked.options["captions"], [pair.source], whole=False)
     else:
         picture = bifocal.decode_file(pair.source, pair.target, **settings)
         print(_line(pair, picture.width, picture.height, picture.gray))
@@ -216,4 +248,4 @@ def _line(pair: Pair, width: int, height: int, gray: bool, size: int = 0) -> str
         result = f"{size:,} bytes  {8 * size / (width * height):.3f} bpp"
     else:
         result = f"{width}×{height}{' gray' if gray else ''}"
-    return f"{pair.source} → {pair.target}  {result}"
+    return f"{printable(pair.source)} → {printable(pair.target)}  {result}"

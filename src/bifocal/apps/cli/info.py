@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bifocal.apps.cli import options
 from bifocal.apps.cli.display import Display
+from bifocal.apps.cli.launch import printable
 from bifocal.apps.cli.outputs import files_for_dashes
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _as_text(result: FileResult) -> str:
     tiles = "1 tile" if about.tiles == 1 else f"{about.tiles} tiles of {about.tile} pixels"
     name = about.model or f"not installed; first shipped with Bifocal {about.release}"
     lines = [
-        result.pair.source,
+        printable(result.pair.source),
         f"  picture   {about.width}×{about.height} {kind}, quality {about.quality}, {tiles}",
         f"  size      {about.bytes:,} bytes, {about.bpp:.3f} bits per pixel",
         f"  model     {about.fingerprint} (wire id {about.wire_id}), {name}",
@@ -49,5 +50,10 @@ def _as_text(result: FileResult) -> str:
         lines.append(f"  lossless  {about.lossless} of {tiles}")
     if about.alpha:
         lines.append(f"  alpha     {about.alpha:,} bytes")
+    if about.plane:
+        lines.append(f"  plane     {about.plane:,} bytes")
+    if about.caption:
+        tag = f"[{about.caption.language}] " if about.caption.language else ""
+        lines.append(f"  caption   {tag}{about.caption.shown}")
     lines += [f"  metadata  {key}, {size:,} bytes" for key, size in about.metadata.items()]
     return "\n".join(lines)

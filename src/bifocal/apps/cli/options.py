@@ -23,6 +23,9 @@ Pictures = Annotated[
 ]
 PictureFiles = Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)]
 Streams = Annotated[list[str], _STREAMS]
+SearchedStreams = Annotated[
+    list[str], typer.Argument(help="Streams, or folders of them; URLs too.", show_default=False)
+]
 StreamsOrNone = Annotated[list[str] | None, _STREAMS]
 Output = Annotated[
     str | None,
@@ -108,7 +111,7 @@ Strip = Annotated[
     list[str] | None,
     typer.Option(
         "--strip",
-        help="Leave out metadata: all, or any of gps, exif, xmp, icc; repeat it, or give a list with commas.",
+        help="Leave out metadata: all, or any of gps, exif, xmp, icc, caption; repeat it, or use commas.",
     ),
 ]
 Lossless = Annotated[
@@ -117,6 +120,23 @@ Lossless = Annotated[
         "--lossless/--lossy",
         help="Store the exact pixels, or never do.",
         show_default="drawn content is exact where that costs little",
+    ),
+]
+Caption = Annotated[
+    str | None, typer.Option(help="What the picture shows; it travels in the stream, for `bifocal search`.")
+]
+Captions = Annotated[
+    Path | None,
+    typer.Option(
+        help="Captions of many pictures: a text file, in each line a file name, a tab and the caption, and "
+        "perhaps a tab and a language such as en."
+    ),
+]
+CaptionLanguage = Annotated[str, typer.Option("--language", help="Language of --caption, such as en.")]
+CaptionFromMetadata = Annotated[
+    bool,
+    typer.Option(
+        "--caption-from-metadata", help="Otherwise take the caption in the picture's XMP, IPTC or EXIF."
     ),
 ]
 Tile = Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 64.")]

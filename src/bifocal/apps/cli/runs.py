@@ -16,7 +16,7 @@ from bifocal.apps.cli.outputs import check_document, files_for_dashes, write_doc
 from bifocal.errors import OptionError
 
 if TYPE_CHECKING:
-    from bifocal.apps.batch import Pair
+    from bifocal.apps.batch import FileResult, Pair
     from bifocal.apps.cli.convert import Conversion
 
 
@@ -38,6 +38,13 @@ def run_files(asked: Conversion, line: Callable[[Pair, int, int, bool, int], str
         resumable=asked.output is not None,
         out=sys.stderr if to_output else sys.stdout,
     )
+    captions, sources = asked.options.get("captions"), list[str]()
+
+    def take(result: FileResult) -> None:
+        if captions is not None:
+            sources.append(result.pair.source)
+        display.show(files.rename(result))
+
     dashes = files_for_dashes(asked.inputs, asked.output, suffix=asked.suffix, writes=True)
     with display, _errors_file(asked, display), dashes as files:
         run(
@@ -51,8 +58,12 @@ def run_files(asked: Conversion, line: Callable[[Pair, int, int, bool, int], str
             resume=asked.resume,
             replace=asked.force,
             on_start=display.start,
-            on_result=lambda result: display.show(files.rename(result)),
+            on_result=take,
         )
+        if captions is not None:
+            from bifocal.apps.cli.captions import report_unmatched
+
+            report_unmatched(captions, sources, whole=asked.shard == "1/1")
 
 
 def read_shard(text: str) -> tuple[int, int]:

@@ -17,10 +17,11 @@ from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 from numpy.typing import NDArray
 
 import bifocal
+from bifocal.api.decoding import picture_caption
 from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.apps.plugins.register import SUFFIX
 from bifocal.errors import OptionError, PictureError
-from bifocal.pictures.convert import as_picture
+from bifocal.pictures.convert import as_picture, caption_info
 from bifocal.pictures.metadata import pillow_info
 from bifocal.stream import container
 from bifocal.stream.source import FileBytes
@@ -101,7 +102,7 @@ class BifocalPlugin(PluginV3):
         return ImageProperties(shape, np.dtype(np.uint8))
 
     def metadata(self, index: int | EllipsisType | None = 0, exclude_applied: bool = True) -> dict[str, Any]:
-        """``icc_profile``, ``exif`` and ``xmp`` as bytes, and the fields of the header.
+        """``icc_profile``, ``exif`` and ``xmp`` as bytes, ``caption`` as text, and the fields of the header.
 
         With ``exclude_applied``, orientation in EXIF and XMP is 1, since pixels are upright; without, they
         are the bytes of the source.
@@ -109,9 +110,11 @@ class BifocalPlugin(PluginV3):
         _check_index(index)
         stream = self._stream()
         names = {"icc": "icc_profile"}
-        chunks = {
-            names.get(key, key): value for key, value in stream.metadata.items() if key not in container.PARTS
+        hidden = {*container.PARTS, container.CAPTION}
+        chunks: dict[str, Any] = {
+            names.get(key, key): value for key, value in stream.metadata.items() if key not in hidden
         }
+        chunks |= caption_info(picture_caption(stream))
         if exclude_applied:
             chunks |= pillow_info(stream.metadata)
         header = stream.header

@@ -15,9 +15,10 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 import bifocal
+from bifocal.api.decoding import picture_caption
 from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.errors import BifocalError, NotAStream, OptionError
-from bifocal.pictures.convert import from_pillow, read_metadata, to_pillow
+from bifocal.pictures.convert import caption_info, from_pillow, read_metadata, to_pillow
 from bifocal.pictures.exif import EXIF_PREFIX
 from bifocal.pictures.metadata import pillow_info
 from bifocal.runtime.cards import find_card
@@ -64,6 +65,7 @@ class BifocalImageFile(ImageFile.ImageFile):
             "A" if container.ALPHA in self._stream.metadata else ""
         )
         self.info.update(pillow_info(self._stream.metadata))
+        self.info.update(caption_info(picture_caption(self._stream)))
 
     def load(self) -> Any:
         """Decode the pixels, once. Raises ``OSError`` if the stream is damaged or its model is not here."""
