@@ -42,6 +42,17 @@ def test_a_damaged_index_counts_as_empty(tmp_path: Path, content: bytes) -> None
     assert not Index.read(tmp_path / "none.npz", "head").vectors
 
 
+def test_a_file_that_is_no_index_is_never_replaced(tmp_path: Path) -> None:
+    photo, index = tmp_path / "photo.jpg", tmp_path / "index.npz"
+    Image.fromarray(made_picture(9, 9)).save(photo)
+    with pytest.raises(OptionError, match="no index"):
+        Index.refuse_other(photo)
+    Index("", {"a": ONE}, {"a": (1, 2)}).write(index)
+    index.write_bytes(index.read_bytes()[:200])  # damaged: it is made again
+    Index.refuse_other(index)
+    Index.refuse_other(tmp_path / "none")
+
+
 def test_an_index_has_a_place_for_each_head_and_folder() -> None:
     here = {"XDG_CACHE_HOME": "/cache"}
     places = {index_file(key, [folder], here) for key in "ab" for folder in "cd"}

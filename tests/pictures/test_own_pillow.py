@@ -35,6 +35,18 @@ def test_half_a_file_is_refused_whatever_the_program_allows(
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_an_open_image_of_half_a_file_is_refused_whatever_the_program_allows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = FILES[name]
+    whole = as_picture(Image.open(io.BytesIO(data)))
+    assert whole == as_picture(Image.open(io.BytesIO(data)))
+    with pytest.raises(OSError if name == "webp" else PictureError):  # Pillow's own, on opening a WebP
+        as_picture(Image.open(io.BytesIO(data[: len(data) * 9 // 10])))
+
+
 def test_damaged_pixels_are_refused_whatever_the_program_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is missing from the file, but its decoder fails half way."""
     buffer = io.BytesIO()

@@ -129,6 +129,11 @@ def test_options_that_contradict_exact_pixels_are_refused(tiny_model: Model) -> 
     for options in ({"size": 900}, {"psnr": 40.0}):
         with pytest.raises(OptionError, match="leave out size and psnr"):
             bifocal.encode(drawn(64, 64), model=tiny_model, lossless=True, **options)
+    with pytest.raises(OptionError, match="leave out the quality map"):
+        everywhere = np.ones((64, 64))
+        bifocal.encode(drawn(64, 64), model=tiny_model, lossless=True, quality_map=everywhere)
+    with pytest.raises(PictureError, match="lossless refuses to round"):
+        bifocal.encode(np.full((64, 64), 300, np.uint16), model=tiny_model, lossless=True)
     with pytest.raises(OptionError, match="say True or False"):
         bifocal.encode(drawn(64, 64), model=tiny_model, lossless=1)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.errors import OptionError
 from bifocal.runtime.heads.file import HeadSpec
 from bifocal.storage.filesystem import write_atomically
 
@@ -53,6 +54,15 @@ class Index:
                 return cls(key, dict(zip(files, vectors, strict=True)), dict(zip(files, pairs, strict=True)))
         except Exception:  # whatever is wrong with it, it can be made again
             return cls(key)
+
+    @staticmethod
+    def refuse_other(path: Path) -> None:
+        """Refuse to replace a file that is no index, whatever is damaged behind its beginning.
+
+        :raises OptionError: if it is one.
+        """
+        if path.exists() and (path.is_dir() or b"about.npy" not in _head(path)):
+            raise OptionError(f"{path} is no index of a search (--index). Name a new file.")
 
     def write(self, path: Path) -> None:
         """Write the index whole, or leave what was there.
@@ -97,6 +107,11 @@ class Index:
         cosines = np.stack([self.vectors[file] for file in files]) @ wanted
         order = np.argsort(-cosines, kind="stable")[:top]
         return [Found(files[k], round(float(cosines[k]), 6)) for k in order]
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
 
 
 def state_of(file: str) -> tuple[int, int]:

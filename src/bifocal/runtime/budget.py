@@ -161,7 +161,7 @@ def fit_psnr(
     if below is None:
         raise OptionError(
             f"this picture does not reach {psnr:g} dB: quality {HIGHEST} decodes to "
-            f"{psnr_of(HIGHEST):.2f} dB. Ask for at most that, or keep the picture losslessly."
+            f"{psnr_of(HIGHEST):.2f} dB. Ask for at most that, or for exact pixels (lossless)."
         )
     quality = HIGHEST + 1 - below
     return quality, streams(quality)

@@ -130,15 +130,19 @@ def check_tile(tile: SupportsIndex) -> int:
     return known
 
 
-def check_lossless(lossless: bool | None, *, free_size: bool) -> bool | None:
-    """``lossless`` as it is; ``free_size`` says that neither a size nor a PSNR is asked for.
+def check_lossless(lossless: bool | None, *, free_size: bool, even: bool = True) -> bool | None:
+    """``lossless`` as it is; ``free_size`` says that neither a size nor a PSNR is asked for, ``even`` that no
+    map of qualities is.
 
-    :raises OptionError: if it is neither True, False nor None, or True for a picture of a certain size.
+    :raises OptionError: if it is neither True, False nor None, or True for a picture of a certain size or
+        with a map.
     """
     if lossless is not None and not isinstance(lossless, bool):
         raise OptionError(f"lossless is {lossless!r}; say True or False, or leave it out.")
     if lossless and not free_size:
         raise OptionError("exact pixels take as many bytes as they take: leave out size and psnr.")
+    if lossless and not even:
+        raise OptionError("exact pixels are exact everywhere: leave out the quality map.")
     return lossless
 
 

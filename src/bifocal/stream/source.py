@@ -64,8 +64,8 @@ def as_source(data: StreamLike, limits: Limits) -> Source:
         view = memoryview(data)
     except (TypeError, ValueError):
         raise OptionError(
-            f"a stream is given as bytes or as a binary file, not as a {type(data).__name__}. For a path: "
-            "decode_file(path)."
+            f"a stream is given as bytes or as a binary file, not as a {type(data).__name__}. For a "
+            "path: Path(path).read_bytes(), or decode_file(path)."
         ) from None
     return view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
 

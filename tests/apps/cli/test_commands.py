@@ -52,6 +52,20 @@ def command(
     return call
 
 
+def test_names_with_control_characters_do_not_reach_the_terminal(command: Command) -> None:
+    name = "a\nb\x1b[2J.jpg"
+    shutil.copy("photo.jpg", f"in/{name}")
+    Path(f"in/x{name}").write_bytes(b"no picture")
+    shown = "a\\nb\\x1b[2J"
+    assert f"{shown}.jpg → {shown}.bfc" in command("encode", f"in/{name}", "-o", "./a\nb\x1b[2J.bfc").out
+    made = command("encode", "in", "-o", "out/")
+    assert f"in/{shown}.jpg" in made.out and f"in/x{shown}.jpg" in made.err
+    assert f"{shown}.bfc" in command("info", "out").out
+    assert f"nothing{shown}" in command("encode", f"nothing{name}").err
+    for text in (made.out, made.err):
+        assert "\x1b" not in text
+
+
 def test_encode_info_decode(command: Command) -> None:
     made = command("encode", "photo.jpg", "-q", "60", "-o", "photo.bfc")
     size = Path("photo.bfc").stat().st_size

@@ -64,3 +64,17 @@ def test_a_plane_goes_into_a_stream_and_out_again(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no plane"):
         bifocal.decode_file(tmp_path / "plain.bfc", plane=tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_plane_gets_a_folder_and_a_file_of_its_own(tmp_path: Path) -> None:
+    stream, one = tmp_path / "a.bfc", str(tmp_path / "one.png")
+    plane = np.zeros((16, 16), np.uint8)
+    picture = bifocal.Picture(np.zeros((16, 16, 3), np.uint8), plane=plane)
+    stream.write_bytes(bifocal.encode(picture, lossless=True))
+    with pytest.raises(OutputError, match="cannot both become"):
+        bifocal.decode_file(stream, one, plane=one)
+    asked = ["decode", str(stream), "-o", one, "--plane", str(tmp_path / "new" / "plane.png")]
+    made = CliRunner().invoke(app, asked)
+    assert made.exit_code == 0 and (tmp_path / "new" / "plane.png").is_file(), made.output
+    size = bifocal.info(stream.read_bytes()).plane
+    assert size and f"plane     {size} bytes" in CliRunner().invoke(app, ["info", str(stream)]).output

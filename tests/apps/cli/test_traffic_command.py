@@ -62,7 +62,7 @@ def test_any_network_gets_a_report(
     header, *rows = (out / "layers.csv").read_text().splitlines()
     assert len(rows) == len(found["layers"]) == 3 and header.startswith("network,layer,operators,tensor")
     assert found["ways"]["symmetric"]["activation_bytes"] < found["ways"]["raw"]["activation_bytes"]
-    assert command(network, "--data", picture, "--out", out, "--coders", "raw") == 1  # it is there already
+    assert command(network, "--data", picture, "--out", out, "--coders", "raw") == 2  # it is there already
     assert "exists already. Use --force" in capsys.readouterr().err
     assert command(network, "--data", picture, "--out", out, "--coders", "raw", "--force") == 0
 
@@ -126,5 +126,5 @@ def test_what_cannot_be_measured_leaves_nothing(
     (tmp_path / "bad.npz").write_bytes(b"no zip")
     assert command(network, "--data", tmp_path / "bad.npz", "--out", out) == 2
     (tmp_path / "file").write_text("a file")
-    assert command(network, "--data", picture, "--out", tmp_path / "file") == 1
+    assert command(network, "--data", picture, "--out", tmp_path / "file") == 2
     assert "Traceback" not in capsys.readouterr().err and not out.exists()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from bifocal.apps.cli.launch import complain
+from bifocal.apps.cli.launch import complain, printable
 from bifocal.errors import BifocalError
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ class Display:
     def show(self, result: FileResult) -> None:
         self.counts[result.state] += 1
         for note in result.notes:
-            print(f"bifocal: {note}", file=sys.stderr)
+            print(f"bifocal: {printable(note)}", file=sys.stderr)
         if result.state == "failed":
             self.failed.append(result)
             if not self.summary:
-                print(f"bifocal: {result.error}", file=sys.stderr)
+                print(f"bifocal: {printable(result.error)}", file=sys.stderr)
         elif result.state == "done" and self.lines:
             print(self.line(result), file=self.out, flush=True)
         if self.bar:
@@ -91,7 +91,7 @@ class Display:
             self.bar.stop()
         if self.summary and self.total == 1:
             for result in self.failed:
-                print(f"bifocal: {result.error}", file=sys.stderr)
+                print(f"bifocal: {printable(result.error)}", file=sys.stderr)
         elif self.summary and self.total > 1:
             self._print_table()
             print(f"bifocal: {self._counted()}", file=sys.stderr)
@@ -127,7 +127,7 @@ class Display:
         width = min(60, max((len(result.pair.source) for result in rows), default=0))
         for result in rows:
             why = result.error.removeprefix(result.pair.source).lstrip(": ")
-            print(f"  {result.pair.source:<{width}}  {why}", file=sys.stderr)
+            print(f"  {printable(result.pair.source):<{width}}  {printable(why)}", file=sys.stderr)
         if len(self.failed) > ROWS:
             print(f"  … and {len(self.failed) - ROWS} more; --errors FILE writes all.", file=sys.stderr)
 
@@ -145,6 +145,8 @@ class Display:
     def _print_left_out(self) -> None:
         if self.left_out and (skipped := self.left_out.skipped).count:
             files = "1 file is" if skipped.count == 1 else f"{skipped.count} files are"
-            print(f"bifocal: {files} skipped, being no {self.kind}: {skipped}.", file=sys.stderr)
+            named = printable(str(skipped))
+            print(f"bifocal: {files} skipped, being no {self.kind}: {named}.", file=sys.stderr)
         if self.left_out and (unreadable := self.left_out.unreadable).count:
-            print(f"bifocal: {unreadable.count} not readable and passed over: {unreadable}.", file=sys.stderr)
+            named = printable(str(unreadable))
+            print(f"bifocal: {unreadable.count} not readable and passed over: {named}.", file=sys.stderr)

@@ -7,6 +7,7 @@ Ctrl-C or SIGTERM.
 from __future__ import annotations
 
 import io
+import re
 import signal
 import sys
 import warnings
@@ -109,6 +110,21 @@ def complain(error: Exception, name: str = "bifocal") -> None:
         print(f"{name}: not enough memory. Use a machine with more, or a smaller picture.", file=sys.stderr)
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{name}: {where}{error.strerror}.", file=sys.stderr)
+        print(f"{name}: {printable(where)}{error.strerror}.", file=sys.stderr)
     else:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {printable(str(error), keep=_LINES)}", file=sys.stderr)
+
+
+_LINES = "\n\t"
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """``text`` with its control characters written out, but for those to ``keep``: names of files may hold
+    any, and a terminal would obey them.
+
+    >>> printable("a\\nb\\x1b[2J.png")
+    'a\\\\nb\\\\x1b[2J.png'
+    """
+    return re.sub(
+        r"[\x00-\x1f\x7f-\x9f]", lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], text
+    )

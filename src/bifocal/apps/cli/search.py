@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    inputs: options.Streams,
+    inputs: options.SearchedStreams,
     like: options.Like,
     top: options.TopFound = 10,
     json: options.AsJson = False,
@@ -35,6 +35,8 @@ def search(
     from bifocal.apps import batch
     from bifocal.runtime.heads.file import head_path
 
+    if index is not None:
+        Index.refuse_other(index)
     worker = batch.Worker("embed", {"head": head}, model=model, threads=threads)
     loaded = worker.head()
     wanted = embed_file(like, head=loaded, model=model)

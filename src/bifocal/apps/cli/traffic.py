@@ -56,7 +56,7 @@ def traffic(
     force: Force = False,
 ) -> None:
     """Write every activation of a network by real coders, read it back, and report bytes, energy and loss."""
-    from bifocal.errors import OptionError
+    from bifocal.errors import OptionError, OutputError
 
     if limit < 1 or not 0 < dram < 1e6:
         raise OptionError(f"--limit is {limit} and --dram {dram:g}; both are above 0.")
@@ -66,7 +66,10 @@ def traffic(
     from bifocal.measure.traffic import Options, run_traffic
 
     chosen = coding.find_coders(coders)
-    check_folder(out, overwrite=force)
+    try:
+        check_folder(out, overwrite=force)
+    except OutputError as error:
+        raise OptionError(str(error)) from error  # nothing was tried
     options = Options(chosen, quantiser, bits, loss, quality, scale, transforms, limit)
     results = run_traffic(network, data, options, notify=_notify)
     facts = {"network": network, "data": str(data), **options.facts()}
