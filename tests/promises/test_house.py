@@ -57,8 +57,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "PIL", "matplotlib", "imagecodecs", "torch", "onnxruntime"},
     ),
     "apps.batch": (LOWER | {"api"}, set()),
+    "apps.web": (
+        LOWER | {"api", "measure", "hardware", "apps.batch"},
+        {"numpy", "PIL", "starlette", "uvicorn"},
+    ),
     "apps.data": (LOWER | {"apps.batch"}, {"numpy", "torch", "datasets"}),
-    "apps.cli": (BELOW_APPS | {"apps.batch", "apps.data", "apps.desktop"}, {"typer", "rich", "torch"}),
+    "apps.cli": (BELOW_APPS | {"apps.batch", "apps.data", "apps.desktop", "apps.web"}, {"typer", "rich", "torch"}),
     "apps.desktop": ({"apps.plugins", "stream", "storage", "errors"}, set()),
     "apps.plugins": (LOWER | {"api"}, {"numpy", "PIL", "imageio"}),
     "apps": (set(), set()),

@@ -18,7 +18,7 @@ _COMMANDS = (
         name: f"bifocal.apps.cli.{name}:{name}"
         for name in (
             *("classify", "detect", "search", "info", "bench", "models", "doctor", "desktop", "faults"),
-            "traffic",
+            *("traffic", "view"),
         )
     }
     | {"pack-dataset": "bifocal.apps.cli.pack_dataset:pack_dataset"}
