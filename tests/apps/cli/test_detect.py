@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import bifocal
 from bifocal.apps.cli.main import app
-from bifocal.errors import OutputError, PictureError
+from bifocal.errors import OptionError, OutputError, PictureError
 from tests.runtime.heads.test_detect import bright_detector, squares
 
 
@@ -30,6 +30,24 @@ def test_boxes_of_a_folder_go_to_json_and_are_drawn(tmp_path: Path) -> None:
     rows = json.loads(out.read_text())["files"]
     assert [len(row.get("boxes", [])) for row in rows] == [len(corners), len(corners), 0]
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png.png", "b.bfc.png"]
+
+
+def test_content_decides_what_a_folder_holds_and_drawings_keep_its_folders(tmp_path: Path) -> None:
+    detector, pixels = bright_detector(tmp_path / "a.bfd"), squares(64, 64)[0]
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "in" / name / "same", "PNG")
+    (tmp_path / "in" / "text.txt").write_text("no picture")
+    asked = ["detect", str(tmp_path / "in"), "--detector", str(detector), "--draw", str(tmp_path / "out")]
+    made = CliRunner().invoke(app, asked)
+    assert made.exit_code == 0 and "text.txt" in made.stderr, made.output
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png")) == [
+        "a/same.png",
+        "b/same.png",
+    ]
+    for wrong in ([], ["--draw", str(detector)]):  # drawn already; a file
+        with pytest.raises(OptionError, match="--force|is a file"):
+            CliRunner().invoke(app, [*asked, *wrong], catch_exceptions=False)
 
 
 def test_infrared_is_found_by_name(tmp_path: Path) -> None:

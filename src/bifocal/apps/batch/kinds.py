@@ -1,4 +1,4 @@
-"""The two kinds of files that runs work on, and how they are known."""
+"""The kinds of files that runs work on, and how they are known."""
 
 from __future__ import annotations
 
@@ -20,4 +20,5 @@ def _is_stream(path: str) -> bool:
 
 
 STREAMS = FileKind("streams", frozenset({".bfc"}), READ_SUFFIXES, _is_stream)
+PICTURES_AND_STREAMS = FileKind("pictures or streams", READ_SUFFIXES | {".bfc"}, frozenset(), _is_picture)
 PICTURES = FileKind("pictures", READ_SUFFIXES, frozenset({".bfc"}), _is_picture)
