@@ -10,6 +10,7 @@ import numpy as np
 
 from bifocal.pictures.arrays import from_array
 from bifocal.runtime.encoding import (
+    BUDGET_EFFORT,
     EFFORT,
     QUALITY,
     TILE,
@@ -38,7 +39,7 @@ def encode(
     model: ModelLike = DEFAULT_MODEL,
     tile: int = TILE,
     strict: bool = False,
-    effort: int = EFFORT,
+    effort: int | None = None,
     size: int | str | None = None,
     psnr: float | None = None,
     quality_map: MapLike | None = None,
@@ -60,7 +61,7 @@ def encode(
         the best quality that fits is taken.
     :param psnr: the least PSNR in dB of the decoded picture; the smallest stream that reaches it is taken.
     :param effort: 0 (fastest) to 9: how hard to search for fewer bits at the same quality; docs/effort.md
-        says what each gains and costs. Decoding is the same.
+        says what each gains and costs. Decoding is the same. By default 1, and 3 for a ``size`` or ``psnr``.
     :param quality_map: where errors count, array ``[h, w]`` of floats 0 to 1, bool or uint8, or a picture
         file: the quality is meant for pixels at 1, and bits are saved elsewhere. Stretched to the picture.
     :param tile: side of the independently coded tiles in pixels, a multiple of 64; no tile may exceed 4 Mi
@@ -97,7 +98,7 @@ class Options:
     quality: int | None
     tile: int
     strict: bool
-    effort: int
+    effort: int | None
     size: int | str | None
     psnr: float | None
     quality_map: MapLike | None
@@ -110,14 +111,16 @@ class Options:
 def encoded(picture: PictureLike, model: Model, asked: Options) -> Encoded:
     """:func:`encode`, with what is known of the stream beside its bytes."""
     budget = _checked_budget(asked.quality, asked.size, asked.psnr)
-    effort, tile = check_effort(asked.effort), check_tile(asked.tile)
+    free_size, even = isinstance(budget, int), asked.quality_map is None
+    usual = EFFORT if free_size or not model.has_adjoint else BUDGET_EFFORT
+    effort = usual if asked.effort is None else check_effort(asked.effort)
+    tile = check_tile(asked.tile)
     taken = _as_picture(picture, asked.strict or asked.lossless is True)
     if asked.strip or asked.metadata is not None:
         taken = _with_metadata(taken, asked.strip, asked.metadata)
     if asked.caption is not None:
         given = asked.caption
         taken = replace(taken, caption=given if isinstance(given, Caption) else Caption.of(given))
-    free_size, even = isinstance(budget, int), asked.quality_map is None
     exact = check_lossless(asked.lossless, free_size=free_size, even=even)
     model = model.on(REFERENCE)  # bytes never depend on what decodes
     return _encode(taken, budget, model, tile, effort, asked.quality_map, exact)

@@ -17,7 +17,7 @@ from bifocal.api.info import StreamInfo, describe, installed_name
 from bifocal.errors import OptionError, OutputError, PictureError
 from bifocal.pictures.formats import MAX_PIXELS, is_picture_name
 from bifocal.pictures.quality_map import MapLike
-from bifocal.runtime.encoding import EFFORT, TILE
+from bifocal.runtime.encoding import TILE
 from bifocal.runtime.model import DEFAULT_MODEL, MODELS, ModelLike, loaded_model
 from bifocal.storage import filesystem
 from bifocal.storage.filesystem import refuse_existing, write_atomically
@@ -33,7 +33,7 @@ def encode_file(
     model: ModelLike = DEFAULT_MODEL,
     tile: int = TILE,
     strict: bool = False,
-    effort: int = EFFORT,
+    effort: int | None = None,
     size: int | str | None = None,
     psnr: float | None = None,
     quality_map: MapLike | None = None,

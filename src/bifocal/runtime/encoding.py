@@ -7,8 +7,9 @@ Analysis has two steps: :func:`transform`, which is costly and into which no qua
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from operator import index
 from typing import NamedTuple, SupportsIndex
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import OptionError
 from bifocal.runtime.model import Model
-from bifocal.runtime.restoration import fit_tile
+from bifocal.runtime.restoration import decode_part, fit_tile
 from bifocal.runtime.windows import Box, boxes, cut_padded, padded_size, windows
 from bifocal.stream import container
 from bifocal.stream.chunks.restoration import Restoration, encode_restorations
@@ -42,8 +43,10 @@ RESTORED = frozenset({2})
 #: and with rounds of search.
 REGION = ((2048, 0.25), (256, 1.0))
 #: What an encoder takes unless others are asked for: quality, effort, and the side of a tile in pixels, such
-#: that pictures of up to four megapixels are one tile.
+#: that pictures of up to four megapixels are one tile. For a size or a PSNR it tries many qualities anyhow:
+#: then a search by the gradient adds little to the time, and takes another effort.
 QUALITY, EFFORT, TILE = 60, 1, 2048
+BUDGET_EFFORT = 3
 
 #: A picture is drawn rather than photographed where this share of pixels equals the left neighbour. A tile is
 #: then stored without loss if that takes at most so many times the bytes of its latents.
@@ -56,6 +59,10 @@ MAX_WEBP_SIDE = 16383
 FIRST_WORTH = 4.0
 #: No block of latents counts less than this beside one of full weight, so that nothing is divided by zero.
 LEAST_SHARE = 0.05
+
+
+#: Rows and columns of a tile as they decode, float32 ``[3, h, w]`` in 0..255.
+_Decoded = Callable[[slice, slice], NDArray[np.float32]]
 
 
 class FloatLatents(NamedTuple):
@@ -261,7 +268,7 @@ class Encoder:
         coded: dict[int, tuple[bytes, int, int]] = {}
         filters: dict[int, list[Restoration | None]] = {}
         restored = effort > 0 and entropy.wire_id in RESTORED and self._model.has_prices
-        for box, lossy in self._tiles(quality, effort):
+        for box, lossy, decoded in self._tiles(quality, effort):
             number = box[1] // tile * in_row + box[0] // tile
             stored = self._stored_tile(box)
             if stored and (lossy is None or len(stored[0]) <= WORTH_OF_EXACT * len(lossy.payload)):
@@ -269,7 +276,7 @@ class Encoder:
             elif lossy:
                 coded[number] = (lossy.payload, lossy.latent_crc, LATENTS)
                 if restored:
-                    filters[number] = self._filters(lossy, box, quality, effort)
+                    filters[number] = self._filters(decoded, box, quality, effort)
         header = Header(
             entropy.wire_id,
             entropy.fingerprint,
@@ -290,16 +297,15 @@ class Encoder:
         data = container.write(header, chunks, [(payload, crc) for payload, crc, _ in tiles], codings)
         return Encoded(data, header, chunks, len(tiles), codings.count(WEBP))
 
-    def _filters(self, tile: CodedTile, box: Box, quality: int, effort: int) -> list[Restoration | None]:
+    def _filters(self, decoded: _Decoded, box: Box, quality: int, effort: int) -> list[Restoration | None]:
         """The restoration filters of a tile at ``box`` of the padded picture."""
         side, share = REGION[ROUNDS[effort] > 0]
         left, top, right, bottom = box
         return fit_tile(
-            self._model,
-            tile.y,
+            decoded,
             _in_colour(cut_padded(self._pixels, slice(top, bottom), slice(left, right))),
             _weight_of(box, self._pixels.shape[:2], self._weights),
-            quality=quality,
+            price=self._model.price(quality),
             side=side,
             share=share,
         )
@@ -319,12 +325,12 @@ class Encoder:
                 self._stored[box] = encode_lossless(pixels), crc
         return self._stored[box]
 
-    def _tiles(self, quality: int, effort: int) -> Iterator[tuple[Box, CodedTile | None]]:
-        """The box of every tile, and the tile, coded, if latents may be needed: block by block, not in stream
-        order."""
+    def _tiles(self, quality: int, effort: int) -> Iterator[tuple[Box, CodedTile | None, _Decoded]]:
+        """The box of every tile; the tile, coded, if latents may be needed; and how to decode a part of it:
+        block by block, not in stream order."""
         w, h = padded_size(self._width, TILE_UNIT), padded_size(self._height, TILE_UNIT)
         if self._lossless:
-            yield from ((box, None) for box in boxes(w, h, self._tile))
+            yield from ((box, None, _nothing) for box in boxes(w, h, self._tile))
             return
         plan = self._model.entropy.plan
         for block in boxes(w, h, self._tile * max(1, BLOCK // self._tile)):
@@ -335,7 +341,7 @@ class Encoder:
                     for part, stride in zip(latents, (plan.y_stride, plan.z_stride), strict=True)
                 )
                 box = block[0] + left, block[1] + top, block[0] + right, block[1] + bottom
-                yield box, self._code(FloatLatents(y, z), box, quality, effort)
+                yield box, *self._code(FloatLatents(y, z), box, quality, effort)
 
     def _transformed(self, block: Box) -> Transformed:
         made = self._kept.get(block) or transform(self._model, self._pixels, block)
@@ -343,8 +349,9 @@ class Encoder:
             self._kept[block] = made
         return made
 
-    def _code(self, latents: FloatLatents, box: Box, quality: int, effort: int) -> CodedTile:
-        """The tile at ``box`` of the padded picture, with the symbols that the effort finds."""
+    def _code(self, latents: FloatLatents, box: Box, quality: int, effort: int) -> tuple[CodedTile, _Decoded]:
+        """The tile at ``box`` of the padded picture, with the symbols that the effort finds; and how to decode
+        a part of it."""
         model, entropy = self._model, self._model.entropy
         weight = _weight_of(box, self._pixels.shape[:2], self._weights)
         share = _shares(weight, entropy.plan.y_stride)
@@ -358,14 +365,19 @@ class Encoder:
             quantise=nearest if rounds or not effort else weighed,
         )
         if not ROUNDS[effort]:
-            return made
+            return made, partial(decode_part, model, made.y, quality)
         from bifocal.runtime.search import Aim, search
 
         left, top, right, bottom = box
         pixels = _in_colour(cut_padded(self._pixels, slice(top, bottom), slice(left, right)))
         inside = left > 0, top > 0, right < self._width, bottom < self._height
         aim = Aim(pixels, weight, share, inside)
-        return search(model, made, latents.y, aim, rounds=ROUNDS[effort], quality=quality)
+        best, found = search(model, made, latents.y, aim, rounds=ROUNDS[effort], quality=quality)
+        return best, lambda rows, columns: found[:, rows, columns]
+
+
+def _nothing(rows: slice, columns: slice) -> NDArray[np.float32]:
+    return np.empty((3, 0, 0), np.float32)
 
 
 def _is_flat(pixels: NDArray[np.uint8]) -> bool:

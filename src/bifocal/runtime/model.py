@@ -138,6 +138,11 @@ class Model:
         """Whether the model was packed with what an error is worth."""
         return "prices" in self._spec
 
+    @property
+    def has_adjoint(self) -> bool:
+        """Whether the model was packed with what efforts above 1 need."""
+        return (self.folder / "adjoint.onnx").exists()
+
     def price(self, quality: int) -> float:
         """Bits that the model pays for a unit of squared error (0..255, mean of the colours) of one pixel.
 
@@ -182,7 +187,7 @@ class Model:
                 f"model {self.name} has no hyper_analysis.onnx, so Bifocal 0.1 packed it: it decodes here. "
                 "Pack it again to encode with it."
             )
-        if network == "adjoint" and not path.exists():
+        if network == "adjoint" and not self.has_adjoint:
             raise ModelError(
                 f"model {self.name} was packed without the graph of the adjoint, which this effort needs. "
                 "Take effort 1, or pack the model again."

@@ -10,6 +10,7 @@ are); as a step after a learned synthesis, and its form, they are ours.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -83,20 +84,20 @@ def _features(padded: NDArray[np.float32], clip: float) -> NDArray[np.float32]:
 
 
 def fit_tile(
-    model: Model,
-    y: NDArray[np.int32],
+    decoded: Callable[[slice, slice], NDArray[np.float32]],
     pixels: NDArray[np.uint8],
     weight: NDArray[np.float32],
     *,
-    quality: int,
+    price: float,
     side: int,
     share: float,
 ) -> list[Restoration | None]:
     """A filter for each region of a tile, or None where none is worth its bytes.
 
-    ``y`` int32 ``[c, h, w]`` is what is coded, ``pixels`` ``[16h, 16w, 3]`` what the tile should look like,
-    ``weight`` ``[16h, 16w]`` what errors count. Regions are ``side`` pixels wide and high; a ``share`` of
-    each is decoded to fit its filter.
+    ``decoded`` gives rows and columns of the tile as they decode, float32 ``[3, h, w]`` in 0..255; ``pixels``
+    ``[16h, 16w, 3]`` is what the tile should look like, ``weight`` ``[16h, 16w]`` what errors count, ``price``
+    bits for a unit of squared error of one pixel, the mean of its colours. Regions are ``side`` pixels wide and
+    high; of a ``share`` of each its filter is fitted.
     """
     made: list[Restoration | None] = []
     for left, top, right, bottom in regions(weight.shape[1], weight.shape[0], side):
@@ -104,9 +105,9 @@ def fit_tile(
         for box in _spread(right - left, bottom - top, share):
             rows, columns = slice(top + box[1], top + box[3]), slice(left + box[0], left + box[2])
             target = pixels[rows, columns].transpose(2, 0, 1).astype(np.float32)
-            windows.append((_decoded(model, y, rows, columns, quality), target, weight[rows, columns]))
+            windows.append((decoded(rows, columns), target, weight[rows, columns]))
         scale = (right - left) * (bottom - top) / sum(counts.size for *_, counts in windows)
-        made.append(_fit(windows, scale * model.price(quality)))
+        made.append(_fit(windows, scale * price))
     return made
 
 
@@ -161,10 +162,11 @@ def _solved(gram: NDArray[np.float64], along: NDArray[np.float64], alone: bool) 
     return whole.reshape(3, 3, FEATURES).astype(np.int8)
 
 
-def _decoded(
-    model: Model, y: NDArray[np.int32], rows: slice, columns: slice, quality: int
+def decode_part(
+    model: Model, y: NDArray[np.int32], quality: int, rows: slice, columns: slice
 ) -> NDArray[np.float32]:
-    """Pixels ``[3, h, w]`` of a part of a tile with the latents ``y``, clipped to 0..255."""
+    """Pixels float32 ``[3, h, w]`` of a part of a tile with the latents ``y`` int32 ``[c, h, w]``, clipped to
+    0..255."""
     stride = model.entropy.plan.y_stride
     first, above = max(columns.start - HALO, 0) // stride, max(rows.start - HALO, 0) // stride
     last, below = -(-(columns.stop + HALO) // stride), -(-(rows.stop + HALO) // stride)

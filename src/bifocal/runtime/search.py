@@ -4,8 +4,8 @@ Rounding the analysis is only a good guess at the symbols that give the best pic
 guess is improved in rounds, each with the networks that the decoder will run and the bytes that the coder
 will write:
 
-1. decode the coded latents to pixels, and ask the adjoint of synthesis how their squared error changes with
-   every latent;
+1. decode the coded latents to pixels, and ask the adjoint of synthesis, or of its linear path, how their
+   squared error changes with every latent;
 2. move what is to be coded next from the decoded latents against that gradient, by a Newton step: a
    synthesis that nearly keeps energy has the same curvature for every latent, which is measured on the way;
 3. code that, every symbol weighed against its bits (:class:`bifocal.stream.drivers.RateDistortion`).
@@ -56,10 +56,11 @@ class Aim:
 
 def search(
     model: Model, first: CodedTile, y: NDArray[np.float32], aim: Aim, *, rounds: int, quality: int
-) -> CodedTile:
+) -> tuple[CodedTile, NDArray[np.float32]]:
     """The best coding of a tile that is found in a number of rounds, beginning with its ``first`` one.
 
-    ``y`` float32 ``[c, h, w]`` is the analysis of the tile. The same on every run of one machine.
+    ``y`` float32 ``[c, h, w]`` is the analysis of the tile. Also returns the pixels of that coding, float32
+    ``[3, 16h, 16w]``, clipped and not rounded. The same on every run of one machine.
 
     :raises ModelError: if the model has no graph of the adjoint.
     """
@@ -72,18 +73,19 @@ def search(
     best = made = first
     least, aimed = np.inf, y
     for turn in range(rounds + 1):
-        error, gradient = _squared_error(model, made.y, aim.pixels, weight, quality)
-        cost = 8 * len(made.payload) + price * error
+        last = turn == rounds
+        pixels, gradient = _decoded(model, made.y, aim.pixels, weight, quality, gradient=not last)
+        cost = 8 * len(made.payload) + price * _squared_error(pixels, aim.pixels, weight)
         if cost < least:
-            best, least = made, cost
-        if turn < rounds:
+            best, best_pixels, least = made, pixels, cost
+        if not last:
             newton = made.y * np.float32(2.0**-entropy.plan.fraction) - gradient / (energy * aim.share)
             step = np.float32(max(LEAST_STEP, FIRST_STEP / (1 + turn / PATIENCE)))
             aimed = np.where(kept, y, aimed + step * (newton - aimed))
             made = encode_tile(
                 aimed, first.z, quality=quality, model=entropy, engine=model.engine, quantise=quantise
             )
-    return best
+    return best, best_pixels
 
 
 def adjoint(
@@ -97,7 +99,8 @@ def adjoint(
 
     ``y`` int32 ``[c, h, w]`` as decoded, ``target`` ``[3, 16h, 16w]`` in 0..255, ``weight`` ``[16h, 16w]``.
     Returns pixels ``[3, 16h, 16w]``, clipped and not rounded, and the gradient ``[c, h, w]`` for a change of
-    one step. In one piece: for windows of a picture, not for large ones.
+    one step, exact or by the linear path of synthesis alone, as the model was packed. In one piece: for
+    windows of a picture, not for large ones.
 
     :raises ModelError: if the model was packed without this graph.
     """
@@ -121,26 +124,39 @@ def _blinded(aim: Aim, stride: int) -> tuple[NDArray[np.float32], NDArray[np.boo
     return weight, kept
 
 
-def _squared_error(
+def _decoded(
     model: Model,
     y: NDArray[np.int32],
     pixels: NDArray[np.uint8],
     weight: NDArray[np.float32],
     quality: int,
-) -> tuple[float, NDArray[np.float32]]:
-    """Weighted squared error of the tile that ``y`` int32 ``[c, h, w]`` decodes to, the mean of the three
-    colours at each pixel and the sum over pixels; and the gradient of half the sum over all, for steps."""
+    *,
+    gradient: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the tile ``y`` int32 ``[c, h, w]`` decodes to, float32 ``[3, 16h, 16w]``; and, if wanted, the
+    gradient of half its weighted squared error, summed over colours, for steps; zero otherwise."""
     stride, (_, halo) = model.entropy.plan.y_stride, model.window("synthesis")
-    gradient = np.zeros(y.shape, np.float32)
-    total = 0.0
+    whole = np.empty((3, *weight.shape), np.float32)
+    change = np.zeros(y.shape if gradient else (0, 0, 0), np.float32)
     for rows, columns in windows(*weight.shape, core=CORE, halo=halo, multiple=stride):
-        outer, inner = (rows.outer(1), columns.outer(1)), (rows.inner(1), columns.inner(1))
-        counts = np.zeros(weight[outer].shape, np.float32)
-        counts[inner] = weight[rows.core(1), columns.core(1)]
-        target = np.ascontiguousarray(pixels[outer].transpose(2, 0, 1), np.float32)
         part = rows.outer(stride), columns.outer(stride)
-        decoded, change = adjoint(model, y[:, *part], target, counts, quality)
-        gradient[:, *part] += change
-        error = np.square(decoded - target).sum(axis=0)
-        total += float(np.vdot(error, counts)) / 3
-    return total, gradient
+        if gradient:
+            outer, inner = (rows.outer(1), columns.outer(1)), (rows.inner(1), columns.inner(1))
+            counts = np.zeros(weight[outer].shape, np.float32)
+            counts[inner] = weight[rows.core(1), columns.core(1)]
+            target = np.ascontiguousarray(pixels[outer].transpose(2, 0, 1), np.float32)
+            decoded, changes = adjoint(model, y[:, *part], target, counts, quality)
+            change[:, *part] += changes
+        else:
+            feeds = {"y": model.to_float(y[:, *part], quality)[None]}
+            decoded = model.run("synthesis", ["pixels"], feeds)[0][0].clip(0, 255)
+        whole[:, rows.core(1), columns.core(1)] = decoded[:, rows.inner(1), columns.inner(1)]
+    return whole, change
+
+
+def _squared_error(
+    decoded: NDArray[np.float32], pixels: NDArray[np.uint8], weight: NDArray[np.float32]
+) -> float:
+    """Weighted squared error, the mean of the three colours at each pixel and the sum over pixels."""
+    error = sum(np.square(decoded[k] - pixels[:, :, k]) for k in range(3))
+    return float(np.vdot(error, weight)) / 3

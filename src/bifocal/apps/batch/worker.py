@@ -132,7 +132,7 @@ class Worker:
             option = self.options.get
             budget = check_budget(option("quality"), option("size"), option("psnr"))
             check_options(1, 1, budget.quality or 1, option("tile", 64))
-            check_effort(option("effort", 0))
+            check_effort(option("effort", 0) or 0)
             strip_metadata({}, option("strip", ()))
             if "captions" in self.options:
                 from bifocal.pictures.captions import CaptionFile

@@ -42,7 +42,7 @@ def encode(
     quality: options.Quality = None,
     size: options.Size = None,
     psnr: options.Psnr = None,
-    effort: options.Effort = 1,
+    effort: options.Effort = None,
     quality_map: options.QualityMap = None,
     strip: options.Strip = None,
     lossless: options.Lossless = None,

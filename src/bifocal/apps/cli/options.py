@@ -23,9 +23,6 @@ Pictures = Annotated[
 ]
 PictureFiles = Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)]
 Streams = Annotated[list[str], _STREAMS]
-SearchedStreams = Annotated[
-    list[str], typer.Argument(help="Streams, or folders of them; URLs too.", show_default=False)
-]
 StreamsOrNone = Annotated[list[str] | None, _STREAMS]
 Output = Annotated[
     str | None,
@@ -95,13 +92,14 @@ Size = Annotated[
 ]
 Psnr = Annotated[float | None, typer.Option(help="Instead: the least PSNR of the decoded picture in dB.")]
 Effort = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--effort",
         "-e",
         min=0,
         max=9,
         help="0 fastest, 9 slowest: a better picture, by some tenths of a dB, at nearly the same bytes.",
+        show_default="1, or 3 with --size or --psnr",
     ),
 ]
 QualityMap = Annotated[
@@ -199,9 +197,39 @@ Explain = Annotated[
 
 # search
 
-Like = Annotated[
-    Path, typer.Option(help="What to look for: a picture, or a .bfc stream.", show_default=False)
+Sought = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[WORDS] STREAMS...",
+        help="What to look for, in quotes, unless --like or --label says it; then streams, or folders of them.",
+        show_default=False,
+    ),
 ]
+Like = Annotated[
+    Path | None,
+    typer.Option(help="Look for what a picture, or a .bfc stream, shows instead.", show_default=False),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        help="Only streams to which the head, or the --detector, gives this label.", show_default=False
+    ),
+]
+LabelDetector = Annotated[
+    Path | None,
+    typer.Option("--detector", help="With --label: a .bfd file that finds objects.", show_default=False),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        help="meaning, by a text encoder, or words.", show_default="meaning where an encoder is installed"
+    ),
+]
+Page = Annotated[
+    Path | None,
+    typer.Option("--html", help="Write a page with thumbnails to this file, too.", show_default=False),
+]
+Open = Annotated[bool, typer.Option("--open", help="Open that page in the browser.")]
 TopFound = Annotated[int, typer.Option("--top", "-k", min=1, help="How many streams to print.")]
 IndexFile = Annotated[
     Path | None,

@@ -5,6 +5,9 @@ error with respect to the latents. Backpropagation through a feed-forward networ
 convolution becomes its transpose with the same weights, every ReLU a mask. So the gradient is packed as a
 graph that shares the weights of synthesis, and an encoder needs neither torch nor a second set of weights.
 
+A synthesis whose linear path carries most of the picture has a cheaper stand-in: the gradient through that
+path alone, nothing through activations. A search with it finds as good symbols (docs/effort.md).
+
 The operators are those that synthesis graphs use: ``_RULES`` lists them.
 """
 
@@ -23,14 +26,15 @@ from bifocal.errors import ModelError
 Kernels = dict[str, list[int]]
 
 
-def adjoint_graph(synthesis: bytes) -> bytes:
-    """The graph of a synthesis and its adjoint, from the graph of synthesis.
+def adjoint_graph(synthesis: bytes, *, linear: bool = False) -> bytes:
+    """The graph of a synthesis and its adjoint, from the graph of synthesis; with ``linear`` the gradient is
+    that through its linear path alone.
 
     Inputs: ``y`` ``[1, c, h, w]`` after inverse gains, ``target`` ``[1, 3, 16h, 16w]``, the true pixels in
     0..255, and ``weight`` ``[1, 1, 16h, 16w]``. Outputs: ``pixels``, clipped to 0..255 but not rounded, and
     ``gradient`` ``[1, c, h, w]``, of half the weighted squared error with respect to ``y``.
 
-    :raises ModelError: if the graph uses an operator whose adjoint is not known here.
+    :raises ModelError: if the graph uses an operator whose adjoint is not known here, or has no linear path.
     """
     model = onnx.load_model_from_string(synthesis)
     graph = model.graph
@@ -49,7 +53,7 @@ def adjoint_graph(synthesis: bytes) -> bytes:
     (result,) = (output.name for output in graph.output)
     for node in nodes:  # the plain result keeps a name of its own; ours is the clipped one
         node.output[:] = ["adjoint_plain" if name == result else name for name in node.output]
-    tape = _Tape(nodes)
+    tape = _Tape(nodes, linear=linear)
     clipped = tape.add("Clip", ["adjoint_plain", "adjoint_black", "adjoint_white"], output=result)
     inside = tape.add("Cast", [tape.add("Equal", [clipped, "adjoint_plain"])], to=TensorProto.FLOAT)
     error = tape.add("Mul", [tape.add("Sub", [clipped, "target"]), "weight"])
@@ -57,12 +61,16 @@ def adjoint_graph(synthesis: bytes) -> bytes:
     kernels = {tensor.name: list(tensor.dims[2:]) for tensor in graph.initializer}
     for node in reversed(graph.node):
         arriving = [tape.gradients.get(name) for name in node.output]
-        if node.op_type not in _RULES or None in arriving:
+        if linear and not any(arriving):  # beside the linear path
+            continue
+        if node.op_type not in _RULES or (None in arriving and not (linear and node.op_type == "Split")):
             raise ModelError(
                 f"synthesis has the operator {node.op_type}, whose adjoint is not known. Write a rule for "
                 "it, or pack the model without the graph of the adjoint."
             )
-        _RULES[node.op_type](tape, node, [name for name in arriving if name], kernels)
+        _RULES[node.op_type](tape, node, [name or "" for name in arriving], kernels)
+    if graph.input[0].name not in tape.gradients:
+        raise ModelError("synthesis has no linear path. Pack the model with the whole adjoint.")
     tape.add("Identity", [tape.gradients[graph.input[0].name]], output="gradient")
     y, pixels = graph.input[0], graph.output[0]
     given = [
@@ -82,8 +90,8 @@ def adjoint_graph(synthesis: bytes) -> bytes:
 class _Tape:
     """Nodes in order, and the name of the gradient of each tensor met so far."""
 
-    def __init__(self, nodes: list[Any]) -> None:
-        self.nodes, self.gradients = nodes, dict[str, str]()
+    def __init__(self, nodes: list[Any], *, linear: bool = False) -> None:
+        self.nodes, self.gradients, self.linear = nodes, dict[str, str](), linear
 
     def add(self, op: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
         name = output or f"adjoint_{op.lower()}_{len(self.nodes)}"
@@ -125,11 +133,14 @@ def _conv_transpose(tape: _Tape, node: Any, arriving: list[str], kernels: Kernel
 
 
 def _relu(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
-    tape.credit(node.input[0], tape.add("Mul", [arriving[0], tape.add("Sign", [node.output[0]])]))
+    if not tape.linear:
+        tape.credit(node.input[0], tape.add("Mul", [arriving[0], tape.add("Sign", [node.output[0]])]))
 
 
 def _leaky_relu(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
     """Where the output is negative the gradient is ``alpha`` times as large."""
+    if tape.linear:
+        return
     slope = tape.constant(_attributes(node).get("alpha", 0.01))
     below = tape.add("Less", [node.output[0], "adjoint_black"])
     gentle = tape.add("Mul", [arriving[0], slope])
@@ -155,7 +166,10 @@ def _mul(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
 
 
 def _split(tape: _Tape, node: Any, arriving: list[str], kernels: Kernels) -> None:
+    """A part without a gradient, beside the linear path, has one of zeros."""
     axis = _attributes(node).get("axis", 0)
+    parts = zip(arriving, node.output, strict=True)
+    arriving = [name or tape.add("Mul", [part, "adjoint_black"]) for name, part in parts]
     tape.credit(node.input[0], tape.add("Concat", arriving, axis=axis))
 
 

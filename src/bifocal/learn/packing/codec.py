@@ -255,8 +255,8 @@ def _extra_graphs(
 ) -> dict[str, bytes]:
     """Those graphs that the codec says it has beside its networks; both share the weights of synthesis."""
     made, extras = dict[str, bytes](), model.packing_extras()
-    if "adjoint" in extras:
-        made["adjoint"] = adjoint_graph(graphs["synthesis"])
+    if extras & {"adjoint", "linear adjoint"}:
+        made["adjoint"] = adjoint_graph(graphs["synthesis"], linear="linear adjoint" in extras)
     if "int8" in extras and pictures:
         synthesis = {k: v.astype(np.float32) for k, v in arrays.items() if k.startswith("synthesis.")}
         made["synthesis-int8"] = int8_graph(graphs["synthesis"], synthesis, calibration(model, pictures))

@@ -126,7 +126,7 @@ class Lapped(Codec):
 
     def packing_extras(self) -> frozenset[str]:
         c = self.config
-        there = {"half": c.half_width, "thumb": c.thumb_width, "int8": c.synthesis_width, "adjoint": 1}
+        there = {"half": c.half_width, "thumb": c.thumb_width, "int8": c.synthesis_width, "linear adjoint": 1}
         return frozenset(name for name, some in there.items() if some)
 
     def analyse(self, pixels: Tensor) -> Tensor:
