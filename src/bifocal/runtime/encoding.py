@@ -350,8 +350,8 @@ class Encoder:
         return made
 
     def _code(self, latents: FloatLatents, box: Box, quality: int, effort: int) -> tuple[CodedTile, _Decoded]:
-        """The tile at ``box`` of the padded picture, with the symbols that the effort finds, and how to decode a
-        part of it."""
+        """The tile at ``box`` of the padded picture, with the symbols that the effort finds, and how to
+        decode a part of it."""
         model, entropy = self._model, self._model.entropy
         weight = _weight_of(box, self._pixels.shape[:2], self._weights)
         share = _shares(weight, entropy.plan.y_stride)

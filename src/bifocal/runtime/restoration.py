@@ -94,10 +94,10 @@ def fit_tile(
 ) -> list[Restoration | None]:
     """A filter for each region of a tile, or None where none is worth its bytes.
 
-    ``decoded`` gives rows and columns of the tile as they decode, float32 ``[3, h, w]`` in 0..255; ``pixels``
-    ``[16h, 16w, 3]`` is what the tile should look like, ``weight`` ``[16h, 16w]`` what errors count, ``price``
-    bits for a unit of squared error of one pixel, the mean of its colours. Regions are ``side`` pixels wide and
-    high; of a ``share`` of each its filter is fitted.
+    ``decoded`` gives rows and columns of the tile as they decode, float32 ``[3, h, w]`` in 0..255;
+    ``pixels`` ``[16h, 16w, 3]`` is what the tile should look like, ``weight`` ``[16h, 16w]`` what errors
+    count, ``price`` bits for a unit of squared error of one pixel, the mean of its colours. Regions are
+    ``side`` pixels wide and high; a filter is fitted to a ``share`` of its region.
     """
     made: list[Restoration | None] = []
     for left, top, right, bottom in regions(weight.shape[1], weight.shape[0], side):
