@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -105,21 +106,25 @@ class Browser:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser with a profile of its own, ended with the block."""
+    import fcntl  # not on Windows
+
     assert CHROMIUM is not None
     (their_in, to), (back, their_out) = os.pipe(), os.pipe()
-    command = f'exec "$0" "$@" 3<&{their_in} 4>&{their_out}'
+    moved = [fcntl.fcntl(one, fcntl.F_DUPFD, 100) for one in (their_in, their_out)]  # away from 3 and 4
+    command = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
+    command += "os.execv(sys.argv[3], sys.argv[3:])"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
                    "--disable-background-networking", "--disable-dev-shm-usage", f"--user-data-dir={profile}",
                    "about:blank"]  # fmt: skip
         process = subprocess.Popen(
-            ["sh", "-c", command, CHROMIUM, *options],
-            pass_fds=(their_in, their_out),
+            [sys.executable, "-c", command, *map(str, moved), CHROMIUM, *options],
+            pass_fds=moved,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(their_in)
-        os.close(their_out)
+        for one in (their_in, their_out, *moved):
+            os.close(one)
         try:
             yield Browser(to, back)
         finally:

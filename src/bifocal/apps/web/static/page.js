@@ -156,7 +156,8 @@ async function compare(mine, rows, pixels) {
     if (mine !== turn) return;
     await loaded($("left"), address("peer.png") + question);
     if (mine !== turn) return;
-    rows.splice(1, 0, [`${codec}, its quality ${peer.quality}`, peer.bytes, (8 * peer.bytes) / pixels, peer.psnr]);
+    const uneven = Math.abs(peer.bytes / rows[0][1] - 1) > 0.1 ? ", the nearest that it has" : "";
+    rows.splice(1, 0, [`${codec}, its quality ${peer.quality}${uneven}`, peer.bytes, (8 * peer.bytes) / pixels, peer.psnr]);
     figures(rows);
   }
   document.body.dataset.compared = `${codec} ${quality()}`;
