@@ -33,7 +33,8 @@ from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import psnr
 from bifocal.measure.tables import markdown
-from bifocal.runtime.encoding import Encoder, FloatLatents, Transformed, at_quality
+from bifocal.runtime.analysis import FloatLatents, Transformed, at_quality
+from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.engines.float_engines import int8_file, open_network
 from bifocal.runtime.engines.float_openvino import OpenVinoNetwork, native_bf16, openvino_installed
 from bifocal.runtime.engines.onnxruntime import REFERENCE, FloatNetwork

@@ -31,7 +31,8 @@ from bifocal.measure.bdrate import bd_rate, curve_of
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import psnr
 from bifocal.measure.tables import markdown
-from bifocal.runtime.encoding import ROUNDS, float_latents
+from bifocal.runtime.analysis import float_latents
+from bifocal.runtime.encoding import ROUNDS
 from bifocal.runtime.model import DEFAULT_MODEL
 from bifocal.runtime.search import adjoint
 

@@ -17,7 +17,7 @@ from bifocal._version import DEFAULT_MODEL
 from bifocal.learn.data.crops import load_corpus
 from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.measure.tables import markdown
-from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.analysis import float_latents
 from bifocal.stream.latents import coded_symbols
 from bifocal.stream.tables import gaussian_tables, logistic_tables, scale_ladder
 

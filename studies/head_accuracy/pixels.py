@@ -43,7 +43,7 @@ from bifocal.learn.training.fit import fit
 from bifocal.learn.training.tasks.classify import classify_job
 from bifocal.measure.answers import label_pixels
 from bifocal.measure.metrics import rgb
-from bifocal.runtime.encoding import transform
+from bifocal.runtime.analysis import transform
 from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import render

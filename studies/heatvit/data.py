@@ -28,7 +28,7 @@ from bifocal.learn.nets.entropy.coding import Estimate
 from bifocal.learn.nets.entropy.exact import round_ste
 from bifocal.learn.training.pruning.objective import Batch
 from bifocal.learn.training.soft_labels import mixed
-from bifocal.runtime.encoding import transform
+from bifocal.runtime.analysis import transform
 from bifocal.runtime.heads.windows import read_latents
 from bifocal.runtime.model import Model
 from bifocal.stream.plan import code_groups

@@ -9,7 +9,7 @@ import numpy as np
 from bifocal.hardware.cost.graph import Array, Graph, load_graph
 from bifocal.measure.metrics import Pixels
 from bifocal.measure.traffic.codec import _coded
-from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.analysis import float_latents
 from bifocal.runtime.engines.onnxruntime import graph_file, graph_weights
 from bifocal.runtime.model import Model
 from bifocal.stream.exact import ExactNet

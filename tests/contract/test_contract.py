@@ -21,7 +21,8 @@ from bifocal.learn.nets.entropy.exact import ExactConv
 from bifocal.learn.recipe import Recipe
 from bifocal.learn.systems.registry import SYSTEMS
 from bifocal.learn.training.rate_distortion import rate_distortion
-from bifocal.runtime.encoding import ROUNDS, float_latents
+from bifocal.runtime.analysis import float_latents
+from bifocal.runtime.encoding import ROUNDS
 from bifocal.runtime.engines.exact_int8 import Int8Engine
 from bifocal.runtime.model import HALO, Model
 from bifocal.runtime.rendering import REDUCTIONS, available_reductions, synthesise

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 import bifocal
 from bifocal.measure.demo import bundled_photograph
 from bifocal.measure.metrics import psnr
-from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.analysis import float_latents
 from bifocal.runtime.model import DEFAULT_MODEL, MODELS
 from bifocal.stream import container
 from bifocal.stream.exact import EXACT_LIMIT, NumpyEngine, check_bound

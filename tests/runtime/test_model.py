@@ -13,9 +13,10 @@ import pytest
 import bifocal
 from bifocal._version import DEFAULT_MODEL
 from bifocal.errors import LatentsError, ModelError, ModelMissing, OptionError
-from bifocal.runtime import cards, encoding
+from bifocal.runtime import analysis, cards, encoding
 from bifocal.runtime import model as runtime_model
-from bifocal.runtime.encoding import Encoder, at_quality, float_latents, transform
+from bifocal.runtime.analysis import at_quality, float_latents, transform
+from bifocal.runtime.encoding import Encoder
 from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import available_reductions, synthesise
 from bifocal.stream.latents import encode_latents
@@ -49,7 +50,8 @@ def test_windows_leave_no_trace(tiny_model: Model, gray: bool, monkeypatch: pyte
     latents = latents_of(tiny_model, pixels)
     picture = synthesise(tiny_model, latents)
     monkeypatch.setattr(runtime_model, "CORE", 128)
-    monkeypatch.setattr(encoding, "BLOCK", 256)
+    for module in (analysis, encoding):
+        monkeypatch.setattr(module, "BLOCK", 256)
     monkeypatch.setattr(runtime_model, "HALO", {"analysis": 16, "synthesis": 16})
     pieces = float_latents(tiny_model, pixels, 50)
     np.testing.assert_allclose(pieces.y, whole.y, atol=1e-4)
@@ -98,7 +100,8 @@ def test_windows_of_the_shipped_model_leave_no_trace(monkeypatch: pytest.MonkeyP
     whole = [bifocal.decode(stream, model=model, scale=1 / n).pixels.astype(int) for n in reductions]
     latents = float_latents(model, pixels, 60)
     monkeypatch.setattr(runtime_model, "CORE", 64)
-    monkeypatch.setattr(encoding, "BLOCK", 128)
+    for module in (analysis, encoding):
+        monkeypatch.setattr(module, "BLOCK", 128)
     for n, picture in zip(reductions, whole, strict=True):
         again = bifocal.decode(stream, model=model, scale=1 / n).pixels
         assert np.abs(again - picture).max() <= 1

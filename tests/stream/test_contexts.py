@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bifocal.stream.contexts import collect, place, positions
-from bifocal.stream.plan import Group, phase_channels
+from bifocal.stream.plan import Group, collect, phase_channels, place, positions
 
 GROUPS = [
     Group(8, 16, 1, 0),

@@ -25,7 +25,7 @@ from bifocal.errors import HeadError
 from bifocal.measure import MeasureError
 from bifocal.measure.bench import find_pictures, load_rgb
 from bifocal.measure.metrics import Pixels, rgb
-from bifocal.runtime.encoding import BLOCK, transform
+from bifocal.runtime.analysis import BLOCK, transform
 from bifocal.runtime.engines.onnxruntime import REFERENCE
 from bifocal.runtime.heads.classify import LabelReader, answer
 from bifocal.runtime.heads.run import Head

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from bifocal._version import __version__
 from bifocal.errors import BifocalError, ModelError, OptionError
-from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.analysis import float_latents
 from bifocal.runtime.engines.exact_int8 import Int8Engine
 from bifocal.runtime.engines.float_engines import BACKENDS
 from bifocal.runtime.engines.float_openvino import native_bf16

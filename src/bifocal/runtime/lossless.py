@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import DamagedStream, PictureError
 from bifocal.pictures.lossless import decode_lossless
-from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.analysis import float_latents
 from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import reduce_box
 from bifocal.runtime.windows import Box

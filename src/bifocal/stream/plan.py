@@ -169,3 +169,40 @@ def code_groups(plan: Plan, driver: Driver, count: int | None = None) -> Any:
         mu, index = driver.predict(k, group, decoded)
         decoded = driver.code(group, mu, index, decoded)
     return decoded
+
+
+def place(values: NDArray[Any], maps: NDArray[Any], group: Group) -> None:
+    """Write a group's values ``[n]`` to where its symbols stand in ``maps`` ``[group.channels, h, w]``."""
+    if (views := _at_phases(maps, group)) is None:
+        maps.reshape(-1)[positions(group, *maps.shape[1:])] = values
+        return
+    for view, part in zip(views, phase_views(values, group, *maps.shape[1:]), strict=True):
+        view[...] = part
+
+
+def collect(maps: NDArray[Any], group: Group) -> NDArray[Any]:
+    """What stands in ``maps`` ``[group.channels, h, w]`` at a group's symbols, ``[n]``: a new array."""
+    if (views := _at_phases(maps, group)) is None:
+        chosen: NDArray[Any] = maps.reshape(-1)[positions(group, *maps.shape[1:])]
+        return chosen
+    values = np.empty(maps.size // group.steps, maps.dtype)
+    for view, part in zip(views, phase_views(values, group, *maps.shape[1:]), strict=True):
+        part[...] = view
+    return values
+
+
+def _at_phases(maps: NDArray[Any], group: Group) -> list[NDArray[Any]] | None:
+    """A group's positions as views ``[m, h/2, w/2]``, several times faster than single positions; None where
+    sides are odd or phases unequal."""
+    firsts = phase_channels(group)
+    if firsts is None or maps.shape[1] % 2 or maps.shape[2] % 2:
+        return None
+    return [maps[first :: group.steps, phase >> 1 :: 2, phase & 1 :: 2] for phase, first in enumerate(firsts)]
+
+
+@lru_cache(maxsize=16)  # two shapes of tile at once; up to 19 MiB each
+def positions(group: Group, h: int, w: int) -> NDArray[np.intp]:
+    """Flat positions of a group's symbols in ``[group.channels, h, w]``, in C order, read-only."""
+    where = np.flatnonzero(group_mask(group, h, w))
+    where.flags.writeable = False
+    return where

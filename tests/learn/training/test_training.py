@@ -20,7 +20,7 @@ from bifocal.learn.recipe import load_recipe
 from bifocal.learn.training.budget import Budget
 from bifocal.learn.training.optimisers import Rates, make_optimisers, orthogonalise
 from bifocal.learn.training.run import train
-from bifocal.runtime.encoding import float_latents
+from bifocal.runtime.analysis import float_latents
 from bifocal.runtime.rendering import synthesise
 from bifocal.stream.latents import unpack
 

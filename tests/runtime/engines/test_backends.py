@@ -24,8 +24,8 @@ from bifocal.errors import BifocalError, ModelError, OptionError
 from bifocal.learn.packing.int8 import calibration, int8_graph
 from bifocal.learn.packing.two_path_graphs import synthesis_graph
 from bifocal.learn.systems.lowfirst import LowFirst, LowFirstConfig
+from bifocal.runtime.analysis import float_latents
 from bifocal.runtime.doctor import compare_backends
-from bifocal.runtime.encoding import float_latents
 from bifocal.runtime.engines import float_engines, float_openvino
 from bifocal.runtime.engines.float_engines import (
     BACKENDS,

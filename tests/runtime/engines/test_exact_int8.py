@@ -16,7 +16,7 @@ from bifocal.runtime.engines import exact_int8
 from bifocal.runtime.engines.exact_int8 import Int8Engine, check_bytes, exact_engine
 from bifocal.runtime.engines.onnxruntime import OnnxEngine
 from bifocal.runtime.model import Model
-from bifocal.stream.contexts import MapContexts
+from bifocal.stream.drivers import MapContexts
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine, check_bound
 from bifocal.stream.latents import pack, unpack

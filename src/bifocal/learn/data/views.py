@@ -25,8 +25,9 @@ from torch import Tensor
 from bifocal.errors import BifocalError, TrainingError
 from bifocal.learn.data.labelled import Labelled, read_rgb
 from bifocal.learn.data.pooling import pooled_to
+from bifocal.runtime.analysis import transform
 from bifocal.runtime.decoding import decode_pixels
-from bifocal.runtime.encoding import EFFORT, Encoder, transform
+from bifocal.runtime.encoding import EFFORT, Encoder
 from bifocal.runtime.model import Model
 from bifocal.storage.filesystem import write_atomically
 from bifocal.storage.paths import is_stream_name

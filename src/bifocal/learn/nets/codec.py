@@ -45,8 +45,8 @@ CONTEXT = Range(-1023, 1023, 4)
 HEAD = Range(-32767, 32767, 4)
 #: What :meth:`Codec.packing_extras` may name: ``half`` and ``thumb``, smaller pictures by ``synthesise_half``
 #: (of y) and ``synthesise_thumb`` (of the first group's channels); ``adjoint``, the gradient that efforts
-#: above 1 need, or ``linear adjoint``, that by the linear path of synthesis alone; ``int8``, an 8-bit synthesis; ``labels``, a reader of labels (``trunk``, y to logits) as a
-#: head beside the model.
+#: above 1 need, or ``linear adjoint``, that by the linear path of synthesis alone; ``int8``, an 8-bit
+#: synthesis; ``labels``, a reader of labels (``trunk``, y to logits) as a head beside the model.
 PACKING_EXTRAS = frozenset({"half", "thumb", "adjoint", "linear adjoint", "int8", "labels"})
 #: What a decoder runs, besides fixed transforms.
 DECODER_PARTS = ("hyper_synthesis", "predictors", "synthesis")

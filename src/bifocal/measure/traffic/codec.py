@@ -13,8 +13,9 @@ from bifocal.hardware.cost.measure import Traffic, measure
 from bifocal.hardware.cost.result import NetworkResult, Quality, summed
 from bifocal.measure.metrics import Pixels, psnr
 from bifocal.measure.traffic.options import Array, Measurer, Notify, Options, light, silent
-from bifocal.runtime.encoding import TILE, FloatLatents, at_quality, float_latents
-from bifocal.runtime.encoding import Transformed as TransformedBox
+from bifocal.runtime.analysis import FloatLatents, at_quality, float_latents
+from bifocal.runtime.analysis import Transformed as TransformedBox
+from bifocal.runtime.encoding import TILE
 from bifocal.runtime.model import Model
 from bifocal.runtime.rendering import synthesise
 from bifocal.runtime.windows import cut_padded, padded_size

@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 
 from bifocal.errors import ModelError
 from bifocal.runtime.engines.onnxruntime import OnnxEngine, open_session
-from bifocal.stream.contexts import place
 from bifocal.stream.exact import EXACT_LIMIT, ExactEngine, ExactLayer, ExactNet, bands
-from bifocal.stream.plan import Group, phase_channels, phase_views, seen_channels
+from bifocal.stream.plan import Group, phase_channels, phase_views, place, seen_channels
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -16,7 +16,7 @@ from bifocal.learn.data.views import Streams, Views, encode_held, make_views
 from bifocal.learn.training.classify.recipe import HeadRecipe
 from bifocal.learn.training.classify.targets import Targets
 from bifocal.learn.training.classify.teacher import Shortened, Teacher, class_probabilities
-from bifocal.runtime.encoding import transform
+from bifocal.runtime.analysis import transform
 from bifocal.runtime.model import Model
 
 #: How often the progress of reading is reported, in seconds.

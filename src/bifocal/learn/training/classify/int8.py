@@ -21,7 +21,7 @@ from bifocal.learn.packing.heads import PackedHead
 from bifocal.learn.packing.int8_heads import int8_head
 from bifocal.learn.training.classify.judging import judge_head
 from bifocal.learn.training.fit import print_now
-from bifocal.runtime.encoding import transform
+from bifocal.runtime.analysis import transform
 from bifocal.runtime.heads.file import HeadFile, HeadSpec, head_path, read_head
 from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
