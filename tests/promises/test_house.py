@@ -22,6 +22,7 @@ LEARN = {
     "learn.recipe",
     "learn.checkpoint",
     *("learn.training", "learn.packing", "learn.lowbit", "learn.data", "learn.systems", "learn.nets"),
+    "learn.search",
 }
 BELOW_APPS = LOWER | LEARN | {"api", "measure", "hardware", "hardware.cost"}
 
@@ -47,22 +48,32 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "learn.checkpoint": ({"learn.systems", "learn.nets", "storage", "errors"}, {"torch", "safetensors"}),
     "learn.data": (LOWER, {"numpy", "torch", "PIL"}),
     "learn.packing": (
-        LOWER | LEARN - {"learn.training", "learn.lowbit"},
+        LOWER | LEARN - {"learn.training", "learn.lowbit", "learn.search"},
         {"numpy", "torch", "onnx", "onnxruntime", "safetensors"},
     ),
     "learn.lowbit": ({"learn.nets", "learn.packing", "hardware", "storage", "errors"}, {"numpy", "torch"}),
-    "learn.training": (LOWER | LEARN, {"numpy", "torch", "onnx", "matplotlib", "PIL", "pycocotools"}),
+    "learn.search": (
+        LOWER | {"learn.nets", "learn.packing", "hardware"},
+        {"numpy", "torch", "onnx", "onnxruntime"},
+    ),
+    "learn.training": (
+        LOWER | LEARN | {"hardware"},
+        {"numpy", "torch", "onnx", "matplotlib", "PIL", "pycocotools"},
+    ),
     "measure": (
         LOWER | LEARN | {"api", "hardware", "hardware.cost"},
         {"numpy", "PIL", "matplotlib", "imagecodecs", "torch", "onnxruntime"},
     ),
-    "apps.batch": (LOWER | {"api"}, set()),
+    "apps.batch": (LOWER | {"api"}, {"numpy", "ray"}),
     "apps.web": (
         LOWER | {"api", "measure", "hardware", "apps.batch"},
         {"numpy", "PIL", "starlette", "uvicorn"},
     ),
     "apps.data": (LOWER | {"apps.batch"}, {"numpy", "torch", "datasets"}),
-    "apps.cli": (BELOW_APPS | {"apps.batch", "apps.data", "apps.desktop", "apps.web"}, {"typer", "rich", "torch"}),
+    "apps.cli": (
+        BELOW_APPS | {"apps.batch", "apps.data", "apps.desktop", "apps.web"},
+        {"typer", "rich", "torch"},
+    ),
     "apps.desktop": ({"apps.plugins", "stream", "storage", "errors"}, set()),
     "apps.plugins": (LOWER | {"api"}, {"numpy", "PIL", "imageio"}),
     "apps": (set(), set()),

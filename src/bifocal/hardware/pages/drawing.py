@@ -127,6 +127,27 @@ def curve(
     return _svg([*out, *_labels(x_label, y_label)], f"{y_label} over {x_label}")
 
 
+def scatter(dots: Sequence[tuple[float, float, str, str]], *, x_label: str, y_label: str) -> str:
+    """Dots (x, share, colour, title) over an axis from the least x to the largest; shares in per cent.
+
+    >>> svg = scatter([(1.0, 0.4, "one", "a"), (3.0, 0.5, "quiet", "b")], x_label="ms", y_label="right")
+    >>> svg.count("<circle")
+    2
+    """
+    xs, ys = [dot[0] for dot in dots] or [0.0], [dot[1] for dot in dots] or [0.0]
+    x = _Axis(min(xs), max(max(xs), min(xs) * 1.001 + 1e-9), _LEFT + 8, _WIDTH - _RIGHT - 8)
+    low = max(0.0, math.floor(20 * min(ys) - 0.5) / 20)
+    y = _Axis(low, min(1.0, max(low + 0.05, math.ceil(20 * max(ys) + 0.5) / 20)), _HEIGHT - _BOTTOM, _TOP)
+    out = _frame(y, _ticks(y.low, y.high), percent=True)
+    out += [_text(x.at(tick), _HEIGHT - _BOTTOM + 18, f"{tick:.3g}") for tick in _ticks(x.low, x.high)]
+    out += [
+        f'<circle cx="{x.at(a):.1f}" cy="{y.at(b):.1f}" r="3.5" fill="var(--{colour})">'
+        f"<title>{escape(title)}</title></circle>"
+        for a, b, colour, title in dots
+    ]
+    return _svg([*out, *_labels(x_label, y_label)], f"{y_label} over {x_label}")
+
+
 def stacked(parts: Sequence[tuple[str, str, int]]) -> str:
     """One bar cut into named parts (name, colour, count), with a legend that gives counts and shares.
 

@@ -14,6 +14,9 @@ from onnx import TensorProto, helper
 
 from bifocal.learn.packing.graphs import OPSET, Arrays
 
+#: How weights of bytes are declared; all others are float32.
+BYTES = {np.dtype(np.int8): TensorProto.INT8, np.dtype(np.uint8): TensorProto.UINT8}
+
 
 @dataclass
 class GraphBuilder:
@@ -58,8 +61,8 @@ class GraphBuilder:
     ) -> bytes:
         """Serialise. ``inputs`` name → shape; ``outputs`` name → (node output, shape).
 
-        ``types`` are those of inputs and outputs that are not float32. Weights are int8 where their values
-        are, float32 elsewhere.
+        ``types`` are those of inputs and outputs that are not float32. Weights are int8 or uint8 where their
+        values are, float32 elsewhere.
         """
 
         def declared(name: str, shape: list[Any]) -> Any:
@@ -69,7 +72,7 @@ class GraphBuilder:
             self.nodes.append(helper.make_node("Identity", [node], [name]))
         external = []
         for name, value in self.weights.items():
-            kind = TensorProto.INT8 if value.dtype == np.int8 else TensorProto.FLOAT
+            kind = BYTES.get(value.dtype, TensorProto.FLOAT)
             tensor = TensorProto(name=name, data_type=kind, dims=value.shape)
             tensor.data_location = TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="weights.safetensors")

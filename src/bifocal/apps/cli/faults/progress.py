@@ -1,4 +1,4 @@
-"""A progress bar for campaigns."""
+"""A progress bar for campaigns and searches."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 
-def progress_bar() -> Callable[[int, int], None] | None:
-    """A bar on standard error that is given the finished faults and all; None where that is no terminal."""
+def progress_bar(what: str = "faults") -> Callable[[int, int], None] | None:
+    """A bar on standard error that is given how many are done and all; None where that is no terminal."""
     if not sys.stderr.isatty():
         return None
     started = time.monotonic()
@@ -19,7 +19,7 @@ def progress_bar() -> Callable[[int, int], None] | None:
         bar = "█" * round(30 * share)
         end = "\r\033[K" if done >= total else ""
         print(
-            f"\r\033[K{bar:<30} {done:,} of {total:,} faults, {left:.0f} s left {end}",
+            f"\r\033[K{bar:<30} {done:,} of {total:,} {what}, {left:.0f} s left {end}",
             end="",
             file=sys.stderr,
             flush=True,

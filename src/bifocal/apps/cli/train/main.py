@@ -13,6 +13,7 @@ _COMMANDS = {
     for name in (
         *("run", "distil", "head", "detect", "quantise"),
         *("pack", "revive", "grow", "slim", "cost", "lowbit"),
+        *("supernet", "search", "finetune"),
     )
 }
 

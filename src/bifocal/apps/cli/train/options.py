@@ -247,3 +247,63 @@ ArmsFolder = Annotated[
         show_default="runs/NAME",
     ),
 ]
+
+# -- of supernet, search and finetune ------------------------------------------------------------------------
+
+Space = Annotated[
+    Path, typer.Option(help="A search space, yours or shipped: tiny.toml, small.toml or t.toml.")
+]
+SupernetFolder = Annotated[Path, typer.Option(help="Folder of the supernet.")]
+OnLatents = Annotated[
+    bool,
+    typer.Option("--latents", help="Read latents of a codec's streams, so that the result labels streams."),
+]
+SearchViews = Annotated[int, typer.Option("--views", help="With --latents: views made of each picture.")]
+SearchHeld = Annotated[
+    float, typer.Option("--held", help="Share of the pictures that subnets are compared on.")
+]
+SearchBatch = Annotated[int, typer.Option("--batch", min=1, help="Pictures a step.")]
+OneSubnet = Annotated[
+    bool,
+    typer.Option(
+        "--one", help="One random subnet a step, in place of the largest, the smallest and a random one."
+    ),
+]
+SeparateRows = Annotated[
+    bool,
+    typer.Option(
+        "--separate",
+        help="Rows of 4 bits get weights of their own, not the top half of those of 8 bits: for comparisons.",
+    ),
+]
+ResumeSupernet = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a supernet of the same space, data and options to go on from.", show_default=False
+    ),
+]
+SearchedSupernet = Annotated[
+    Path, typer.Argument(help="Folder of `bifocal-train supernet`.", show_default=False)
+]
+Latency = Annotated[str, typer.Option(help="Limits of latency, as 2ms,4ms or 500us.", show_default=False)]
+OnDevice = Annotated[
+    str,
+    typer.Option("--device", help="zcu102 (modelled), cpu (this machine, measured), or a TOML file."),
+]
+FoundFolder = Annotated[Path, typer.Option(help="Folder of what is found, and of the search's state.")]
+Guide = Annotated[
+    str, typer.Option(help="What limits candidates: latency; or as a control macs, or random drawing.")
+]
+Population = Annotated[int, typer.Option(min=1, help="Candidates a generation.")]
+Parents = Annotated[int, typer.Option(min=1, help="The fittest, from which the next generation is made.")]
+Generations = Annotated[int, typer.Option(min=1, help="Generations for each limit.")]
+SearchSeed = Annotated[int, typer.Option("--seed", min=0, help="Of candidates: the same finds the same.")]
+FoundConfig = Annotated[
+    Path, typer.Argument(help="A TOML file of `bifocal-train search`.", show_default=False)
+]
+FoundHeadFile = Annotated[
+    Path | None, typer.Option(help="The head.", show_default="beside the configuration, .bfh")
+]
+MovedSupernet = Annotated[
+    Path | None, typer.Option(help="The supernet, if it has moved since the search.", show_default=False)
+]

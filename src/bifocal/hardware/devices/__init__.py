@@ -1,0 +1,1 @@
+"""Devices that run networks of mixed-precision matrix products: what they have, and how long layers take."""
