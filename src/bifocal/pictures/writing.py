@@ -45,7 +45,7 @@ def write_picture(
         raise OutputError(f"a {type(path).__name__} is not a path to write to. Give a str or a pathlib.Path.")
     name = os.fspath(path)
     kind, settings = format_to_write(name, format)
-    write_atomically(name, _encoded(picture, kind, settings, name), overwrite=overwrite)
+    write_atomically(name, encoded_picture(picture, kind, settings, name), overwrite=overwrite)
 
 
 def format_to_write(path: str | os.PathLike[str], format: str | None = None) -> tuple[str, Mapping[str, Any]]:
@@ -60,7 +60,7 @@ def format_to_write(path: str | os.PathLike[str], format: str | None = None) -> 
     return WRITE_FORMATS[suffix]
 
 
-def _encoded(picture: Picture, kind: str, settings: Any, name: str) -> bytes:
+def encoded_picture(picture: Picture, kind: str, settings: Any, name: str) -> bytes:
     """The bytes of a file in Pillow's format ``kind``."""
     if picture.alpha is not None and kind not in ALPHA_FORMATS:
         raise OutputError(

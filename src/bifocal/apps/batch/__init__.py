@@ -6,8 +6,9 @@
 RunSummary(done=200, kept=0, failed=(), seconds=41.3, bytes_in=97216012, bytes_out=5120313)
 """
 
+from bifocal.apps.batch import ray
 from bifocal.apps.batch.runs import RunSummary, find_streams, read, run
 from bifocal.apps.batch.worker import FileResult, FileTask, Worker
 from bifocal.storage.paths import Pair
 
-__all__ = ["FileResult", "FileTask", "Pair", "RunSummary", "Worker", "find_streams", "read", "run"]
+__all__ = ["FileResult", "FileTask", "Pair", "RunSummary", "Worker", "find_streams", "ray", "read", "run"]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bifocal.apps.batch.kinds import PICTURES, STREAMS
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 OnStart = Callable[[int, LeftOut], None]
 #: Gets what became of each file, as it is finished.
 OnResult = Callable[[FileResult], None]
+#: What can run a worker over many files.
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,16 @@ def run(
     suffix: str = "",
     keep_suffix: bool = False,
     jobs: int = 1,
+    engine: str = "local",
+    address: str | None = None,
     shard: tuple[int, int] = (1, 1),
     resume: bool = False,
     replace: bool = False,
     on_start: OnStart = lambda total, left_out: None,
     on_result: OnResult = lambda result: None,
 ) -> RunSummary:
-    """Work on every file of ``inputs``, in this process or in ``jobs`` spawned ones.
+    """Work on every file of ``inputs``, in this process or in ``jobs`` spawned ones; with the ``engine``
+    "ray" in ``jobs`` actors on the Ray cluster at ``address``, or on one that is started here.
 
     :func:`bifocal.storage.paths.pair_paths` says which file becomes which. Several results in a folder come
     with a manifest there. With ``resume``, files that it proves finished are kept; ``replace`` lets results
@@ -83,11 +89,12 @@ def run(
         replace=replace or resume,
         shard=shard,
     )
-    _refuse_contradictions(pairs, jobs, resume)
+    _refuse_contradictions(pairs, jobs if engine == "local" else 2, resume)
+    work = partial(_results, engine=_checked_engine(engine), address=address)
     tally = _Tally(on_result, len(pairs))
     if pairs.output is None or not (resume or pairs.many):
         on_start(len(pairs), pairs.left_out)
-        _work(worker, (FileTask(pair, replace) for pair in pairs), jobs, tally)
+        _work(work, worker, (FileTask(pair, replace) for pair in pairs), jobs, tally)
     else:
         from bifocal.apps.batch.leftovers import remove_all_leftovers
         from bifocal.apps.batch.manifest import Manifest
@@ -96,7 +103,8 @@ def run(
         with Manifest(pairs.output, worker.verb, shard, about) as manifest:
             remove_all_leftovers(pairs)
             on_start(len(pairs), pairs.left_out)
-            _work(worker, _tasks(pairs, manifest, about["key"], resume, replace), jobs, tally, manifest)
+            tasks = _tasks(pairs, manifest, about["key"], resume, replace)
+            _work(work, worker, tasks, jobs, tally, manifest)
     return tally.summary(time.perf_counter() - begun, pairs.left_out)
 
 
@@ -131,9 +139,8 @@ def read(
         results[result.pair.source] = result
         on_result(result)
 
-    _work(
-        worker, (FileTask(Pair(source, source, "")) for source in sources), jobs, _Tally(take, len(sources))
-    )
+    tasks = (FileTask(Pair(source, source, "")) for source in sources)
+    _work(_results, worker, tasks, jobs, _Tally(take, len(sources)))
     return [results[source] for source in sources]
 
 
@@ -195,10 +202,21 @@ class _Tally:
         return RunSummary(self.done, self.kept, failed, seconds, self.bytes_in, self.bytes_out, left_out)
 
 
+def _checked_engine(engine: str) -> str:
+    if engine not in ENGINES:
+        raise OptionError(f"there is no engine {engine!r}. Choose {' or '.join(ENGINES)}.")
+    return engine
+
+
 def _work(
-    worker: Worker, tasks: Iterator[FileTask], jobs: int, tally: _Tally, manifest: Manifest | None = None
+    results_of: Callable[..., Iterator[FileResult]],
+    worker: Worker,
+    tasks: Iterator[FileTask],
+    jobs: int,
+    tally: _Tally,
+    manifest: Manifest | None = None,
 ) -> None:
-    results = _results(worker, tasks, jobs, manifest)
+    results = results_of(worker, tasks, jobs, manifest)
     try:
         for result in results:
             if manifest and result.record:
@@ -214,8 +232,17 @@ def _work(
 
 
 def _results(
-    worker: Worker, tasks: Iterator[FileTask], jobs: int, manifest: Manifest | None
+    worker: Worker,
+    tasks: Iterator[FileTask],
+    jobs: int,
+    manifest: Manifest | None,
+    engine: str = "local",
+    address: str | None = None,
 ) -> Iterator[FileResult]:
+    if engine == "ray":
+        from bifocal.apps.batch.engines.ray import run_ray
+
+        return run_ray(worker, tasks, jobs, address=address)
     if jobs == 1 and worker.verb == "analyse" and set(worker.options) <= {"head"}:
         from bifocal.apps.batch.engines.batched import run_batched
 

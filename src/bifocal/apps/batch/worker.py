@@ -209,9 +209,9 @@ class Worker:
                 return FileResult(pair, "done", bytes_in=size, info=bifocal.info(file, **self.options))
             options = {**self.options, "head": self.head()}
             if self.verb == "embed":
-                embedding = bifocal.embed(file, model=self._model(pair.source), **options)
+                embedding = bifocal.embed(file, model=self.model_for(pair.source), **options)
                 return FileResult(pair, "done", bytes_in=size, embedding=embedding)
-            labels = bifocal.analyse(file, model=self._model(pair.source), **options)
+            labels = bifocal.analyse(file, model=self.model_for(pair.source), **options)
             return FileResult(pair, "done", bytes_in=size, labels=labels)
 
     def _write(self, task: FileTask) -> FileResult:
@@ -246,7 +246,7 @@ class Worker:
         import bifocal
 
         convert: Callable[..., Any] = bifocal.encode_file if self.verb == "encode" else bifocal.decode_file
-        return convert(source, target, model=self._model(source), overwrite=overwrite, **self.options)
+        return convert(source, target, model=self.model_for(source), overwrite=overwrite, **self.options)
 
     def head(self) -> Head:
         """What analysis reads with, with our number of threads; the same object for every file.
@@ -257,7 +257,7 @@ class Worker:
 
         return _loaded_head(head_path(self.options.get("head", DEFAULT_HEAD)).resolve(), self.threads)
 
-    def _model(self, source: str) -> Model:
+    def model_for(self, source: str) -> Model:
         """The model for a file, with our number of threads; the same object for the next file."""
         from bifocal.runtime.model import DEFAULT_MODEL, model_folder
         from bifocal.stream import container

@@ -34,6 +34,8 @@ class Conversion:
     errors: Path | None
     keep_suffix: bool
     force: bool
+    engine: str = "local"
+    address: str | None = None
 
 
 def encode(
@@ -61,6 +63,8 @@ def encode(
     resume: options.Resume = False,
     shard: options.Shard = "1/1",
     errors: options.Errors = None,
+    engine: options.Engine = "local",
+    address: options.Address = None,
     force: options.Force = False,
 ) -> None:
     """Encode pictures as .bfc streams."""
@@ -95,6 +99,8 @@ def encode(
             errors=errors,
             keep_suffix=keep_suffix,
             force=force,
+            engine=engine,
+            address=address,
         )
     )
 
@@ -115,6 +121,8 @@ def decode(
     resume: options.Resume = False,
     shard: options.Shard = "1/1",
     errors: options.Errors = None,
+    engine: options.Engine = "local",
+    address: options.Address = None,
     force: options.Force = False,
 ) -> None:
     """Decode .bfc streams to pictures."""
@@ -144,6 +152,8 @@ def decode(
             errors=errors,
             keep_suffix=keep_suffix,
             force=force,
+            engine=engine,
+            address=address,
         )
     )
 
@@ -169,6 +179,7 @@ def convert(asked: Conversion) -> None:
     :raises typer.Exit: unless all is well.
     """
     many = len(asked.inputs) > 1 or asked.resume or asked.shard != "1/1" or asked.errors or asked.threads
+    many = many or asked.engine != "local" or asked.address is not None
     standard = not INPUT_NAMES.isdisjoint(asked.inputs) or asked.output in OUTPUT_NAMES
     if many or standard or _is_folder(asked.inputs[0]):
         for name in ("plane", "caption"):

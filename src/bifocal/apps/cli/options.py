@@ -73,6 +73,13 @@ Threads = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a run that was stopped: finished files are kept.")
 ]
+Engine = Annotated[
+    str, typer.Option(help="What runs the jobs: local, or ray for a cluster.", metavar="local|ray")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="With --engine ray: the cluster.", show_default="$RAY_ADDRESS, or one started here"),
+]
 KeepSuffix = Annotated[
     bool, typer.Option("--keep-suffix", help="Call results as in a.jpg.bfc: a.png may be there, too.")
 ]
@@ -201,7 +208,7 @@ Sought = Annotated[
     list[str],
     typer.Argument(
         metavar="[WORDS] STREAMS...",
-        help="What to look for, in quotes, unless --like or --label says it; then streams, or folders of them.",
+        help="What to look for, in quotes, unless --like or --label says it; then streams, or folders.",
         show_default=False,
     ),
 ]

@@ -54,6 +54,8 @@ def run_files(asked: Conversion, line: Callable[[Pair, int, int, bool, int], str
             suffix=asked.suffix,
             keep_suffix=asked.keep_suffix,
             jobs=asked.jobs,
+            engine=asked.engine,
+            address=asked.address,
             shard=read_shard(asked.shard),
             resume=asked.resume,
             replace=asked.force,
