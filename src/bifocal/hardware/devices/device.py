@@ -127,7 +127,10 @@ def _tiles(table: dict[str, Any]) -> tuple[Tiles, ...]:
             if type(value) is not int or not 0 < value <= 1 << 16:
                 raise OptionError(f"tiles.{key} has {value!r}; tile sizes are whole numbers from 1 to 65536.")
         choices.append(sorted(set(values)))
-    return tuple(Tiles(*sizes) for sizes in product(*choices) if sizes[3] <= sizes[0] * sizes[1])
+    made = tuple(Tiles(*sizes) for sizes in product(*choices) if sizes[3] <= sizes[0] * sizes[1])
+    if not made:
+        raise OptionError("every entry of tiles.multipliers is more than rows times columns can use.")
+    return made
 
 
 def _table(name: str, value: Any) -> dict[str, Any]:

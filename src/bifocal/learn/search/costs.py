@@ -50,8 +50,13 @@ class CostModel:
         :raises OptionError: if there are none.
         """
         work = self.work(self.space.smallest)
-        design(work, self.device)
         device = self.device
+        try:
+            design(work, device)
+        except OptionError as error:
+            raise OptionError(
+                f"{device.name} excludes every subnet of space {self.space.name}: {error}"
+            ) from error
         return tuple(tiles for tiles in device.tiles if not lacking(resources(work, device, tiles), device))
 
     def work(self, subnet: Subnet) -> Workload:
