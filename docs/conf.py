@@ -22,6 +22,7 @@ NAVIGATION = {
         *("docs/pictures", "docs/large", "docs/effort", "docs/batch", "docs/backends"),
         *(
             "docs/reading",
+            "docs/search",
             "docs/heads",
             "docs/detection",
             "docs/heatvit",

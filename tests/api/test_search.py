@@ -1,7 +1,9 @@
-"""Searching by embeddings: what is kept for the next search, and classes by example."""
+"""Searching: what is kept for the next search, words and vectors; and classes by example."""
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -10,53 +12,139 @@ from PIL import Image
 
 import bifocal
 from bifocal.api.examples import Examples, embed_file, read_examples
-from bifocal.api.search import Index, index_file, state_of
-from bifocal.errors import HeadError, OptionError
+from bifocal.api.search import Found, Index, caption_of_stream, index_file, noted, state_of
+from bifocal.errors import HeadError, NotAStream, OptionError, OutputError
+from bifocal.types import Caption
 from tests.conftest import made_picture
 from tests.runtime.heads.test_embed import embedding_head
 
 ONE, OTHER = np.eye(2, dtype=np.float32)
 
 
+def filled(place: Path, captions: dict[str, str]) -> list[str]:
+    """Files with these captions, known to an index."""
+    with Index(place) as index:
+        for file in captions:
+            Path(file).parent.mkdir(exist_ok=True)
+            Path(file).write_bytes(b"1")
+        for file in index.update(list(captions)):
+            index.put(file, state_of(file), Caption(captions[file]) if captions[file] else None)
+    return list(captions)
+
+
 def test_an_index_comes_back_from_its_file_and_knows_what_changed(tmp_path: Path) -> None:
-    index, names = Index("head"), []
-    for name, vector in (("a", ONE), ("ü\udcff", OTHER)):
-        path = str(tmp_path / name)
-        Path(path).write_bytes(b"1")
-        index.add(path, state_of(path), vector)
-        names.append(path)
-    index.write(tmp_path / "index.npz")
-    again = Index.read(tmp_path / "index.npz", "head")
-    assert again.stale(names) == [] and again.nearest(OTHER, 1) == [(names[1], 1.0)]
-    Path(names[0]).write_bytes(b"12")
-    assert again.stale([*names, "new"]) == [names[0], "new"]
-    again.keep(names[:1])
-    assert list(again.vectors) == names[:1]
-    assert not Index.read(tmp_path / "index.npz", "another head").vectors
+    place = tmp_path / "cache" / "index"
+    one, other, last = names = [str(tmp_path / "in" / name) for name in ("a", "ü\udcff", "c")]
+    filled(place, {one: "a red cup", other: "two dogs", last: ""})
+    with Index(place) as index:
+        assert index.update(names) == []
+        assert [found.file for found in index.by_words("the dog")] == [other]
+        index.put_vector(one, "k", ONE)
+        index.put_vector(other, "k", OTHER)
+        index.put_labels(one, "h", [("golf ball", 0.9), ("church", 0.1)])
+        assert index.without_vector("k") == [last] and index.without_vector("another") == names
+    Path(last).write_bytes(b"12")
+    Path(one).unlink()
+    with Index(place) as index:
+        assert index.update([other, last, "new"]) == [last, "new"]
+        assert index.by_vector(OTHER, "k") == [(other, 1.0, None)] and not index.by_words("cup")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04nothing", b"text"])
-def test_a_damaged_index_counts_as_empty(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "index.npz").write_bytes(content)
-    assert not Index.read(tmp_path / "index.npz", "head").vectors
-    assert not Index.read(tmp_path / "none.npz", "head").vectors
+def test_words_and_labels_find_files(tmp_path: Path) -> None:
+    one, other, third = filled(
+        tmp_path / "index",
+        {
+            str(tmp_path / name): text
+            for name, text in (
+                ("1", "a child on a beach"),
+                ("2", "children of a Café, 红茶杯"),
+                ("3", "a beach"),
+            )
+        },
+    )
+    with Index(tmp_path / "index") as index:
+        index.update([one, other, third])
+        assert [found.file for found in index.by_words("Beaches and a child")] == [one, third]
+        assert [found.file for found in index.by_words("cafe")] == [other]
+        assert [found.file for found in index.by_words("茶")] == [other]
+        assert not index.by_words("zebra") and not index.by_words('" OR *') and not index.by_words("—")
+        index.put_labels(third, "h", [("golf ball", 0.9), ("church", 0.2)])
+        assert index.by_label("Ball", "h") == [(third, 0.9, None)] and not index.by_label("church", "h")
+        assert not index.by_label("ball", "another head") and not index.by_label("", "h")
+        assert [found.file for found in index.by_words("golf")] == [third]
+        found = index.with_captions(index.by_words("golf"))
+        assert found[0].caption == Caption("a beach") and found[0].score > 0
+        assert isinstance(found[0], Found) and dict(index.captions())[one] == "a child on a beach"
+
+
+def test_what_was_moved_takes_along_what_is_known_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    place = tmp_path / "index"
+    one = str(tmp_path / "one" / "a.bfc")
+    other = str(tmp_path / "other" / "a.bfc")
+    filled(place, {one: "a cup"})
+    with Index(place) as index:
+        index.update([one])
+        index.put_vector(one, "k", ONE)
+    os.rename(tmp_path / "one", tmp_path / "two")
+    moved = str(tmp_path / "two" / "a.bfc")
+    with Index(place) as index:
+        assert index.update([moved]) == [] and index.by_vector(ONE, "k")[0].file == moved
+    filled(place, {other: "a spoon"})
+    with Index(place) as index:
+        index.update([other])
+        assert not index.by_words("cup"), "only what is searched is found"
+        assert index.update([moved, other]) == [], "and the rest stays known"
+
+
+@pytest.mark.parametrize("cut", [0, 100, 5000, -1])
+def test_a_damaged_index_is_made_again(tmp_path: Path, cut: int) -> None:
+    place = tmp_path / "index"
+    filled(place, {str(tmp_path / "a"): "a cup"})
+    data = bytearray(place.read_bytes())
+    if cut == -1:
+        data[100:4096] = os.urandom(3996)
+    place.write_bytes(bytes(data if cut == -1 else data[:cut]))
+    with Index(place) as index:
+        assert index.update([str(tmp_path / "a")]) == [str(tmp_path / "a")]
 
 
 def test_a_file_that_is_no_index_is_never_replaced(tmp_path: Path) -> None:
-    photo, index = tmp_path / "photo.jpg", tmp_path / "index.npz"
+    photo, others = tmp_path / "photo.jpg", tmp_path / "other.sqlite"
     Image.fromarray(made_picture(9, 9)).save(photo)
-    with pytest.raises(OptionError, match="no index"):
-        Index.refuse_other(photo)
-    Index("", {"a": ONE}, {"a": (1, 2)}).write(index)
-    index.write_bytes(index.read_bytes()[:200])  # damaged: it is made again
-    Index.refuse_other(index)
-    Index.refuse_other(tmp_path / "none")
+    with sqlite3.connect(others) as database:
+        database.execute("CREATE TABLE mine (x)")
+    database.close()
+    for path in (photo, others, tmp_path):
+        with pytest.raises(OptionError, match="no index"):
+            Index(path)
+    with pytest.raises(OutputError, match="cannot be used"):
+        Index(photo / "index")
+    with Index() as index:
+        assert index.update(["none"]) == ["none"]
 
 
-def test_an_index_has_a_place_for_each_head_and_folder() -> None:
+def test_an_index_has_a_place_for_each_folder() -> None:
     here = {"XDG_CACHE_HOME": "/cache"}
-    places = {index_file(key, [folder], here) for key in "ab" for folder in "cd"}
-    assert len(places) == 4 and {place.parent for place in places} == {Path("/cache/bifocal")}
+    places = {index_file([folder], here) for folder in "cd"}
+    assert len(places) == 2 and {place.parent for place in places} == {Path("/cache/bifocal")}
+
+
+def test_a_caption_is_read_without_decoding(tiny_model: bifocal.Model, tmp_path: Path) -> None:
+    file = tmp_path / "a.bfc"
+    xmp = b'<x dc:description="a cup"/>'
+    file.write_bytes(bifocal.encode(made_picture(40, 60), model=tiny_model, metadata={"xmp": xmp}))
+    assert caption_of_stream(str(file)) == Caption("a cup")
+    data = bytearray(bifocal.encode(made_picture(40, 60), model=tiny_model, caption="a red cup"))
+    data[-1] ^= 1  # the payload is not looked at
+    file.write_bytes(data)
+    assert caption_of_stream(str(file)) == Caption("a red cup")
+    data[data.index(b"red")] ^= 1
+    file.write_bytes(data)
+    with noted() as notes:
+        assert caption_of_stream(str(file)) is None and "damaged" in notes[0]
+    file.write_bytes(b"text")
+    with pytest.raises(NotAStream):
+        caption_of_stream(str(file))
 
 
 def test_the_nearest_mean_of_examples_names_a_stream(tiny_model: bifocal.Model, tmp_path: Path) -> None:
