@@ -8,17 +8,22 @@ tried again; a file whose actors died :data:`TRIES` times has failed.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace as with_changes
 from typing import Any
 
 from bifocal.apps.batch.leftovers import remove_leftovers
 from bifocal.apps.batch.worker import FileResult, FileTask, Worker
 from bifocal.errors import BatchError, OptionError, install_command
+from bifocal.storage.filesystem import holds_data
 
 #: How often a file is tried whose worker died, and how many files an actor has at a time: the next one waits
 #: there while the first is worked on.
 TRIES, IN_FLIGHT = 3, 2
+#: Seconds that a cluster has to answer.
+ANSWER = 10.0
 
 
 def run_ray(
@@ -43,25 +48,27 @@ class _Actors:
         self._ray, self._worker = ray, worker
         self._kind = ray.remote(num_cpus=worker.threads or 1, max_restarts=0)(_Actor)
         self._actors = [self._start() for _ in range(jobs)]
-        self._waiting: dict[Any, tuple[int, FileTask, int]] = {}  # answer to come: actor, task, try
+        self._waiting: dict[Any, tuple[int, FileTask, int]] = {}  # answer: actor, task if tried again, try
 
     def run(self, tasks: Iterator[FileTask]) -> Iterator[FileResult]:
         for task in tasks:
             while len(self._waiting) >= IN_FLIGHT * len(self._actors):
                 yield from self._receive()
-            self._give(task, 1)
+            # what an actor wrote just before it died is ours, and the next try may replace it
+            may_replace = task.replace or not holds_data(task.pair.target)
+            self._give(task, with_changes(task, replace=may_replace), 1)
         while self._waiting:
             yield from self._receive()
 
     def _start(self) -> Any:
         return self._kind.remote(self._worker)
 
-    def _give(self, task: FileTask, tried: int) -> None:
+    def _give(self, task: FileTask, again: FileTask, tried: int) -> None:
         loads = [0] * len(self._actors)
         for number, _, _ in self._waiting.values():
             loads[number] += 1
         number = loads.index(min(loads))
-        self._waiting[self._actors[number].do.remote(task)] = number, task, tried
+        self._waiting[self._actors[number].do.remote(task)] = number, again, tried
 
     def _receive(self) -> Iterator[FileResult]:
         """Wait for one answer; files of an actor that died are given out again."""
@@ -78,7 +85,7 @@ class _Actors:
             self._actors[number] = self._start()
             for one, count in again:
                 if count <= TRIES:
-                    self._give(one, count)
+                    self._give(one, one, count)
                 else:
                     yield FileResult(one.pair, "failed", error=_killed(one.pair.source))
         except RayError as error:
@@ -118,8 +125,9 @@ def _connected(jobs: int, threads: int, address: str | None) -> Iterator[Any]:
     options: dict[str, Any] = {"address": where} if where else {"num_cpus": jobs * threads}
     options |= {} if where else {"include_dashboard": False}
     try:
+        _check_port(where)
         ray.init(log_to_driver=False, logging_level="error", **options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         why = " ".join(str(error).split())[:300]
         raise BatchError(
             f"the Ray cluster at {where or 'this machine'} cannot be used ({why}). Check that it runs, with "
@@ -129,3 +137,13 @@ def _connected(jobs: int, threads: int, address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_port(address: str | None) -> None:
+    """Find a cluster that is not there at once; Ray would wait for minutes.
+
+    :raises OSError: if nobody answers at an address with a port.
+    """
+    host, colon, port = (address or "").rpartition("://")[2].partition("/")[0].rpartition(":")
+    if colon and host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
