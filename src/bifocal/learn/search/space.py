@@ -77,6 +77,11 @@ class SearchSpace:
             for value in values if isinstance(values, tuple) else (values,):
                 if not 0 < value <= most or (name != "mlp" and value != int(value)):
                     raise OptionError(f"{name} has {value}; it has to be above 0 and at most {most}.")
+        for name in ("dim", "depth", "heads"):  # a file may say 3.0
+            object.__setattr__(self, name, tuple(map(int, getattr(self, name))))
+        for name in ("head_dim", "patch", "side"):
+            object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "layer_scale", float(self.layer_scale))
         if not all(0 <= share <= 1 for share in self.eight):
             raise OptionError(f"eight is {list(self.eight)}; shares of rows are 0 to 1.")
         hidden = [ratio * dim for ratio in self.mlp for dim in self.dim]

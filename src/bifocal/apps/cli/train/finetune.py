@@ -20,6 +20,7 @@ def finetune(
     supernet: options.MovedSupernet = None,
     test: options.Tested = None,
     names: options.ClassNames = None,
+    lr: options.LearningRate = 1e-3,
     seed: options.Seed = 0,
     work: options.Work = None,
     device: options.Device = "",
@@ -45,6 +46,7 @@ def finetune(
         test=test,
         names=names,
         work=work,
+        lr=lr,
         seed=seed,
         device=prepare(device, threads),
     )

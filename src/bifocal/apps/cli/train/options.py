@@ -276,6 +276,7 @@ SeparateRows = Annotated[
         help="Rows of 4 bits get weights of their own, not the top half of those of 8 bits: for comparisons.",
     ),
 ]
+LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate of AdamW at its highest.")]
 ResumeSupernet = Annotated[
     Path | None,
     typer.Option(

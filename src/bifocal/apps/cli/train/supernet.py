@@ -24,6 +24,7 @@ def supernet(
     batch: options.SearchBatch = 64,
     one: options.OneSubnet = False,
     separate: options.SeparateRows = False,
+    lr: options.LearningRate = 2e-3,
     resume: options.ResumeSupernet = None,
     seed: options.Seed = 0,
     work: options.Work = None,
@@ -51,6 +52,7 @@ def supernet(
         resume=resume,
         sandwich=not one,
         separate=separate,
+        lr=lr,
         device=prepare(device, threads),
     )
     print(f"wrote {made}")

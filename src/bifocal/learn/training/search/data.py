@@ -86,7 +86,7 @@ def facts_of(
     numbers = {
         name: value for name, value in asdict(options).items() if name not in ("base", "batch", "smoothing")
     }
-    return {"classes": list(labelled.classes), "form": asdict(form), **codec, **numbers}
+    return {"classes": list(labelled.classes), **codec, **numbers, "form": asdict(form)}
 
 
 def find_data(data: Path, names: Path | None, model: Model | None) -> Labelled:

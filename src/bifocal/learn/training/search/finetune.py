@@ -62,6 +62,7 @@ def finetune(
     test: Path | None = None,
     names: Path | None = None,
     work: Path | None = None,
+    lr: float = 1e-3,
     seed: int = 0,
     device: str = "cpu",
     log: Callable[[str], None] = print_now,
@@ -89,7 +90,7 @@ def finetune(
         found = read_data(labelled, net.space, options, model, kept, device, log)
         judged = accuracy_of(net.to(device), found.held, found.labels)
         inherited = judged(subnet)
-        fit(subnet_job(net, subnet, found.batches(seed + 1), judged, log=log), budget)
+        fit(subnet_job(net, subnet, found.batches(seed + 1), judged, lr=lr, log=log), budget)
         integers, packed, temperature = _packed(
             net.cpu().eval(), subnet, found, out.stem, model, Path(folder)
         )

@@ -62,6 +62,7 @@ def train_supernet(
     resume: Path | None = None,
     sandwich: bool = True,
     separate: bool = False,
+    lr: float = 2e-3,
     device: str = "cpu",
     log: Callable[[str], None] = print_now,
 ) -> Path:
@@ -75,8 +76,11 @@ def train_supernet(
     model = Model.load(options.base) if options.base else None
     labelled = find_data(data, names, model)
     form = input_form(space, options, model)
-    if options.batch < 1 or not 0 < options.held < 1:
-        raise OptionError(f"a batch of {options.batch} and {options.held} held out: at least 1, and 0 to 1.")
+    if options.batch < 1 or not 0 < options.held < 1 or not 0 < lr <= 1:
+        raise OptionError(
+            f"a batch of {options.batch}, {options.held} held out, learning rate {lr}: a batch is at least 1, "
+            "the others lie between 0 and 1."
+        )
     old = None if resume is None else load_supernet(resume, held=False)
     if old is not None:
         _check_same(old, space, facts_of(labelled, form, options, model), separate)
@@ -93,6 +97,7 @@ def train_supernet(
             found.batches(options.seed + 1000 * runs),
             judge,
             sandwich=sandwich,
+            lr=lr,
             seed=options.seed + 1000 * runs,
             folder=folder,
             log=log,
