@@ -42,6 +42,7 @@ class Cell:
     pins: Mapping[str, tuple[int, ...]]
     parameters: Mapping[str, str]
     sources: tuple[str, ...]
+    is_memory: bool = False
 
     def pin(self, name: str, default: int, bit: int = 0) -> int:
         """The net of a pin; ``default`` where it is not connected."""

@@ -48,6 +48,11 @@ class Netlist:
         return tuple(i for i, gate in enumerate(self.gates) if gate.is_lut)
 
     @property
+    def registers(self) -> tuple[int, ...]:
+        """The flip-flops that have faults, as indices: all but those that stand for bits of a memory."""
+        return tuple(j for j, flipflop in enumerate(self.flipflops) if flipflop.kind.startswith("FD"))
+
+    @property
     def init_bits(self) -> int:
         """How many INIT bits the LUTs have: 2^k for a LUT of k inputs (a physical LUT6 has 64)."""
         return sum(gate.bits for gate in self.gates if gate.is_lut)

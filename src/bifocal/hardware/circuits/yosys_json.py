@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.cells import (
@@ -27,16 +28,18 @@ from bifocal.hardware.circuits.cells import (
 )
 from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate, Port
 from bifocal.hardware.circuits.instances import instance_names
+from bifocal.hardware.circuits.memories import MODULE, PREFIX
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
 from bifocal.hardware.circuits.port_roles import find_clock, find_reset, pick_outputs
 
 _ADVICE = {
     "SRL": "synthesise with -nosrl",
-    "RAM": "synthesise with -nobram -nolutram, or cut the memory out into ports",
-    "FIFO": "synthesise with -nobram, or cut the memory out into ports",
-    "DSP": "synthesise with -nodsp",
+    "RAM": "synthesise with -nobram -nolutram, or cut it out with --stub",
+    "FIFO": "synthesise with -nobram, or cut it out with --stub",
+    "DSP": "synthesise with -nodsp, or cut it out with --stub",
     "LD": "replace the latch by a flip-flop",
     "LUT6_2": "split it into a LUT5 and a LUT6",
+    "$paramod": "cut it out with --stub",
     "$": "map the design first: yosys -p 'synth_xilinx -family xc7 -flatten …'",
 }
 
@@ -151,11 +154,11 @@ class _Reader:
             )
         for cell in logic:
             if flipflop_match(cell.kind):
-                flipflop, inverters = flipflop_of(cell, self._new_net)
-                flipflops.append(flipflop)
-                gates += inverters
+                flipflop, made = flipflop_of(cell, self._new_net)
+                flipflops.append(_of_memory(flipflop) if cell.is_memory else flipflop)
             else:
-                gates += gates_of(cell, self._new_net)
+                made = gates_of(cell, self._new_net)
+            gates += map(_of_memory, made) if cell.is_memory else made
         notes = [f"{self.unknown} unconnected or x bits that are read count as 0"] if self.unknown else []
         if unset := sum(cell.parameters.get("INIT", "x")[-1:] not in ("0", "1") for cell in clocked):
             notes.append(f"{unset} flip-flops without INIT start in the state that their set or reset gives")
@@ -245,7 +248,8 @@ class _Reader:
         lines = source_lines(entry.get("attributes", {}))
         driven = [net for pin, nets in pins.items() if directions.get(pin) == "output" for net in nets]
         lines = lines or next((self.sources[net] for net in driven if net in self.sources), ())
-        return Cell(name, entry["type"], pins, parameters, lines)
+        is_memory = MODULE in entry.get("attributes", {})
+        return Cell(name, entry["type"], pins, parameters, lines, is_memory)
 
     def _refuse_unsupported(self, cells: Iterable[Cell]) -> None:
         refused: dict[str, list[Cell]] = {}
@@ -257,13 +261,22 @@ class _Reader:
         lines = []
         for kind, found in sorted(refused.items()):
             advice = next(
-                (a for key, a in _ADVICE.items() if key in kind), "flatten the design, or replace the cell"
+                (a for key, a in _ADVICE.items() if key in kind),
+                f"cut it out with --stub {kind}, or replace the cell",
             )
             lines.append(f"  {kind}, {len(found):,} ({advice}): {instance_names(found, self.nets)}")
         raise CircuitError(
             f"{self.name} has cells that cannot be simulated; LUTs, flip-flops, INV, MUXF7, MUXF8 and "
             "CARRY4 can:\n" + "\n".join(lines)
         )
+
+
+_Element = TypeVar("_Element", Gate, FlipFlop)
+
+
+def _of_memory(element: _Element) -> _Element:
+    """An element of a memory: its kind is none of those that have faults."""
+    return replace(element, kind=PREFIX + element.kind)
 
 
 def source_lines(attributes: Mapping[str, Any]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class Design:
     def description(self) -> Iterator[str]:
         """What was found, a line each."""
         netlist = self.netlist
-        yield f"design    {netlist.name}: {len(netlist.luts):,} LUTs, {len(netlist.flipflops):,} flip-flops"
+        yield f"design    {netlist.name}: {len(netlist.luts):,} LUTs, {len(netlist.registers):,} flip-flops"
         yield f"synthesis {', '.join((*self.mapped.tools, ' '.join(self.mapped.flags)))}"
         yield f"clock     {netlist.clock_name}"
         yield f"reset     {netlist.reset_name}"
@@ -64,6 +64,9 @@ def read_design(files: Files, options: DesignOptions) -> Design:
             defines=tuple(options.define),
             parameters=tuple(options.param),
             system_verilog=options.sv,
+            memory=options.memory,
+            stubs=tuple(options.stub),
+            libraries=tuple(options.vhdl_library),
         ),
     )
     parse = partial(parse_netlist, clock=options.clock, reset=options.reset, outputs=options.compared)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.elements import ONE
+from bifocal.hardware.circuits.memories import PREFIX
 from bifocal.hardware.circuits.netlist import Netlist
 
 INIT, UPSET, STUCK, OPEN = 0, 1, 2, 3
@@ -133,20 +134,23 @@ class Faults:
 
         :param cycles: the counted cycles of the stimulus.
         """
-        total = len(netlist.flipflops) * cycles
+        registers = np.array(netlist.registers, np.int32)
+        total = len(registers) * cycles
         chosen = draw(total, total if count is None else count, seed)
         return cls(
             "ff-upset",
             np.full(len(chosen), UPSET, np.uint8),
-            (chosen // max(1, cycles)).astype(np.int32),
+            registers[chosen // max(1, cycles)],
             (chosen % max(1, cycles)).astype(np.int32),
         )
 
     @classmethod
     def stuck(cls, netlist: Netlist) -> Faults:
-        """Every net that a gate, a flip-flop or an input drives, at 0 and at 1."""
-        nets = [net for _, net in netlist.driven] + [g.output for g in netlist.gates]
-        nets += [f.output for f in netlist.flipflops]
+        """Every net that a gate, a flip-flop or an input drives, at 0 and at 1; none inside a memory."""
+        nets = [net for _, net in netlist.driven] + [
+            g.output for g in netlist.gates if not g.kind.startswith(PREFIX)
+        ]
+        nets += [netlist.flipflops[j].output for j in netlist.registers]
         return cls.of([Fault(STUCK, net, value) for net in nets for value in (0, 1)], "stuck")
 
     @classmethod
@@ -159,7 +163,7 @@ class Faults:
             if net > ONE
         ]
         base = len(netlist.gates)
-        pins += [Fault(OPEN, base + j, reads) for j, f in enumerate(netlist.flipflops) if f.data > ONE]
+        pins += [Fault(OPEN, base + j, reads) for j in netlist.registers if netlist.flipflops[j].data > ONE]
         return cls.of(pins, "open")
 
 

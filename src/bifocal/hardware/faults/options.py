@@ -31,6 +31,10 @@ class DesignOptions:
     :param define: macros for Verilog: ``NAME`` or ``NAME=VALUE``.
     :param param: parameters (VHDL: generics) of the top module: ``NAME=VALUE``.
     :param sv: whether every Verilog file is SystemVerilog; seen from its words if False.
+    :param memory: memories that are written: ``cells`` without faults, ``registers`` and logic with faults,
+        or ``refuse`` them.
+    :param stub: modules that are cut out: what they drive becomes inputs, what they read outputs.
+    :param vhdl_library: VHDL files of other libraries: ``NAME=FILE``.
     :param vhdl_standard: what GHDL gets as ``--std``: 93, 08 …
     :param timeout: seconds that each call of another program may take.
     """
@@ -52,6 +56,9 @@ class DesignOptions:
     define: Sequence[str] = ()
     param: Sequence[str] = ()
     sv: bool = False
+    memory: str = "cells"
+    stub: Sequence[str] = ()
+    vhdl_library: Sequence[str] = ()
     vhdl_standard: str = "93"
     timeout: float = 900.0
 

@@ -82,6 +82,21 @@ OPTIONS: dict[str, Any] = {
         bool,
         typer.Option("--sv", help="Read all Verilog files as SystemVerilog."),
     ],
+    "memory": Annotated[
+        str,
+        typer.Option(help="Memories: cells without faults, registers (logic with faults), or refuse."),
+    ],
+    "stub": Annotated[
+        list[str],
+        typer.Option(
+            help="A module to cut out: what it drives becomes inputs, what it reads outputs.",
+            show_default=False,
+        ),
+    ],
+    "vhdl_library": Annotated[
+        list[str],
+        typer.Option(help="A VHDL file of another library: NAME=FILE.", show_default=False),
+    ],
     "vhdl_standard": Annotated[str, typer.Option("--vhdl-std", help="What GHDL gets as --std: 93, 08 …")],
     "timeout": Annotated[float, typer.Option(help="Seconds that each call of another program may take.")],
     "faults": Annotated[str, typer.Option(help="lut-init (every INIT bit), ff-upset, stuck or open.")],

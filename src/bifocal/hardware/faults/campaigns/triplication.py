@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bifocal.errors import CircuitError
+from bifocal.hardware.circuits.memories import PREFIX
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.synthesis import find_yosys, only_top, run_yosys
 from bifocal.hardware.circuits.tools import TIMEOUT
@@ -107,7 +108,7 @@ def choose(
         changed = False
         for j, flipflop in enumerate(netlist.flipflops):
             cell = gates + j
-            if cell in chosen:
+            if cell in chosen or flipflop.kind.startswith(PREFIX):
                 continue
             around = {flipflop.output, flipflop.data, flipflop.enable, flipflop.control} & driver.keys()
             before = sum(map(cost, around))
