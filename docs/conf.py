@@ -30,7 +30,7 @@ NAVIGATION = {
             "docs/systems",
             "docs/tutorial",
         ),
-        *("docs/faults", "docs/traffic", "docs/lowbit"),
+        *("docs/faults", "docs/traffic", "docs/lowbit", "docs/search_architecture"),
     ),
     "Reference": ("docs/reference", "docs/head_format", "src/bifocal/stream/SPEC", "CHANGELOG", "SECURITY"),
     "Studies": ("studies/README", "benchmarks/README"),

@@ -54,18 +54,14 @@ def points() -> list[Point]:
     """The published designs."""
     conv, vit = "95 % of the rows in 4 bits, 5-bit activations as 8", "rows in 8 bits"
     return [
-        Point(
-            "FILM-QNN ResNet-18", 214.8, _convolutions(resnet(18)), True, f"{conv}, 5-bit activations as 8"
-        ),
-        Point(
-            "FILM-QNN ResNet-50", 109.1, _convolutions(resnet(50)), True, f"{conv}, 5-bit activations as 8"
-        ),
+        Point("FILM-QNN ResNet-18", 214.8, _convolutions(resnet(18)), True, conv),
+        Point("FILM-QNN ResNet-50", 109.1, _convolutions(resnet(50)), True, conv),
         Point(
             "FILM-QNN MobileNetV2",
             537.9,
             _convolutions(mobilenet_v2()),
             True,
-            f"{conv}, 5-bit activations as 8",
+            conv,
         ),
         Point(
             *("HeatViT DeiT-S", 109.0, transformer(384, 6, 4, [197] * 3 + [140] * 3 + [99] * 3 + [71] * 3)),

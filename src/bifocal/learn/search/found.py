@@ -24,10 +24,12 @@ from bifocal.storage.filesystem import write_atomically
 
 @dataclass(frozen=True)
 class Winner:
-    """The configuration of a found subnet: of which space (its digest), from which supernet's file."""
+    """The configuration of a found subnet: of which space (its digest), which data (a digest, too), and from
+    which supernet's file."""
 
     subnet: Subnet
     space: str
+    data: str
     supernet: Path
     facts: Mapping[str, Any]
 
@@ -49,13 +51,14 @@ def row_of(one: Candidate, costs: CostModel) -> dict[str, Any]:
 
 
 def write_winner(
-    path: Path, one: Candidate, costs: CostModel, supernet: Path, facts: Mapping[str, Any]
+    path: Path, one: Candidate, costs: CostModel, supernet: Path, data: str, facts: Mapping[str, Any]
 ) -> None:
     """Write a winner as TOML, for ``bifocal-train finetune``."""
     how = "measured" if costs.device.measured else "modelled"
     lines = [
         f"# A subnet found by bifocal-train search; latency is {how}, accuracy that of inherited weights.",
         f"space = {json.dumps(costs.space.digest)}",
+        f"data = {json.dumps(data)}",
         f"supernet = {json.dumps(str(supernet))}",
         "",
         "[subnet]",
@@ -76,7 +79,8 @@ def read_winner(path: Path) -> Winner:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         subnet = as_subnet(table["subnet"])
-        return Winner(subnet, str(table["space"]), Path(table["supernet"]), dict(table.get("facts", {})))
+        names = str(table["space"]), str(table["data"])
+        return Winner(subnet, *names, Path(table["supernet"]), dict(table.get("facts", {})))
     except OSError as error:
         raise TrainingError(f"{path} cannot be read ({error.strerror or error}).") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -130,6 +130,9 @@ def test_a_supernet_of_another_space_or_of_other_latents_is_refused_before_any_w
     (folder / "foreign.toml").write_text(text.replace(read_winner(winner).space, "0" * 16))
     with pytest.raises(TrainingError, match="is a subnet of space 0000"):
         finetune(folder / "foreign.toml", folder / "data", steps=1, threads=1)
+    (folder / "other-data.toml").write_text(text.replace(read_winner(winner).data, "0" * 16))
+    with pytest.raises(TrainingError, match="a supernet of other data"):
+        finetune(folder / "other-data.toml", folder / "data", steps=1, threads=1)
     (folder / "none.toml").write_text("subnet = 3")
     with pytest.raises(TrainingError, match="is no subnet of bifocal-train search"):
         finetune(folder / "none.toml", folder / "data", steps=1, threads=1)

@@ -123,6 +123,11 @@ def _check(winner: Winner, trained: TrainedSupernet, config: Path) -> tuple[Data
             f"{config} is a subnet of space {winner.space}, and {trained.path} a supernet of space "
             f"{trained.net.space.digest} ({trained.net.space.name}). Name the supernet that was searched."
         )
+    if winner.data != trained.digest:
+        raise TrainingError(
+            f"{config} was searched in a supernet of other data (pixels or latents, codec, classes, side, "
+            f"split) than {trained.path}. Name the supernet that was searched."
+        )
     facts = trained.facts
     numbers = {name: facts[name] for name in ("side", "views", "held", "seed")}
     options = DataOptions(base=facts.get("base", ""), **numbers)

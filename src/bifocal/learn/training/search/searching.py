@@ -64,7 +64,7 @@ def search_supernet(
     for seconds in limits:
         name = f"{1e3 * seconds:g}ms.toml"
         best = chosen[name] = search.run(seconds)
-        write_winner(out / name, best, costs, trained.path.resolve(), facts)
+        write_winner(out / name, best, costs, trained.path.resolve(), trained.digest, facts)
         log(f"{name}: {best.accuracy:.1%} right, {describe(best, costs)}")
     log(f"latency is {note}")
     write_front(out, search.evaluated(), chosen, costs, note)
@@ -93,7 +93,8 @@ def _identity(trained: TrainedSupernet, device: str) -> dict[str, Any]:
     """What has to be the same for a search that goes on."""
     first = next(iter(trained.net.parameters())).detach().double()
     weights = [float(first.sum()), float(first.square().sum())]
-    return {"space": trained.net.space.digest, "device": device, "weights": weights}
+    known = {"space": trained.net.space.digest, "data": trained.digest, "device": device}
+    return known | {"weights": weights}
 
 
 def _read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any]:

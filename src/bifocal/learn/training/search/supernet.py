@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ class TrainedSupernet:
     def classes(self) -> tuple[str, ...]:
         return tuple(self.facts["classes"])
 
+    @property
+    def digest(self) -> str:
+        """Names its data: what it reads, how, and of which classes."""
+        return blake2b(json.dumps(self.facts).encode(), digest_size=8).hexdigest()
+
 
 def train_supernet(
     data: Path,
@@ -78,8 +84,8 @@ def train_supernet(
     form = input_form(space, options, model)
     if options.batch < 1 or not 0 < options.held < 1 or not 0 < lr <= 1:
         raise OptionError(
-            f"a batch of {options.batch}, {options.held} held out, learning rate {lr}: a batch is at least 1, "
-            "the others lie between 0 and 1."
+            f"a batch of {options.batch}, {options.held} held out, learning rate {lr}: a batch is at least "
+            "1, the others lie between 0 and 1."
         )
     old = None if resume is None else load_supernet(resume, held=False)
     if old is not None:
