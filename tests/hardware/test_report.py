@@ -8,18 +8,21 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bifocal.errors import CampaignError, CircuitError
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.synthesis import Mapped, SourceFile
 from bifocal.hardware.circuits.yosys_json import read_netlist
+from bifocal.hardware.faults.activity import measure_activity
 from bifocal.hardware.faults.campaigns.campaign import Campaign
 from bifocal.hardware.faults.campaigns.comparison import compare
 from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
 from bifocal.hardware.faults.campaigns.verification import Verification
 from bifocal.hardware.faults.models import Faults, make_faults
 from bifocal.hardware.faults.report.contents import Report
+from bifocal.hardware.faults.report.groups import KINDS, group_sites, groups_csv
 from bifocal.hardware.faults.report.page import page
 from bifocal.hardware.faults.report.tables import sites_csv
 
@@ -53,6 +56,32 @@ class Checker(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag not in ("rect", "path", "polyline"):
             assert self.open.pop() == tag
+
+
+def test_scores_are_gathered_by_register_and_instance() -> None:
+    report = report_on("uart")
+    whole = sum(row.score for row in score_sites(report.result))
+    for kind in KINDS:
+        groups = group_sites(report, kind)
+        assert sum(group.score for group in groups) == pytest.approx(whole)
+        assert sum(group.sites for group in groups) == len(report.result.sites)
+    registers = {group.name for group in group_sites(report, "register")}
+    assert "tx_shift" in registers or any("shift" in name for name in registers), registers
+    assert [group.name for group in group_sites(report, "instance")] == ["uart"]
+    table = list(csv.DictReader(io.StringIO(groups_csv(report))))
+    assert {row["by"] for row in table} == set(KINDS) and len(table) == len(registers) + 1
+
+
+def test_a_design_at_rest_is_said() -> None:
+    netlist = read_netlist(NETLISTS / "lfsr.json")
+    busy = Stimulus.random(netlist, cycles=400)
+    assert not measure_activity(netlist, busy).warnings()
+    idle = replace(busy, bits=busy.bits * (np.arange(len(busy.bits)) < 60)[:, None].astype(np.uint8))
+    (rest,) = measure_activity(netlist, idle).warnings()
+    assert "no output changes after cycle 58 of 400" in rest and "--stimulus" in rest
+    rest, idle_bits, idle_registers = measure_activity(netlist, replace(busy, bits=busy.bits * 0)).warnings()
+    assert "not addressed under this stimulus" in idle_bits and "flip-flops never change" in idle_registers
+    assert not measure_activity(netlist, replace(busy, bits=busy.bits[:20])).warnings()
 
 
 @pytest.mark.parametrize("model", ["lut-init", "ff-upset", "stuck", "open"])

@@ -79,6 +79,7 @@ def test_run_compare_and_harden(
         "result.json",
         "faults.csv",
         "sites.csv",
+        "groups.csv",
         "report.html",
     }
     assert len((out / "faults.csv").read_text().splitlines()) == 1 + 1124

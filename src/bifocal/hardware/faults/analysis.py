@@ -14,10 +14,11 @@ from bifocal.hardware.faults.folder import ResultFolder
 from bifocal.hardware.faults.models import Faults, make_faults
 from bifocal.hardware.faults.options import AnalysisOptions
 from bifocal.hardware.faults.report.contents import Report
+from bifocal.hardware.faults.report.groups import groups_csv
 from bifocal.hardware.faults.report.page import page
 from bifocal.hardware.faults.report.tables import sites_csv
 
-FILES = ("netlist.json", "result.json", "faults.csv", "sites.csv", "report.html")
+FILES = ("netlist.json", "result.json", "faults.csv", "sites.csv", "groups.csv", "report.html")
 JOURNAL = "faults.journal"
 
 
@@ -36,8 +37,8 @@ def analyse(
     >>> report = analyse("uart.v", AnalysisOptions(cycles=2000), out="report")  # doctest: +SKIP
 
     :param design: Verilog or VHDL files, a structural Xilinx netlist, or a Yosys JSON netlist.
-    :param out: a folder for netlist.json, result.json, faults.csv, sites.csv and report.html; nothing is
-        written if None.
+    :param out: a folder for netlist.json, result.json, faults.csv, sites.csv, groups.csv and report.html;
+        nothing is written if None.
     :param resume: continue from the journal that a stopped run has left in ``out``.
     :param overwrite: replace results that are in ``out`` already.
     :param log: called with a line of text for each thing that becomes known.
@@ -67,7 +68,10 @@ def analyse(
         verification = _verify(report, options)
         log(f"verified  {verification.sentence()}")
         report = replace(report, verification=verification)
+    for warning in report.activity.warnings():
+        log(f"warning   {warning}")
     folder.write("sites.csv", sites_csv(report))
+    folder.write("groups.csv", groups_csv(report))
     folder.write("report.html", page(report, shown=options.show))
     folder.finish()
     return report

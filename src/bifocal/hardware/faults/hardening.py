@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bifocal.errors import ToolError
+from bifocal.hardware.circuits.origins import origin_of_gate, readers_of
 from bifocal.hardware.circuits.synthesis import only_top
 from bifocal.hardware.faults.campaigns.comparison import Comparison, compare
 from bifocal.hardware.faults.campaigns.hardening import Hardening, harden_netlist
@@ -51,6 +52,21 @@ class HardeningReport:
                 self.comparison.text(),
             ]
         )
+
+    def cells(self) -> list[str]:
+        """What was triplicated, by what it drives or leads to, a line for each kind."""
+        netlist, made = self.design.netlist, self.hardening.hardened
+        gates = {gate.name: i for i, gate in enumerate(netlist.gates)}
+        readers = readers_of(netlist)
+        towards = [
+            next(iter(origin_of_gate(netlist, gates[name], readers=readers).leads_to), name)
+            for name in made.luts
+        ]
+        registers = [netlist.nets[f.output] for f in netlist.flipflops if f.name in set(made.flipflops)]
+        return [
+            f"LUTs towards: {', '.join(dict.fromkeys(towards)) or 'none'}",
+            f"flip-flops: {', '.join(registers) or 'none'}",
+        ]
 
 
 def harden(
@@ -99,10 +115,12 @@ def harden(
     folder.write("before.json", found.before.to_json())
     folder.write("after.json", found.after.to_json())
     mapped = replace(opened.mapped, flags=(*opened.mapped.flags, "hardened"))
-    folder.write("report.html", page(Report(found.netlist, opened.stimulus, found.after, mapped)))
     left: Survival | str
     try:
         left = survival(found.hardened, yosys=options.yosys, timeout=options.timeout)
     except ToolError as error:
         left = f"not checked: {error}"
-    return HardeningReport(opened, found, left)
+    report = HardeningReport(opened, found, left)
+    shown = Report(found.netlist, opened.stimulus, found.after, mapped)
+    folder.write("report.html", page(shown, hardened=[*report.summary().splitlines(), *report.cells()]))
+    return report

@@ -26,12 +26,13 @@ class FaultFree:
 
     ``outputs`` uint8 ``[cycles, compared]`` of the counted cycles; ``state`` uint8 ``[flip-flops]`` after the
     last clock edge; ``seen`` uint64 ``[gates]``, bit a set if the gate ever saw address a, reset cycles
-    included.
+    included; ``changed`` uint8 ``[flip-flops]``, 1 for those that changed in a counted cycle.
     """
 
     outputs: Bits
     state: Bits
     seen: NDArray[np.uint64]
+    changed: Bits
 
     def matters(self, faults: Faults) -> NDArray[np.bool_]:
         """Which faults are not silent by this argument: all but INIT bits that are never addressed."""
@@ -79,7 +80,7 @@ def _run(netlist: Netlist, stimulus: Stimulus, fault: Fault | None) -> FaultFree
     elif fault is not None:
         wires[fault.target, fault.detail >> 1] = fault.detail & 1  # nets 0 and 1 are the constants
     special = np.array([stuck_net, stuck_value, upset, upset_step, cut, cut_value], np.int64)
-    outputs, state, seen = _simulate(
+    outputs, state, seen, changed = _simulate(
         wires,
         tables,
         flipflops,
@@ -91,7 +92,7 @@ def _run(netlist: Netlist, stimulus: Stimulus, fault: Fault | None) -> FaultFree
         stimulus.reset_cycles,
         special,
     )
-    return FaultFree(outputs, state, seen)
+    return FaultFree(outputs, state, seen, changed)
 
 
 @compiled
@@ -113,6 +114,7 @@ def _simulate(
     values[1] = 1
     seen = np.zeros(gates, np.uint64)
     state = flipflops[:, 6].astype(np.uint8)
+    changed = np.zeros(flipflops.shape[0], np.uint8)
     outputs = np.zeros((stimulus.shape[0] - reset_cycles, compared.shape[0]), np.uint8)
     for step in range(stimulus.shape[0]):
         if step == upset_step:
@@ -146,4 +148,6 @@ def _simulate(
             data = cut_value if j == cut else values[flipflops[j, 0]]
             held = data if values[flipflops[j, 2]] == 1 else values[flipflops[j, 1]]
             state[j] = flipflops[j, 5] if values[flipflops[j, 3]] == 1 else held
-    return outputs, state, seen
+            if step >= reset_cycles and state[j] != values[flipflops[j, 1]]:
+                changed[j] = 1
+    return outputs, state, seen, changed

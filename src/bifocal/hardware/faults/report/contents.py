@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.synthesis import Mapped
+from bifocal.hardware.faults.activity import Activity, measure_activity
 from bifocal.hardware.faults.campaigns.scores import score_design
 from bifocal.hardware.faults.campaigns.verification import Verification
 from bifocal.hardware.faults.result import CampaignResult
@@ -22,6 +24,11 @@ class Report:
     mapped: Mapped | None = None
     verification: Verification | None = None
 
+    @cached_property
+    def activity(self) -> Activity:
+        """How much of the design the stimulus moves."""
+        return measure_activity(self.netlist, self.stimulus)
+
     @property
     def is_contradicted(self) -> bool:
         """Whether Verilator disagrees about a fault."""
@@ -36,5 +43,5 @@ class Report:
             share = f"in a sample of {score.simulated:,}; {low:.1%} to {high:.1%} of all with 95 % confidence"
         return (
             f"found     {score.wrong:,} make an output wrong ({share}), {score.latent:,} are latent,"
-            f" {score.unaddressed:,} are never addressed; score {score.score:,.2f}"
+            f" {score.unaddressed:,} are not addressed; score {score.score:,.2f}"
         )

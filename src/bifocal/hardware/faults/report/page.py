@@ -26,6 +26,7 @@ from bifocal.hardware.faults.campaigns.scores import (
 from bifocal.hardware.faults.engines.fault_free import trace
 from bifocal.hardware.faults.models import INIT
 from bifocal.hardware.faults.report.contents import Report
+from bifocal.hardware.faults.report.groups import KINDS, group_sites, table_rows
 from bifocal.hardware.faults.report.tables import origins_of
 from bifocal.hardware.faults.result import LEFT_OUT, UNADDRESSED, CampaignResult
 from bifocal.hardware.pages.drawing import Bar, Wave, curve, histogram, stacked, waveform
@@ -41,8 +42,10 @@ _LIMITS = (
 _NOUNS = {"lut-init": "INIT bits", "ff-upset": "flip-flop upsets", "stuck": "stuck-at faults"}
 
 
-def page(report: Report, *, shown: int | None = None, ranked: int = 25) -> str:
+def page(report: Report, *, shown: int | None = None, ranked: int = 25, hardened: Sequence[str] = ()) -> str:
     """The page.
+
+    :param hardened: of a hardened design, what was done and what that gained, in lines of text.
 
     :param shown: the fault whose outputs are drawn; the worst fault of the worst site if None.
     :param ranked: how many sites the table lists.
@@ -55,6 +58,7 @@ def page(report: Report, *, shown: int | None = None, ranked: int = 25) -> str:
         f"<p class='sub'>{escape(_summary(report, noun))}</p>",
         tiles(_numbers(report, design, noun)),
         *_warnings(report, design),
+        *_hardening(hardened),
         section(
             "Effects of the faults",
             "Each fault is simulated by itself and compared with the circuit without a fault.",
@@ -81,6 +85,7 @@ def page(report: Report, *, shown: int | None = None, ranked: int = 25) -> str:
             _saturation(result, noun),
             _concentration(sites),
         ),
+        _grouped(report),
         _ranking(report, sites[:ranked], design),
         _outputs(report, shown if shown is not None else _worst(result, sites)),
         section("Provenance", "What was run, so that it can be repeated.", listing(_provenance(report))),
@@ -118,7 +123,7 @@ def _numbers(report: Report, design: DesignScore, noun: str) -> list[tuple[str, 
 
 
 def _warnings(report: Report, design: DesignScore) -> list[str]:
-    found = []
+    found = [text[0].upper() + text[1:] for text in report.activity.warnings()]
     if report.result.sampled:
         found.append(
             f"Sampled: {design.left_out:,} faults were left out to stay within the budget. Shares are "
@@ -132,6 +137,13 @@ def _warnings(report: Report, design: DesignScore) -> list[str]:
     return [f'<p class="ill">{escape(text)}</p>' for text in found]
 
 
+def _hardening(lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    text = "<br>".join(escape(line).replace("  ", "&nbsp; ") for line in lines)
+    return [f"<section><h2>What was triplicated</h2><div class='card mono'>{text}</div></section>"]
+
+
 def _classes(result: CampaignResult) -> list[tuple[str, str, int]]:
     wrong = int((result.first_wrong >= 0).sum())
     latent = int(result.latent.sum())
@@ -142,7 +154,7 @@ def _classes(result: CampaignResult) -> list[tuple[str, str, int]]:
         ("an output was wrong", "bad", wrong),
         ("latent", "mild", latent),
         ("simulated, no effect at the end", "one", masked),
-        ("never addressed: cannot matter", "quiet", unaddressed),
+        ("not addressed under this stimulus", "quiet", unaddressed),
     ]
     return parts + ([("left out by sampling", "rule", left_out)] if left_out else [])
 
@@ -216,6 +228,27 @@ def _ranking(report: Report, sites: Sequence[SiteScore], design: DesignScore) ->
     return (
         f"<section><h2>The most vulnerable {escape(_kinds(sites))}</h2><p class='sub'>{escape(text)}</p>"
         f"<div class='card'>{table}</div></section>"
+    )
+
+
+def _grouped(report: Report) -> str:
+    """The score by register and by instance."""
+    cards = []
+    for kind in KINDS:
+        groups = group_sites(report, kind)
+        total = sum(group.score for group in groups)
+        header = [f"{kind}, of {len(groups):,}", "sites", "wrong", "score", "of all"]
+        lines = [
+            [f"<span class='mono'>{escape(row[0])}</span>", *row[1:]] for row in table_rows(groups, total, 12)
+        ]
+        cards.append(f"<div class='card'>{rows(header, lines, left=1)}</div>")
+    text = (
+        "A site counts once, for the nearest register or output that it leads to; an instance is what stands "
+        "before the last dot of that name. All of them are in groups.csv."
+    )
+    return (
+        f"<section><h2>By register and by instance</h2><p class='sub'>{escape(text)}</p>{''.join(cards)}"
+        "</section>"
     )
 
 
