@@ -54,6 +54,20 @@ TINY: dict[str, dict[str, Any]] = {
         "features": 8,
         "context": 8,
     },
+    "selic": {
+        "text": 12,
+        "condition": 4,
+        "fusion": 8,
+        "stem": 8,
+        "trunk": 8,
+        "fused": 10,
+        "blocks": 1,
+        "high": 8,
+        "high_slices": 2,
+        "hyper": 4,
+        "features": 8,
+        "context": 8,
+    },
     "feds": {
         "width_2": 8,
         "width_4": 8,
@@ -110,6 +124,7 @@ TINY: dict[str, dict[str, Any]] = {
 #: System: what the plain objective does not train, by the beginning of its name.
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "joint": ("trunk.norm.", "trunk.head."),  # they make labels
+    "selic": ("condition.project.",),  # it reads captions, which no picture here has
 }
 
 

@@ -133,13 +133,23 @@ def load_corpus(
 def crops(
     corpus: Corpus, *, size: int, batch: int, seed: int, gray: float = 0.04, device: str = "cpu"
 ) -> Iterator[Tensor]:
-    """Endless batches of random crops, float ``[batch, 3, size, size]`` in 0..255, in channels-last memory.
+    """Endless batches of random crops: see :func:`numbered_crops`, without the numbers."""
+    made = numbered_crops(corpus, size=size, batch=batch, seed=seed, gray=gray, device=device)
+    return (part for part, _ in made)
+
+
+def numbered_crops(
+    corpus: Corpus, *, size: int, batch: int, seed: int, gray: float = 0.04, device: str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of random crops, float ``[batch, 3, size, size]`` in 0..255, in channels-last memory,
+    and the numbers ``[batch]`` of their pictures in ``corpus.train``.
 
     Pictures are drawn in proportion to their area, crops flipped and turned. A share ``gray`` of them loses
     its colour, because gray pictures travel through the same networks. All pixels lie on ``device`` once, as
     uint8, and a batch is one gather there: a GPU does not wait for the host.
     """
-    usable = [p for p in corpus.train if min(p.shape[:2]) >= size]
+    numbers = [n for n, p in enumerate(corpus.train) if min(p.shape[:2]) >= size]
+    usable = [corpus.train[n] for n in numbers]
     if not usable:
         raise TrainingError(f"No training picture is {size} pixels wide and high. Lower crop in the recipe.")
     pixels = torch.cat([torch.from_numpy(np.array(p)).reshape(-1, 3) for p in usable]).to(device)
@@ -163,4 +173,4 @@ def crops(
         i, j = torch.where(turned, columns, rows), torch.where(turned, rows, columns)
         part = pixels[start + i * stride + j].float()
         part = torch.where(plain[..., None], part.mean(3, keepdim=True).round(), part)
-        yield part.permute(0, 3, 1, 2)
+        yield part.permute(0, 3, 1, 2), torch.tensor(numbers)[k]

@@ -163,7 +163,7 @@ def pack(
     model = checkpoint.model().eval()
     if why := model.unpackable():
         raise ModelError(why)
-    entropy = _entropy_model(model, name, version, pictures)
+    entropy = entropy_model(model, name, version, pictures)
     graphs, arrays = dict[str, bytes](), _gains(model)
     for key, (graph, weights) in float_graphs(model).items():
         graphs[key] = graph
@@ -209,7 +209,7 @@ def float_graphs(model: Codec) -> Graphs:
     return make(model) | {"hyper_analysis": hyper_analysis_graph(model)}
 
 
-def _entropy_model(model: Codec, name: str, version: str, pictures: Sequence[Pixels]) -> EntropyModel:
+def entropy_model(model: Codec, name: str, version: str, pictures: Sequence[Pixels]) -> EntropyModel:
     """Everything that the entropy decoder uses, proved against the trained networks."""
     nets = exact_nets(model)
     _prove(model, nets)

@@ -184,7 +184,7 @@ def _branch(blocks: int, *widths: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _start(analysis: DualAnalysis, synthesis: DualSynthesis) -> None:
+def start_as_packets(analysis: DualAnalysis, synthesis: DualSynthesis) -> None:
     """Start both latents as wavelet packets that the synthesis puts together again.
 
     y_L begins with the lowest packets, y_H with those that follow: neither is empty (symbols that are
@@ -225,7 +225,7 @@ class Dual(Codec):
         super().__init__(config)
         self.analysis = DualAnalysis(config)
         self.synthesis = DualSynthesis(config)
-        _start(self.analysis, self.synthesis)
+        start_as_packets(self.analysis, self.synthesis)
 
     def sees(self, k: int) -> Tensor:
         c = self.config

@@ -15,6 +15,7 @@ from bifocal.learn.systems.feds import Feds, FedsConfig
 from bifocal.learn.systems.joint import Joint, JointConfig
 from bifocal.learn.systems.lapped import Lapped, LappedConfig
 from bifocal.learn.systems.lowfirst import LowFirst, LowFirstConfig
+from bifocal.learn.systems.selic import Selic, SelicConfig
 from bifocal.learn.systems.weconvene import WeConvene, WeConveneConfig
 from bifocal.learn.systems.weconvene3d import WeConvene3D, WeConvene3DConfig
 
@@ -73,3 +74,4 @@ register("weconvene", WeConveneConfig, WeConvene)
 register("weconvene3d", WeConvene3DConfig, WeConvene3D)
 register("dual", DualConfig, Dual)
 register("feds", FedsConfig, Feds)
+register("selic", SelicConfig, Selic)

@@ -6,17 +6,17 @@ so that a long run can be branched and continued at will.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from bifocal.errors import TrainingError
 from bifocal.learn.checkpoint import Checkpoint, codec_header, load_resumed
-from bifocal.learn.data.crops import Corpus, crops, load_corpus
+from bifocal.learn.data.crops import Corpus, load_corpus, numbered_crops
 from bifocal.learn.nets.activations import ActivationBits, stored_outputs
 from bifocal.learn.nets.codec import QUALITIES, Codec
 from bifocal.learn.nets.parameters import KERNELS
@@ -32,6 +32,16 @@ from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Schedule
 from bifocal.learn.training.validation import FIGURES, draw_curve, middles, validate, write_samples
 
+#: Names of pictures to features of their captions.
+Describe: TypeAlias = Callable[[Sequence[str]], Tensor]
+
+
+@runtime_checkable
+class Describable(Protocol):
+    """A codec that takes features of captions."""
+
+    def describe(self, features: Tensor | None) -> None: ...
+
 
 def codec_job(
     recipe: Recipe,
@@ -43,10 +53,13 @@ def codec_job(
     objective: Objective = rate_distortion,
     beside: nn.Module | None = None,
     facts: Mapping[str, Any] | None = None,
+    describe: Describe | None = None,
 ) -> Job[Tensor]:
     """A codec trained on crops of the pictures in ``data``, which leaves its files in ``out``.
 
     ``beside`` is what the objective learns with the codec and is not saved; ``facts`` join the run record.
+    ``describe`` gives, for the names of the training pictures, features of their captions ``[pictures, n]``,
+    for a codec that has a method of this name (`learn/systems/selic.py`).
 
     :raises TrainingError: when recipe, pictures or the checkpoint to ``resume`` do not fit.
     """
@@ -72,7 +85,7 @@ def codec_job(
 
     return Job(
         model,
-        crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed, device=device),
+        _batches(model, corpus, recipe, seed, device, describe),
         loss,
         Rates(recipe.lr, muon=(KERNELS,), muon_lr=recipe.kernel_lr),
         Schedule(recipe.warmup, recipe.cooldown),
@@ -89,6 +102,22 @@ def codec_job(
         examples=recipe.batch,
         finish=lambda: _draw(cast(Codec, average.model), corpus, recipe, out),
     )
+
+
+def _batches(
+    model: Codec, corpus: Corpus, recipe: Recipe, seed: int, device: str, describe: Describe | None
+) -> Iterator[Tensor]:
+    """Crops; the codec is told of the captions of each batch just before it gets it."""
+    made = numbered_crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed, device=device)
+    if describe is None:
+        yield from (part for part, _ in made)
+        return
+    if not isinstance(model, Describable):
+        raise TrainingError(f"{recipe.name} takes no captions. Leave them out, or train a selic recipe.")
+    features = describe(corpus.names).to(device)
+    for part, numbers in made:
+        model.describe(features[numbers.to(device)])
+        yield part
 
 
 def _networks(recipe: Recipe, old: Checkpoint | None, device: str) -> tuple[Codec, Average]:
