@@ -14,7 +14,7 @@ import torch
 
 from bifocal.learn.nets.codec import CodecConfig
 from bifocal.learn.nets.cost import count
-from bifocal.learn.systems import dual, feds, weconvene, weconvene3d
+from bifocal.learn.systems import dual, feds, selic, weconvene, weconvene3d
 from bifocal.learn.systems.registry import system_of
 
 SIDE = 256
@@ -24,6 +24,7 @@ SIZES: dict[str, CodecConfig] = {
     "dual": dual.PAPER,
     "feds-teacher": feds.PAPER_TEACHER,
     "feds-student": feds.PAPER_STUDENT,
+    "selic": selic.PAPER,
 }
 
 
