@@ -26,7 +26,8 @@ class Netlist:
     ``compared`` the output nets, by bit name, that are compared with the fault-free run; ``schedule`` an
     order in which the circuit can be computed: gate ``i`` is node ``i``, and a flip-flop ``j`` whose
     asynchronous control must be known before its output is node ``len(gates) + j``. ``notes`` list what was
-    assumed while reading; ``more_resets`` are held and released with ``reset``.
+    assumed while reading; ``more_resets`` are held and released with ``reset``; ``falling`` says
+    which edge of the clock counts.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Netlist:
     schedule: tuple[int, ...]
     notes: tuple[str, ...] = ()
     more_resets: tuple[Reset, ...] = ()
+    falling: bool = False
 
     @property
     def luts(self) -> tuple[int, ...]:
@@ -103,6 +105,7 @@ def build_netlist(
     compared: Sequence[tuple[str, int]] | None = None,
     notes: Sequence[str] = (),
     more_resets: Sequence[Reset] = (),
+    falling: bool = False,
 ) -> Netlist:
     """Check the elements of a circuit, order them, and return the :class:`Netlist`.
 
@@ -143,6 +146,7 @@ def build_netlist(
         schedule=_schedule(name, gates, flipflops, [net for _, net in compared]),
         notes=tuple(notes),
         more_resets=tuple(more_resets),
+        falling=falling,
     )
 
 

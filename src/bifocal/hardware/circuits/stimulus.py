@@ -1,4 +1,4 @@
-"""What drives the inputs of a circuit, cycle by cycle: seeded random bits, or a CSV file.
+"""What drives the inputs of a circuit, cycle by cycle: seeded random bits, a CSV file or a VCD.
 
 The reset is held active for a few cycles before the first counted one, and inactive afterwards unless a CSV
 drives it. Faults are present during the reset, but its cycles are not compared and not counted: the outputs
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.tools import shortened
+from bifocal.hardware.circuits.vcd import read_vcd
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +116,32 @@ class Stimulus:
             reset_cycles = 0
         bits = np.concatenate([np.repeat(bits[:1], reset_cycles, 0), bits])
         return _with_resets(bits, names, left, reset_cycles, f"CSV {Path(path).name}")
+
+    @classmethod
+    def from_vcd(
+        cls, path: str | os.PathLike[str], netlist: Netlist, *, scope: str | None = None
+    ) -> Stimulus:
+        """A value change dump of a simulation: the inputs before each edge of the clock.
+
+        The leading cycles in which it holds the reset are not counted.
+
+        :param scope: the instance of the design, such as ``tb.dut``; found if None.
+        :raises CircuitError: if the dump lacks an input or the clock, or the design has no clock.
+        """
+        if netlist.clock is None:
+            raise CircuitError(
+                f"{netlist.name} has no clock, whose edges say when to read {path}. Give a CSV."
+            )
+        names = tuple(name for name, _ in netlist.driven)
+        column = {net: i for i, (_, net) in enumerate(netlist.driven)}
+        ports = {p.name: [column[n] for n in p.nets] for p in netlist.inputs if netlist.clock not in p.nets}
+        clock = next(p.name for p in netlist.inputs if netlist.clock in p.nets)
+        bits = read_vcd(path, scope, clock, ports, len(names), rising=not netlist.falling)
+        held = 0
+        if netlist.reset is not None:
+            active = bits[:, column[netlist.reset.net]] == netlist.reset.active
+            held = int(np.argmin(active)) if not active.all() else len(bits)
+        return cls(bits, names, held, f"VCD {Path(path).name}")
 
 
 def _read_rows(path: str | os.PathLike[str]) -> list[list[str]]:

@@ -175,6 +175,7 @@ class _Reader:
             more_resets=resets[1:],
             compared=pick_outputs(self.name, self.outputs, found, outputs),
             notes=[*notes, *more],
+            falling=bool(falling),
         )
 
     def net(self, bit: Any) -> int:

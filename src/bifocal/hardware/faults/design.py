@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
@@ -71,7 +72,9 @@ def read_design(files: Files, options: DesignOptions) -> Design:
     )
     parse = partial(parse_netlist, clock=options.clock, reset=options.reset, outputs=options.compared)
     netlist = parse(mapped.json, str(paths[0]), top=options.top)
-    if options.stimulus is not None:
+    if options.stimulus is not None and Path(options.stimulus).suffix.lower() == ".vcd":
+        stimulus = Stimulus.from_vcd(options.stimulus, netlist, scope=options.scope)
+    elif options.stimulus is not None:
         stimulus = Stimulus.from_csv(options.stimulus, netlist, reset_cycles=options.reset_cycles)
     else:
         stimulus = Stimulus.random(

@@ -12,9 +12,11 @@ class DesignOptions:
     """How a design is read, driven and simulated.
 
     :param top: the top module; found if None.
-    :param cycles: cycles to simulate after the reset; a CSV stimulus has its own number.
+    :param cycles: cycles to simulate after the reset; a CSV or VCD has its own number.
     :param seed: seed of the random stimulus, and of everything else that is drawn.
-    :param stimulus: a CSV file: a row of port names, then a row for each cycle; random bits if None.
+    :param stimulus: a CSV file: a row of port names, then a row for each cycle; or a VCD of a simulation;
+        random bits if None.
+    :param scope: in a VCD, the instance of the design, such as ``tb.dut``; found if None.
     :param reset_cycles: cycles that the reset is held before the first one that counts.
     :param clock: the clock port; found if None.
     :param clock_domain: a clock of several: only what it clocks is simulated; registers of other clocks that
@@ -43,6 +45,7 @@ class DesignOptions:
     cycles: int = 10_000
     seed: int = 1
     stimulus: str | os.PathLike[str] | None = None
+    scope: str | None = None
     reset_cycles: int = 2
     clock: str | None = None
     clock_domain: str | None = None

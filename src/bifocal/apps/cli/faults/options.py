@@ -33,7 +33,14 @@ OPTIONS: dict[str, Any] = {
     "seed": Annotated[int, typer.Option(help="Seed of the random stimulus and of samples.")],
     "stimulus": Annotated[
         Path | None,
-        typer.Option(help="CSV: a row of port names, then a row for each cycle.", show_default="random"),
+        typer.Option(
+            help="CSV: a row of port names, then a row for each cycle; or the VCD of a simulation.",
+            show_default="random",
+        ),
+    ],
+    "scope": Annotated[
+        str | None,
+        typer.Option(help="In a VCD, the instance of the design: tb.dut.", show_default="found"),
     ],
     "reset_cycles": Annotated[
         int, typer.Option(help="Cycles that the reset is held before the first that counts.")
