@@ -93,3 +93,20 @@ def test_results_are_written_once_and_a_rerun_does_what_is_missing(
     (tmp_path / "file").write_bytes(b"")
     failed = batch.ray.Write(str(tmp_path / "file"))(coded)
     assert not any(failed["written"]) and failed["error"][0]
+
+
+def test_engines_that_cannot_run_are_refused_before_anything_is_written(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    bifocal.write_picture(bifocal.Picture(made_picture(40, 60)), tmp_path / "in" / "a.png")
+    worker = batch.Worker("encode", model=str(tiny_folder))
+    monkeypatch.setattr("bifocal.apps.batch.runs.find_spec", lambda name: None)
+    for options, message in (
+        ({"engine": "ray"}, "needs Ray: pip install"),
+        ({"engine": "spark"}, "no engine 'spark'"),
+        ({"address": "auto"}, "address is that of a Ray cluster"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            batch.run(worker, [tmp_path / "in"], tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

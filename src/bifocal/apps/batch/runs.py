@@ -8,11 +8,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bifocal.apps.batch.kinds import PICTURES, STREAMS
 from bifocal.apps.batch.worker import FileResult, FileTask, Worker
-from bifocal.errors import BatchError, OptionError
+from bifocal.errors import BatchError, OptionError, install_command
 from bifocal.storage.filesystem import holds_data
 from bifocal.storage.folders import LeftOut
 from bifocal.storage.paths import Pair, Pairs, find_files, pair_paths
@@ -76,6 +77,7 @@ def run(
     :raises BatchError: if another run works in that folder, processes cannot start, or the disk is full.
     """
     begun = time.perf_counter()
+    _check_engine(engine, address)
     worker = _ready(worker, jobs)
     if not 1 <= shard[0] <= shard[1]:
         raise OptionError(f"there is no shard {shard[0]}/{shard[1]}. The first of four is 1/4, the last 4/4.")
@@ -90,7 +92,7 @@ def run(
         shard=shard,
     )
     _refuse_contradictions(pairs, jobs if engine == "local" else 2, resume)
-    work = partial(_results, engine=_checked_engine(engine), address=address)
+    work = partial(_results, engine=engine, address=address)
     tally = _Tally(on_result, len(pairs))
     if pairs.output is None or not (resume or pairs.many):
         on_start(len(pairs), pairs.left_out)
@@ -202,10 +204,14 @@ class _Tally:
         return RunSummary(self.done, self.kept, failed, seconds, self.bytes_in, self.bytes_out, left_out)
 
 
-def _checked_engine(engine: str) -> str:
+def _check_engine(engine: str, address: str | None) -> None:
+    """Refuse an engine that there is not, before anything is written."""
     if engine not in ENGINES:
         raise OptionError(f"there is no engine {engine!r}. Choose {' or '.join(ENGINES)}.")
-    return engine
+    if engine == "ray" and find_spec("ray") is None:
+        raise OptionError(f"the engine needs Ray: {install_command('ray')}.")
+    if engine != "ray" and address is not None:
+        raise OptionError("an address is that of a Ray cluster. Choose the engine ray, or leave it out.")
 
 
 def _work(

@@ -16,7 +16,7 @@ from typing import Any
 
 from bifocal.apps.batch.leftovers import remove_leftovers
 from bifocal.apps.batch.worker import FileResult, FileTask, Worker
-from bifocal.errors import BatchError, OptionError, install_command
+from bifocal.errors import BatchError
 from bifocal.storage.filesystem import holds_data
 
 #: How often a file is tried whose worker died, and how many files an actor has at a time: the next one waits
@@ -34,7 +34,6 @@ def run_ray(
     Each actor takes as many processors as the worker has threads. Without an ``address``, and without one in
     RAY_ADDRESS, Ray is started here and ended afterwards.
 
-    :raises OptionError: if Ray is not installed.
     :raises BatchError: if the cluster cannot be reached, or is gone.
     """
     with _connected(jobs, worker.threads or 1, address) as ray:
@@ -114,10 +113,8 @@ def _killed(source: str) -> str:
 def _connected(jobs: int, threads: int, address: str | None) -> Iterator[Any]:
     """Ray, connected; what we started is ended."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of what runs here
-    try:
-        import ray
-    except ImportError as error:
-        raise OptionError(f"--engine ray needs Ray: {install_command('ray')}.") from error
+    import ray
+
     if ray.is_initialized():
         yield ray
         return
