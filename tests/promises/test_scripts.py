@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for folder in ("benchmarks", "studies") for path in (ROOT / folder).rglob("*.py"))
 STUDIES = sorted(path.parent for path in (ROOT / "studies").glob("*/README.md"))
 #: Studies without figures in a file: a log with records of runs, and one that is to be run again.
-WITHOUT_RESULTS = {"shipped_weights", "entropy_tables", "systems", "few_shot"}
+WITHOUT_RESULTS = {"shipped_weights", "entropy_tables", "systems", "few_shot", "selic"}
 PAGES = sorted(
     page for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md", "studies/**/*.md")
     for page in ROOT.glob(pattern)

@@ -84,25 +84,9 @@ def encode(
         "max_pixels": max_pixels,
         "strict": strict or None,
     }
-    convert(
-        Conversion(
-            "encode",
-            inputs,
-            output,
-            {name: value for name, value in given.items() if value is not None},
-            suffix=".bfc",
-            model=model,
-            jobs=jobs,
-            threads=threads,
-            resume=resume,
-            shard=shard,
-            errors=errors,
-            keep_suffix=keep_suffix,
-            force=force,
-            engine=engine,
-            address=address,
-        )
-    )
+    asked = {name: value for name, value in given.items() if value is not None}
+    how = (model, jobs, threads, resume, shard, errors, keep_suffix, force, engine, address)
+    convert(Conversion("encode", inputs, output, asked, ".bfc", *how))
 
 
 def decode(

@@ -6,7 +6,6 @@ import json as documents
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,34 +13,11 @@ import typer
 
 from bifocal.apps.cli import options
 from bifocal.apps.cli.launch import printable
+from bifocal.apps.cli.search_readings import Search, embed, fail, give_labels, give_meanings
 from bifocal.errors import BifocalError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from bifocal.api.search import Found, Index
-
-_UNITS = {"words": "bm25", "meaning": "cosine", "like": "cosine", "label": "probability"}
-
-
-@dataclass
-class Search:
-    """What is looked for, and with what; ``failed`` counts files that could not be read."""
-
-    words: str | None
-    inputs: Sequence[str]
-    like: Path | None
-    label: str | None
-    detector: Path | None
-    by: str
-    head: str
-    model: str | None
-    jobs: int
-    threads: int | None
-    failed: set[str] = field(default_factory=set)
-
-    @property
-    def unit(self) -> str:
-        """What scores are."""
-        return _UNITS["like" if self.like else self.by if self.words else "label"]
 
 
 def search(
@@ -158,14 +134,6 @@ def _read_captions(asked: Search, known: Index, files: Sequence[str]) -> None:
             notes.clear()
 
 
-def fail(asked: Search, file: str, error: Exception) -> None:
-    """Say, once, why a file cannot be read."""
-    if file not in asked.failed:
-        asked.failed.add(file)
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        print(f"bifocal: {printable(f'{file}: {reason}')}", file=sys.stderr)
-
-
 def _wanted(asked: Search) -> tuple[object, str]:
     """The embedding of the picture to look for, and the kind of such vectors."""
     from bifocal.api.examples import embed_file
@@ -181,8 +149,6 @@ def _wanted(asked: Search) -> tuple[object, str]:
 
 def _found(asked: Search, known: Index, wanted: tuple[object, str] | None) -> list[Found]:
     """The files that fit, the best first."""
-    from bifocal.apps.cli.search_readings import embed, give_labels, give_meanings
-
     if wanted is not None:
         vector, kind = wanted
         embed(asked, known, kind)

@@ -4,24 +4,57 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from bifocal.apps.cli.display import Display
+from bifocal.apps.cli.launch import printable
 from bifocal.errors import BifocalError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bifocal.api.search import Index
     from bifocal.apps.batch import FileResult
-    from bifocal.apps.cli.search import Search
 
 #: Captions that are encoded at once, between two looks at the progress.
 _BATCH = 256
 #: Labels of a file that are kept.
 _KEPT = 5
+
+
+_UNITS = {"words": "bm25", "meaning": "cosine", "like": "cosine", "label": "probability"}
+
+
+@dataclass
+class Search:
+    """What is looked for, and with what; ``failed`` counts files that could not be read."""
+
+    words: str | None
+    inputs: Sequence[str]
+    like: Path | None
+    label: str | None
+    detector: Path | None
+    by: str
+    head: str
+    model: str | None
+    jobs: int
+    threads: int | None
+    failed: set[str] = field(default_factory=set)
+
+    @property
+    def unit(self) -> str:
+        """What scores are."""
+        return _UNITS["like" if self.like else self.by if self.words else "label"]
+
+
+def fail(asked: Search, file: str, error: Exception) -> None:
+    """Say, once, why a file cannot be read."""
+    if file not in asked.failed:
+        asked.failed.add(file)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        print(f"bifocal: {printable(f'{file}: {reason}')}", file=sys.stderr)
 
 
 def embed(asked: Search, known: Index, kind: str) -> None:
@@ -82,7 +115,6 @@ def _detect(asked: Search, known: Index) -> str:
     """Have the detector look at the streams that it has not seen."""
     import bifocal
     from bifocal.api.search import key_of
-    from bifocal.apps.cli.search import fail
     from bifocal.runtime.heads.run import loaded_head
 
     assert asked.detector is not None
@@ -101,7 +133,7 @@ def _detect(asked: Search, known: Index) -> str:
     return kind
 
 
-def give_meanings(words: str, known: Index) -> tuple[NDArray[Any], str]:
+def give_meanings(words: str, known: Index) -> tuple[Any, str]:
     """Encode the captions that have no vector yet; the vector of the words, and the kind of such vectors."""
     from bifocal.runtime.text import TextEncoder
 
