@@ -108,6 +108,39 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, cut: int) -> None:
         assert index.update([str(tmp_path / "a")]) == [str(tmp_path / "a")]
 
 
+def test_damage_that_shows_late_is_said_and_the_next_search_works(tmp_path: Path) -> None:
+    place, names = tmp_path / "index", [str(tmp_path / f"in/{k}") for k in range(300)]
+    filled(place, dict.fromkeys(names, "a red cup"))
+    data = bytearray(place.read_bytes())
+    data[-8192:] = bytes([0xFF]) * 8192
+    place.write_bytes(data)
+    for _ in range(2):
+        try:
+            with Index(place) as index:
+                for file in index.update(names):
+                    index.put(file, state_of(file), Caption("a cup"))
+                assert len(index.by_words("cup")) == 300
+        except OutputError as error:
+            assert "is damaged" in str(error) and not place.exists()
+
+
+def test_a_file_whose_reading_was_stopped_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Index(tmp_path / "index") as index:
+        index.update(["a", "b"])
+        index.put("a", (1, 1), Caption("a cup"))
+        monkeypatch.setattr(index, "_add_words", stop)
+        index.put("b", (1, 1), Caption("a cup"))
+    monkeypatch.setattr("bifocal.api.search.state_of", lambda file: (1, 1))
+    monkeypatch.setattr("bifocal.api.search._exists", lambda path: True)
+    with Index(tmp_path / "index") as index:
+        assert index.update(["a", "b"]) == ["b"]
+
+
 def test_a_file_that_is_no_index_is_never_replaced(tmp_path: Path) -> None:
     photo, others = tmp_path / "photo.jpg", tmp_path / "other.sqlite"
     Image.fromarray(made_picture(9, 9)).save(photo)

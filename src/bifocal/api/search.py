@@ -73,6 +73,8 @@ class Index:
             self._database = _open(path)
         except (sqlite3.Error, OSError) as error:
             raise OutputError(f"the index {path} cannot be used: {error}. Name another file.") from error
+        self._place = path
+        self._unfinished: bytes | None = None  # the file that is being added
         self._names: dict[int, str] = {}  # the files to search, as the user names them
         self._ids: dict[str, int] = {}
         self._paths: dict[str, bytes] = {}
@@ -80,11 +82,25 @@ class Index:
     def __enter__(self) -> Index:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Keep what was added, however it ends."""
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Keep what was added, however it ends.
+
+        :raises OutputError: in place of what SQLite says of an index that is damaged, or in use elsewhere.
+        """
         with suppress(sqlite3.Error):  # a full disk costs the index, not the result
+            if self._unfinished is not None:
+                path = (self._unfinished,)
+                found = self._database.execute("SELECT id FROM files WHERE path = ?", path).fetchall()
+                self._forget(number for (number,) in found)
             self._database.commit()
         self._database.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise OutputError(f"the index {self._place} cannot be used: {error}. Try again.") from error
+        if isinstance(error, sqlite3.DatabaseError) and self._place is not None:
+            self._place.unlink(missing_ok=True)
+            raise OutputError(
+                f"the index {self._place} is damaged ({error}) and was removed. Search again."
+            ) from error
 
     @staticmethod
     def refuse_other(path: Path) -> None:
@@ -143,6 +159,7 @@ class Index:
     def put(self, file: str, state: tuple[int, int], caption: Caption | None) -> None:
         """Take what a stream says, which was in this state before it was read."""
         text, language = (caption.text, caption.language) if caption else (None, "")
+        self._unfinished = self._paths[file]
         row = (self._paths[file], *state, text, language)
         made = self._database.execute(
             "INSERT INTO files (path, size, time, caption, language, length) VALUES (?, ?, ?, ?, ?, 0)", row
@@ -150,6 +167,7 @@ class Index:
         assert made.lastrowid is not None
         self._is(file, made.lastrowid)
         self._add_words(made.lastrowid, "caption", text or "")
+        self._unfinished = None
 
     def put_vector(self, file: str, kind: str, vector: NDArray[np.float32]) -> None:
         """Take a vector of length 1 of a file; it is kept in 16 bits a number."""
@@ -159,9 +177,9 @@ class Index:
     def put_labels(self, file: str, kind: str, found: Sequence[tuple[str, float]]) -> None:
         """Take the labels of a file, with their probabilities."""
         number, rounded = self._ids[file], [(name, round(float(score), 4)) for name, score in found]
+        self._add_words(number, kind, " ".join(name for name, score in rounded if score >= LEAST_LABEL))
         row = (kind, number, json.dumps(rounded))
         self._database.execute("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", row)
-        self._add_words(number, kind, " ".join(name for name, score in rounded if score >= LEAST_LABEL))
 
     def _add_words(self, number: int, source: str, text: str) -> None:
         counted = terms(text)

@@ -62,7 +62,8 @@ def search(
 
         write_page(found, words or label or f"like {like}", asked.unit, html, force=force, show=open_page)
     if not found:
-        print(f"bifocal: nothing found in {len(files)} streams.", file=sys.stderr)
+        streams = "1 stream" if len(files) == 1 else f"{len(files)} streams"
+        print(f"bifocal: nothing found in {streams}.", file=sys.stderr)
     if asked.failed:
         raise typer.Exit(1)
 
