@@ -15,15 +15,18 @@ form is that of FILM-QNN's and its followers' models; constants are in the devic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
 
 from bifocal.errors import OptionError
 from bifocal.hardware.devices.device import Device, Tiles
 
 #: Bytes of a block of memory on the chip, bytes that it gives a cycle, and those of a sum.
 BLOCK, PORT, SUM = 4608, 8, 4
+RESOURCES = ("dsp", "lut", "bram")
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,11 @@ class Workload:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a design takes of an accelerator."""
+    """What a design takes of an accelerator; arrays if the sizes of its tiles are."""
 
-    dsp: float
-    lut: float
-    bram: float
+    dsp: Any
+    lut: Any
+    bram: Any
 
 
 @dataclass(frozen=True)
@@ -85,34 +88,32 @@ class Modelled:
     resources: Resources
 
 
-def product_cycles(product: Product, device: Device, tiles: Tiles) -> float:
-    """Cycles of one product, without the control of its layer."""
+def product_cycles(product: Product, device: Device, tiles: Tiles) -> Any:
+    """Cycles of one product, without the control of its layer; the sizes of ``tiles`` may be arrays."""
     slow, fast = device.numbers["multiplies.w8a8"], device.numbers["multiplies.w4a8"]
-    side, array = 1, tiles.multipliers * slow
+    passes, array = 1, tiles.multipliers * slow
     if product.heads:
-        side = min(tiles.heads, product.heads)
-        array /= tiles.heads  # each head has its share of the multipliers, used or not
-    across = math.ceil(product.four / (tiles.columns * fast / slow)) + math.ceil(
-        product.eight / tiles.columns
-    )
-    down = math.ceil(product.rows / tiles.rows)
-    passes = math.ceil(max(1, product.heads) / side)
-    one = max(1.0, tiles.rows * tiles.columns / array) * product.inner
+        passes = np.ceil(product.heads / tiles.heads)
+        array = array / tiles.heads  # each head has its share of the multipliers, used or not
+    across = np.ceil(product.four / (tiles.columns * fast / slow)) + np.ceil(product.eight / tiles.columns)
+    down = np.ceil(product.rows / tiles.rows)
+    one = np.maximum(1.0, tiles.rows * tiles.columns / array) * product.inner
     compute = passes * down * across * one / device.numbers["fit.efficiency"] + tiles.rows + tiles.columns
-    return max(compute, _bytes(product, tiles, down, across) * max(1, product.heads) / device.bandwidth)
+    moved = _bytes(product, down, across) * max(1, product.heads)
+    return np.maximum(compute, moved / device.bandwidth)
 
 
-def _bytes(product: Product, tiles: Tiles, down: int, across: int) -> float:
+def _bytes(product: Product, down: Any, across: Any) -> Any:
     """Bytes that cross the border of the chip for one product of a matrix."""
     m, k, n = product.rows, product.inner, product.four + product.eight
     weights, activations = k * (product.four / 2 + product.eight), m * k
     # one operand stays: that whose repeated reading would cost more
-    again = min(weights * down + activations, weights + activations * across)
+    again = np.minimum(weights * down + activations, weights + activations * across)
     return again + m * n
 
 
-def network_cycles(work: Workload, device: Device, tiles: Tiles) -> float:
-    """Cycles of a network: its layers one after the other."""
+def network_cycles(work: Workload, device: Device, tiles: Tiles) -> Any:
+    """Cycles of a network, its layers one after the other; the sizes of ``tiles`` may be arrays."""
     control = device.numbers["fit.control_cycles"]
     cycles = sum(product_cycles(product, device, tiles) + control for product in work.products)
     done = work.functions
@@ -124,24 +125,17 @@ def network_cycles(work: Workload, device: Device, tiles: Tiles) -> float:
 def resources(work: Workload, device: Device, tiles: Tiles) -> Resources:
     """What the design with these tiles takes: its buffers hold the longest rows of the network, twice."""
     inner = max((product.inner for product in work.products), default=0)
-    wide = round(tiles.columns * device.numbers["multiplies.w4a8"] / device.numbers["multiplies.w8a8"])
+    numbers = device.numbers
+    wide = np.rint(tiles.columns * numbers["multiplies.w4a8"] / numbers["multiplies.w8a8"])
     buffers = (
         (tiles.rows * inner, tiles.rows),
         (tiles.columns * inner, tiles.columns),
         (tiles.rows * wide * SUM, wide),
     )
-    bram = sum(2 * max(math.ceil(size / BLOCK), math.ceil(ports / PORT)) for size, ports in buffers)
-    numbers = device.numbers
+    bram = sum(2 * np.maximum(np.ceil(size / BLOCK), np.ceil(ports / PORT)) for size, ports in buffers)
     lut = numbers["logic.fixed"] + numbers["logic.multiplier"] * tiles.multipliers
-    lut += numbers["logic.column"] * tiles.columns
+    lut = lut + numbers["logic.column"] * tiles.columns
     return Resources(tiles.multipliers + numbers["functions.dsp"], lut, bram)
-
-
-def lacking(found: Resources, device: Device) -> tuple[str, ...]:
-    """The resources of which a device has too little."""
-    return tuple(
-        name for name in ("dsp", "lut", "bram") if getattr(found, name) > device.numbers[f"resources.{name}"]
-    )
 
 
 def design(work: Workload, device: Device, tiles: Sequence[Tiles] = ()) -> Modelled:
@@ -149,17 +143,26 @@ def design(work: Workload, device: Device, tiles: Sequence[Tiles] = ()) -> Model
 
     :raises OptionError: if none fits, with the resources that are lacking.
     """
-    best: Modelled | None = None
-    short: set[str] = set()
-    for chosen in tiles or device.tiles:
-        needed = resources(work, device, chosen)
-        if few := lacking(needed, device):
-            short |= set(few)
-            continue
-        seconds = network_cycles(work, device, chosen) / device.clock
-        if best is None or seconds < best.seconds:
-            best = Modelled(seconds, chosen, needed)
-    if best is None:
-        named = ", ".join(name.upper() for name in sorted(short)) or "multipliers"
+    known = tuple(tiles) or device.tiles
+    grid = Tiles(*np.array([astuple(one) for one in known]).T)
+    needed = resources(work, device, grid)
+    enough = {name: getattr(needed, name) <= device.numbers[f"resources.{name}"] for name in RESOURCES}
+    fits = np.logical_and.reduce(list(enough.values()))
+    if not fits.any():
+        few = [name.upper() for name, holds in enough.items() if not holds.any()]
+        named = ", ".join(few) or "of " + " and ".join(name.upper() for name in RESOURCES) + " at once"
         raise OptionError(f"no tile sizes of device {device.name} fit it: too little {named}.")
-    return best
+    best = known[int(np.argmin(np.where(fits, network_cycles(work, device, grid), np.inf)))]
+    return Modelled(
+        float(network_cycles(work, device, best)) / device.clock, best, resources(work, device, best)
+    )
+
+
+def fitting(work: Workload, device: Device) -> tuple[Tiles, ...]:
+    """The tile sizes of a device that a network fits with."""
+
+    def fits(tiles: Tiles) -> bool:
+        needed = resources(work, device, tiles)
+        return all(getattr(needed, name) <= device.numbers[f"resources.{name}"] for name in RESOURCES)
+
+    return tuple(filter(fits, device.tiles))

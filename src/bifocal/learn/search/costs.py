@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bifocal.errors import OptionError
 from bifocal.hardware.devices.device import Device, Tiles
-from bifocal.hardware.devices.latency import Resources, Workload, design, lacking, resources
+from bifocal.hardware.devices.latency import Resources, Workload, design, fitting
 from bifocal.learn.search.measured import LayerTimes
 from bifocal.learn.search.space import SearchSpace, Subnet
 from bifocal.learn.search.supernet import InputForm
@@ -57,7 +57,7 @@ class CostModel:
             raise OptionError(
                 f"{device.name} excludes every subnet of space {self.space.name}: {error}"
             ) from error
-        return tuple(tiles for tiles in device.tiles if not lacking(resources(work, device, tiles), device))
+        return fitting(work, device)
 
     def work(self, subnet: Subnet) -> Workload:
         return workload(self.space, self.form, self.classes, subnet)

@@ -41,12 +41,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, a space, a supernet of latents, and what a search of it found."""
     made = tmp_path_factory.mktemp("search")
     for name, colour in (("red", (210, 40, 40)), ("blue", (30, 40, 210))):
-        (made / "data" / name).mkdir(parents=True)
         for i in range(8):
             rng = np.random.default_rng([len(name), i])
             shade = np.array(colour) + rng.integers(-25, 26, 3)  # flat: every channel but the mean is zero
             pixels = np.broadcast_to(shade.astype(np.uint8), (70 + i, 90, 3))
-            Image.fromarray(pixels).save(made / "data" / name / f"{i}.png")
+            for part in ("data", "test")[: 2 if i < 2 else 1]:
+                (made / part / name).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(made / part / name / f"{i}.png")
     (made / "tiny.toml").write_text(SPACE)
     trained(made, "supernet", steps=50)
     find(made / "supernet", made / "found")

@@ -171,11 +171,12 @@ def _latents(
     feed = Feed(recipe, views, rows, coding(model, device), device, targets=targets)
     quiet = Feed(recipe, views, rows, coding(model, "cpu"), "cpu", targets=targets)
     torch.manual_seed(options.seed)  # some coding adds noise
-    sample = quiet.plain(rows[:: max(1, len(rows) // SAMPLE)], np.random.default_rng(options.seed))
     kept = quiet.plain(held, np.random.default_rng(options.seed))
     form = input_form(space, options, model)
     facts = facts_of(found, form, options, model)
-    spread = sample.square().mean((0, 2, 3)).sqrt()
+    # of latents before coding: what coding at low qualities leaves is smaller, and would saturate at high ones
+    sample = views.take(rows[:: max(1, len(rows) // SAMPLE)], np.zeros(1, np.int64))[:, : recipe.channels]
+    spread = torch.cat([sample, sample.abs()], 1).square().mean((0, 2, 3)).sqrt()
     labels = torch.from_numpy(found.labels[held])
     return SearchData(form, found, feed.batches, kept, labels, spread, rows, held, facts)
 
