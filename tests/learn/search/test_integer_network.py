@@ -23,7 +23,7 @@ from bifocal.learn.search.integer import (
 )
 from bifocal.learn.search.packing import pack_integer_head
 from bifocal.learn.search.space import SearchSpace, Subnet
-from bifocal.learn.search.supernet import InputForm, Supernet
+from bifocal.learn.search.supernet import Front, InputForm, Supernet
 from bifocal.runtime.heads.run import Head
 from bifocal.runtime.model import Model
 
@@ -145,6 +145,13 @@ def test_folding_the_permutation_changes_nothing() -> None:
     x = rng.integers(-5, 6, (3, 6))
     made = (x @ moved[0].numbers.T) @ moved[1].numbers.T
     assert np.array_equal((x @ first.numbers.T) @ second.numbers.T, made)
+
+
+def test_quiet_channels_are_not_magnified_until_they_saturate() -> None:
+    front = Front(InputForm("latents", 3, 4), torch.tensor([0.0, 1.0, 32.0]))
+    assert front.exponent.tolist() == [10, 5, 0]
+    x = torch.tensor([0.01, -1.0, 1e4]).reshape(1, 3, 1, 1)  # a zero symbol's value; typical; far out
+    assert front(x).flatten().tolist() == [10, -32, 127]
 
 
 def test_shifts_of_both_signs_agree() -> None:

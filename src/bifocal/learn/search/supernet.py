@@ -23,6 +23,8 @@ from bifocal.learn.search.space import SearchSpace, Subnet
 
 #: Fraction bits of the input's integers, and the range of attention probabilities in 8 bits without a sign.
 INPUT_FRACTION, PROBABILITY = 5, 256
+#: Channels are never taken for quieter: zero symbols decode to small numbers other than zero.
+QUIET = 2.0**-5
 EPS = 1e-6
 
 
@@ -55,7 +57,7 @@ class Front(nn.Module):
         super().__init__()
         self.form = form
         spread = torch.ones(form.channels) if spread is None else spread
-        exponent = torch.round(INPUT_FRACTION - torch.log2(spread.clamp_min(1e-3)))
+        exponent = torch.round(INPUT_FRACTION - torch.log2(spread.clamp_min(QUIET)))
         if form.reads == "pixels":
             exponent = torch.zeros(form.channels)
         self.register_buffer("exponent", exponent.clamp(-16, 16))

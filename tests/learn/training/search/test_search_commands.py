@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 (made / part / name).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(made / part / name / f"{i}.png")
     (made / "tiny.toml").write_text(SPACE)
-    trained(made, "supernet", steps=50)
+    trained(made, "supernet", steps=30)
     find(made / "supernet", made / "found")
     return made
 
