@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,6 +15,7 @@ from bifocal.runtime import text
 from bifocal.runtime.cards import read_card
 from tests.apps.cli.test_commands import Command, command
 from tests.conftest import made_picture
+from tests.runtime.heads.test_detect import bright_detector, squares
 from tests.runtime.heads.test_embed import embedding_head
 from tests.tiny_head import dense_head
 
@@ -107,6 +109,20 @@ def test_streams_are_found_by_label(captioned: Command) -> None:
     assert {row["file"] for row in found} >= ({"in/a.bfc"} if share >= 0.3 else set())
     made = captioned("search", "dogs", "in", "--label", name, "--head", "mine.bfh", "--by", "words")
     assert made.status == 0
+
+
+def test_streams_are_found_by_what_a_detector_sees_in_them(captioned: Command) -> None:
+    detector, (pixels, _) = bright_detector(Path("a.bfd")), squares(64, 64)
+    Path("in/sub/c.bfc").write_bytes(bifocal.encode(pixels, lossless=True, caption="two squares"))
+    Path("in/sub/d.bfc").write_bytes(bifocal.encode(np.zeros_like(pixels), lossless=True))
+    for words in ((), ("squares",)):
+        made = captioned(
+            "search", *words, "in/sub", "--label", "square", "--detector", str(detector), "--json"
+        )
+        assert made.status == 0, made.err
+        (row,) = map(json.loads, made.out.splitlines())
+        assert row["file"] == "in/sub/c.bfc" and ("probability" in row) is not bool(words)
+    assert captioned("search", "in/sub", "--label", "car", "--detector", str(detector)).out == ""
 
 
 def test_classes_are_named_by_example(command: Command) -> None:
