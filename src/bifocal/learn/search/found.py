@@ -133,7 +133,7 @@ def _page(
     heads = ["limit", "accuracy", f"latency, {how}", "M multiply–adds", "bits", "weights"]
     table = [
         [
-            limit,
+            limit.removesuffix(".toml"),
             f"{one.accuracy:.1%}",
             f"{row['latency_ms']:.3g} ms",
             f"{row['mega_macs']:.1f}",
