@@ -174,7 +174,7 @@ def _latents(
     kept = quiet.plain(held, np.random.default_rng(options.seed))
     form = input_form(space, options, model)
     facts = facts_of(found, form, options, model)
-    # of latents before coding: what coding at low qualities leaves is smaller, and would saturate at high ones
+    # of latents before coding: what low qualities leave of them is smaller, and high ones would saturate
     sample = views.take(rows[:: max(1, len(rows) // SAMPLE)], np.zeros(1, np.int64))[:, : recipe.channels]
     spread = torch.cat([sample, sample.abs()], 1).square().mean((0, 2, 3)).sqrt()
     labels = torch.from_numpy(found.labels[held])
