@@ -10,8 +10,9 @@ import bifocal
 from bifocal import hardware, learn
 from bifocal.hardware import cost
 
-sys.modules["bifocal.batch"] = bifocal.batch  # the public name of bifocal.apps.batch, for autodoc
-for face in (hardware, cost, learn):
+for shown in ("batch", "data"):  # the public names of rooms in bifocal.apps, for autodoc
+    sys.modules[f"bifocal.{shown}"] = getattr(bifocal, shown)
+for face in (hardware, cost, learn, bifocal.data):
     for name in getattr(face, "__all__", ()):  # found when they are asked for; autodoc does not ask
         setattr(face, name, getattr(face, name))
 
@@ -19,13 +20,22 @@ for face in (hardware, cost, learn):
 NAVIGATION = {
     "Start": ("docs/first_steps", "docs/from_compressai", "docs/measured"),
     "Guides": (
-        *("docs/pictures", "docs/large", "docs/effort", "docs/batch", "docs/backends"),
+        *(
+            "docs/pictures",
+            "docs/large",
+            "docs/effort",
+            "docs/batch",
+            "docs/clusters",
+            "docs/backends",
+            "docs/view",
+        ),
         *(
             "docs/reading",
             "docs/search",
             "docs/heads",
             "docs/detection",
             "docs/heatvit",
+            "docs/data",
             "docs/training",
             "docs/systems",
             "docs/tutorial",

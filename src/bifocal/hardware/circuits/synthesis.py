@@ -42,6 +42,7 @@ from bifocal.hardware.circuits.source_files import (
     unused_modules,
 )
 from bifocal.hardware.circuits.stubs import cut_stubs
+from bifocal.hardware.circuits.system_verilog import read_or_slang, slang_commands
 from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, shortened, version_of
 from bifocal.hardware.circuits.vhdl import translate_vhdl
 
@@ -228,11 +229,18 @@ def synthesise(
             run([*lines, "proc", "flatten", "opt_clean", "blackbox =A:whitebox", _WRITE])
         else:
             arrays = may_hold_memories(texts)
-            flags, on_memories = _map_with_pads_if_needed(
-                run, lines, flags, top, arrays, reading.memory, folder
+            system = not vhdl and (reading.system_verilog or any(map(is_system_verilog, sources)))
+            given = (sources, reading.defines, reading.parameters, reading.stubs, top)
+            (flags, on_memories), on_reading = read_or_slang(
+                lambda lines: _map_with_pads_if_needed(
+                    run, lines, flags, top, arrays, reading.memory, folder
+                ),
+                lines,
+                slang_commands(*given) if system else (),
             )
-        if reading.parameters and not vhdl:
-            reading.refuse_unknown((folder / "parameters.txt").read_text(encoding="utf-8"))
+            on_memories += on_reading
+        if (known := folder / "parameters.txt").exists():
+            reading.refuse_unknown(known.read_text(encoding="utf-8"))
         text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
         if not structural:
             text = _name_registers(text, (folder / "registers.txt").read_text(encoding="utf-8"))
