@@ -82,8 +82,8 @@ def check_depth(bits: int, strict: bool) -> None:
     """
     if bits > 8 and strict:
         raise PictureError(
-            f"it has {bits} bits a channel; Bifocal codes 8, and strict (--strict) or lossless refuses to "
-            "round. Leave them out to have it rounded, or convert it first."
+            f"it has {bits} bits a channel; Bifocal codes 8, and strict=True (--strict) or lossless refuses "
+            "to round. Leave them out to have it rounded, or convert it first."
         )
 
 
