@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "bifocal"
 
 #: What may be in the wheel: code, models with their cards, recipes, the specification of the format.
-SUFFIXES = {".py", ".md", ".toml", ".json", ".onnx", ".safetensors", ".bfh", ".typed"}
+SUFFIXES = {".py", ".html", ".css", ".js", ".md", ".toml", ".json", ".onnx", ".safetensors", ".bfh", ".typed"}
 
 #: Ways to ask pip for the distribution that is somebody else's.
 FOREIGN = re.compile(
