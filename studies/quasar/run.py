@@ -177,8 +177,8 @@ def reader(chosen: argparse.Namespace) -> None:
 def main() -> None:
     """The part that is asked for."""
     parser = reporting.parser(__doc__ or "", Path(__file__).parent)
-    for name in ("published", "calibrate", "engine"):
-        parser.add_argument(f"--{name}", action="store_true")
+    for option in ("--published", "--calibrate", "--engine"):
+        parser.add_argument(option, action="store_true")
     for name in ("arms", "search", "reader", "test"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--classes", type=Path, help="lines FOLDER<TAB>NAME, for heads that name classes")

@@ -134,7 +134,7 @@ def _refuse_half_file(image: Any) -> None:
     settings, file = sys.modules.get("PIL.ImageFile"), getattr(image, "fp", None)
     if not (getattr(settings, "LOAD_TRUNCATED_IMAGES", False) and getattr(image, "tile", None) and file):
         return
-    from bifocal.pictures.reading import opened
+    from bifocal.pictures.own_pillow import opened
 
     at = file.tell()
     try:
@@ -156,7 +156,7 @@ def from_open_image(
 ) -> Picture:
     """A Pillow image as a :class:`Picture`; Pillow's own errors pass through.
 
-    :param file: what ``image`` was opened from by :mod:`bifocal.pictures.reading`: 16-bit colour is then
+    :param file: what ``image`` was opened from by :mod:`bifocal.pictures.own_pillow`: 16-bit colour is then
         read from it.
     :param source: the file to name in a command.
     """

@@ -77,10 +77,8 @@ def run(
     :raises BatchError: if another run works in that folder, processes cannot start, or the disk is full.
     """
     begun = time.perf_counter()
-    _check_engine(engine, address)
+    _check_options(engine, address, shard)
     worker = _ready(worker, jobs)
-    if not 1 <= shard[0] <= shard[1]:
-        raise OptionError(f"there is no shard {shard[0]}/{shard[1]}. The first of four is 1/4, the last 4/4.")
     encoding = worker.verb == "encode"
     pairs = pair_paths(
         inputs,
@@ -204,8 +202,10 @@ class _Tally:
         return RunSummary(self.done, self.kept, failed, seconds, self.bytes_in, self.bytes_out, left_out)
 
 
-def _check_engine(engine: str, address: str | None) -> None:
-    """Refuse an engine that there is not, before anything is written."""
+def _check_options(engine: str, address: str | None, shard: tuple[int, int]) -> None:
+    """Refuse an engine or a shard that there is not, before anything is written."""
+    if not 1 <= shard[0] <= shard[1]:
+        raise OptionError(f"there is no shard {shard[0]}/{shard[1]}. The first of four is 1/4, the last 4/4.")
     if engine not in ENGINES:
         raise OptionError(f"there is no engine {engine!r}. Choose {' or '.join(ENGINES)}.")
     if engine == "ray" and find_spec("ray") is None:

@@ -85,18 +85,7 @@ def pack_dataset(
         on_start(total * len(qualities), left_out)
 
     work = out / WORK
-    for count, quality in enumerate(qualities if pictures else ()):
-        worker = batch.Worker("encode", {"quality": quality}, model=model)
-        batch.run(
-            worker,
-            [source],
-            work / f"q{quality}",
-            keep_suffix=True,
-            jobs=jobs,
-            resume=(work / f"q{quality}").is_dir(),
-            on_start=(lambda total, left_out: None) if count else start,
-            on_result=take,
-        )
+    _encode_at(qualities if pictures else (), source, work, model, jobs, start, take)
     encoded = set(pictures)
     plan = _Plan(source, work, qualities, classes, per_shard)
     names = sorted({*pictures, *streams} - failed.keys())
@@ -110,6 +99,29 @@ def pack_dataset(
     shutil.rmtree(work, ignore_errors=True)
     size = sum(os.path.getsize(source / name) for name in names if (source / name).is_file())
     return PackedDataset(out, manifest, size, sum(shard.bytes for shard in shards))
+
+
+def _encode_at(
+    qualities: Sequence[int],
+    source: Path,
+    work: Path,
+    model: str | None,
+    jobs: int,
+    on_start: OnStart,
+    on_result: OnResult,
+) -> None:
+    """A folder of streams in ``work`` for each quality; one that is there already is gone on with."""
+    for count, quality in enumerate(qualities):
+        batch.run(
+            batch.Worker("encode", {"quality": quality}, model=model),
+            [source],
+            work / f"q{quality}",
+            keep_suffix=True,
+            jobs=jobs,
+            resume=(work / f"q{quality}").is_dir(),
+            on_start=(lambda total, left_out: None) if count else on_start,
+            on_result=on_result,
+        )
 
 
 def _check(source: Path, out: Path, qualities: Sequence[int], per_shard: int, may_exist: bool) -> None:

@@ -228,16 +228,16 @@ def synthesise(
         if structural:
             run([*lines, "proc", "flatten", "opt_clean", "blackbox =A:whitebox", _WRITE])
         else:
-            arrays = may_hold_memories(texts)
-            system = not vhdl and (reading.system_verilog or any(map(is_system_verilog, sources)))
-            given = (sources, reading.defines, reading.parameters, reading.stubs, top)
-            (flags, on_memories), on_reading = read_or_slang(
-                lambda lines: _map_with_pads_if_needed(
-                    run, lines, flags, top, arrays, reading.memory, folder
-                ),
-                lines,
-                slang_commands(*given) if system else (),
+            mapped = partial(
+                _map_with_pads_if_needed,
+                run,
+                flags=flags,
+                top=top,
+                arrays=may_hold_memories(texts),
+                memory=reading.memory,
+                folder=folder,
             )
+            (flags, on_memories), on_reading = read_or_slang(mapped, lines, _for_slang(sources, reading, top))
             on_memories += on_reading
         if (known := folder / "parameters.txt").exists():
             reading.refuse_unknown(known.read_text(encoding="utf-8"))
@@ -247,6 +247,15 @@ def synthesise(
     on_top = [] if top else _notes_on_top(found, sources)
     notes = (*_notes_on_dialects(sources, reading), *on_top, *on_memories)
     return Mapped(text, found, tuple(tools), flags, sources, notes)
+
+
+def _for_slang(sources: Sequence[SourceFile], reading: Reading, top: str | None) -> Sequence[str]:
+    """Commands that read SystemVerilog by Yosys' plugin, where Yosys itself cannot; none for VHDL."""
+    if any(source.is_vhdl for source in sources):
+        return ()
+    if not (reading.system_verilog or any(map(is_system_verilog, sources))):
+        return ()
+    return slang_commands(sources, reading.defines, reading.parameters, reading.stubs, top)
 
 
 def _choose_top(reading: Reading, top: str | None, sources: Sequence[SourceFile], text: str) -> list[str]:
