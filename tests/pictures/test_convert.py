@@ -166,7 +166,7 @@ def test_a_palette_of_inks_is_refused_or_converted_by_pillow() -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "YCbCr"])
 @pytest.mark.parametrize(
-    "clear", [b"\0\1", 5, 999, -1, (1, 2, 3), (1, 2), (1, 2, "3"), "5", 1.5, [1, 2, 3], object()], ids=repr
+    "clear", [b"\0\1", 5, 999, -1, (1, 2, 3), (1, 2), (1, 2, "3"), "5", 1.5, [1, 2, 3], object], ids=repr
 )
 def test_a_transparency_that_means_nothing_is_no_accident(mode: str, clear: object) -> None:
     """Conversions leave values behind in ``info``: a warning, and never an error of Pillow's."""
