@@ -179,8 +179,8 @@ def main() -> None:
     parser = reporting.parser(__doc__ or "", Path(__file__).parent)
     for option in ("--published", "--calibrate", "--engine"):
         parser.add_argument(option, action="store_true")
-    for name in ("arms", "search", "reader", "test"):
-        parser.add_argument(f"--{name}", type=Path)
+    for option in ("--arms", "--search", "--reader", "--test"):
+        parser.add_argument(option, type=Path)
     parser.add_argument("--classes", type=Path, help="lines FOLDER<TAB>NAME, for heads that name classes")
     parser.add_argument("--every", type=int, default=1, help="every so many of the test pictures")
     parser.add_argument("--held", type=float, default=0.2, help="share of the pictures that is held out")

@@ -132,7 +132,8 @@ def _refuse_half_file(image: Any) -> None:
     """Raise Pillow's error for an image that is not loaded yet and lacks pixels, which the program's Pillow
     would leave out with ``LOAD_TRUNCATED_IMAGES``."""
     settings, file = sys.modules.get("PIL.ImageFile"), getattr(image, "fp", None)
-    if not (getattr(settings, "LOAD_TRUNCATED_IMAGES", False) and getattr(image, "tile", None) and file):
+    waits = getattr(image, "tile", None) or image.format == "ICO"  # Pillow loads an icon when it opens it
+    if not (getattr(settings, "LOAD_TRUNCATED_IMAGES", False) and waits and file):
         return
     from bifocal.pictures.own_pillow import opened
 

@@ -57,11 +57,11 @@ def test_names_with_control_characters_do_not_reach_the_terminal(command: Comman
     shutil.copy("photo.jpg", f"in/{name}")
     Path(f"in/x{name}").write_bytes(b"no picture")
     shown = "a\\nb\\x1b[2J"
-    assert f"{shown}.jpg → {shown}.bfc" in command("encode", f"in/{name}", "-o", "./a\nb\x1b[2J.bfc").out
+    assert f"{shown}.jpg → ./{shown}.bfc" in command("encode", f"in/{name}", "-o", "./a\nb\x1b[2J.bfc").out
     made = command("encode", "in", "-o", "out/")
     assert f"in/{shown}.jpg" in made.out and f"in/x{shown}.jpg" in made.err
     assert f"{shown}.bfc" in command("info", "out").out
-    assert f"nothing{shown}" in command("encode", f"nothing{name}").err
+    assert "b\\x1b[2J" in command("encode", f"nothing{name}").err  # a line may end, no more
     for text in (made.out, made.err):
         assert "\x1b" not in text
 

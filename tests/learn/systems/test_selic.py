@@ -124,10 +124,10 @@ def test_the_layers_that_fuse_are_counted() -> None:
 def test_a_codec_without_captions_takes_none() -> None:
     from bifocal.learn.recipe import Recipe
     from bifocal.learn.systems.dual import Dual, DualConfig
-    from bifocal.learn.training.tasks.codec import _batches
+    from bifocal.learn.training.described import described_batches
 
     model = Dual(DualConfig(**TINY["dual"]))
     corpus = Corpus((np.zeros((64, 64, 3), np.uint8),), (), ("a",))
-    made = _batches(model, corpus, Recipe("x", crop=64), 0, "cpu", lambda names: torch.zeros(1, 4))
+    made = described_batches(model, corpus, Recipe("x", crop=64), 0, "cpu", lambda names: torch.zeros(1, 4))
     with pytest.raises(TrainingError, match="takes no captions"):
         next(made)

@@ -7,7 +7,7 @@ exception: Ray would stop the job.
 
 >>> import numpy
 >>> rows = {"id": ["a", "b"], "bytes": [b"no picture", b""]}
->>> list(Encode(quality=40)(rows)["error"][0:1])[0].startswith("a: ")
+>>> list(Encode(quality=40)(rows)["error"][0:1])[0].startswith("the file is no picture")
 True
 """
 

@@ -168,3 +168,13 @@ def unused_modules(sources: Sequence[SourceFile]) -> list[str]:
     bodies = "\n".join(_MODULE.sub("", text) for text in texts)
     used = r"(?<![\w$.`])%s(?:\s*#\s*\(|\s+[\w\\]\S*\s*(?:\[[^\]]*\]\s*)?\()"
     return [name for name in names if not re.search(used % re.escape(name), bodies)]
+
+
+def plain_name(top: str) -> str:
+    """The name of a top, if it is one.
+
+    :raises ToolError: if not: it goes into a script.
+    """
+    if not re.fullmatch(r"[\w$.\\\[\]:]+", top):
+        raise ToolError(f"'{top}' is not the name of a module. Give --top a plain name.")
+    return top

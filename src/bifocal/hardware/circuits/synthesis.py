@@ -38,6 +38,7 @@ from bifocal.hardware.circuits.source_files import (
     SourceFile,
     is_structural,
     is_system_verilog,
+    plain_name,
     read_sources,
     unused_modules,
 )
@@ -98,7 +99,7 @@ class Reading:
                 f"there is no way '{self.memory}' to take memories; there are {', '.join(MODES)}."
             )
         for name in self.stubs:
-            _plain_name(name)
+            plain_name(name)
         for text in self.defines:
             if not re.fullmatch(r"[A-Za-z_]\w*(=[^\n]*)?", text):
                 raise ToolError(f"'{text}' defines no macro (-D): write NAME or NAME=VALUE.")
@@ -222,38 +223,39 @@ def synthesise(
             lines.append("read_verilog from_ghdl.v")
             tools.append(version_of(("ghdl", "--version")))
         lines += _choose_top(reading, top, () if vhdl else sources, "\n".join(texts))
-        purpose = "read " + ", ".join(map(str, paths))
-        run = partial(run_yosys, tool, folder=folder, timeout=timeout, purpose=purpose)
+        what = f"read {', '.join(map(str, paths))}"
+        run = partial(run_yosys, tool, folder=folder, timeout=timeout, purpose=what)
         on_memories: list[str] = []
         if structural:
             run([*lines, "proc", "flatten", "opt_clean", "blackbox =A:whitebox", _WRITE])
         else:
-            mapped = partial(
-                _map_with_pads_if_needed,
-                run,
-                flags=flags,
-                top=top,
-                arrays=may_hold_memories(texts),
-                memory=reading.memory,
-                folder=folder,
+            rest = flags, top, may_hold_memories(texts), reading.memory, folder
+            (flags, on_memories), on_reading = read_or_slang(
+                lambda lines: _map_with_pads_if_needed(run, lines, *rest),
+                lines,
+                _by_slang(sources, reading, top),
             )
-            (flags, on_memories), on_reading = read_or_slang(mapped, lines, _for_slang(sources, reading, top))
             on_memories += on_reading
-        if (known := folder / "parameters.txt").exists():
-            reading.refuse_unknown(known.read_text(encoding="utf-8"))
-        text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
-        if not structural:
-            text = _name_registers(text, (folder / "registers.txt").read_text(encoding="utf-8"))
+        text, found = _written(folder, reading, top, named=not structural)
     on_top = [] if top else _notes_on_top(found, sources)
     notes = (*_notes_on_dialects(sources, reading), *on_top, *on_memories)
     return Mapped(text, found, tuple(tools), flags, sources, notes)
 
 
-def _for_slang(sources: Sequence[SourceFile], reading: Reading, top: str | None) -> Sequence[str]:
-    """Commands that read SystemVerilog by Yosys' plugin, where Yosys itself cannot; none for VHDL."""
-    if any(source.is_vhdl for source in sources):
-        return ()
-    if not (reading.system_verilog or any(map(is_system_verilog, sources))):
+def _written(folder: Path, reading: Reading, top: str | None, *, named: bool) -> tuple[str, str]:
+    """The netlist that Yosys wrote into ``folder``, its registers ``named`` as in the source; and its top."""
+    if (known := folder / "parameters.txt").exists():
+        reading.refuse_unknown(known.read_text(encoding="utf-8"))
+    text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
+    if named:
+        text = _name_registers(text, (folder / "registers.txt").read_text(encoding="utf-8"))
+    return text, found
+
+
+def _by_slang(sources: Sequence[SourceFile], reading: Reading, top: str | None) -> Sequence[str]:
+    """Commands for Yosys' plugin, which may read what Yosys itself cannot: SystemVerilog alone."""
+    some = reading.system_verilog or any(map(is_system_verilog, sources))
+    if not some or any(source.is_vhdl for source in sources):
         return ()
     return slang_commands(sources, reading.defines, reading.parameters, reading.stubs, top)
 
@@ -268,7 +270,7 @@ def _choose_top(reading: Reading, top: str | None, sources: Sequence[SourceFile]
         lines.append(f"chparam{reading.top_parameters()} {module}")
     given = [name for name in reading.stubs if re.search(rf"\bmodule\s+{re.escape(name)}\b", text)]
     lines += [f"blackbox {name}" for name in given]  # others are of the library, and empty already
-    return [*lines, f"hierarchy -check {f'-top {_plain_name(top)}' if top else '-auto-top'}"]
+    return [*lines, f"hierarchy -check {f'-top {plain_name(top)}' if top else '-auto-top'}"]
 
 
 def _map_with_pads_if_needed(
@@ -321,7 +323,7 @@ def _only_top_module(top: str | None, sources: Sequence[SourceFile]) -> str:
         raise ToolError(
             f"--param needs --top: the top could be any of {shortened(found) or 'no module'}. Name it."
         )
-    return _plain_name(found[0])
+    return plain_name(found[0])
 
 
 def _notes_on_dialects(sources: Sequence[SourceFile], reading: Reading) -> list[str]:
@@ -396,9 +398,3 @@ def _read_verilog(
             system = reading.system_verilog or is_system_verilog(source)
             lines.append(f'read_verilog {"-sv " if system else ""}"{source.name}"')
     return lines
-
-
-def _plain_name(top: str) -> str:
-    if not re.fullmatch(r"[\w$.\\\[\]:]+", top):
-        raise ToolError(f"'{top}' is not the name of a module. Give --top a plain name.")
-    return top

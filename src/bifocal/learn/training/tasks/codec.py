@@ -1,28 +1,25 @@
-"""Task: a codec, at all its qualities at once, by rate and distortion.
-
-Every crop draws its own quality. The learning rate warms up, stays, and in a cooldown falls linearly to zero,
-so that a long run can be branched and continued at will.
-"""
+"""Task: a codec, at all its qualities at once, by rate and distortion: every crop draws its own quality."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from bifocal.errors import TrainingError
 from bifocal.learn.checkpoint import Checkpoint, codec_header, load_resumed
-from bifocal.learn.data.crops import Corpus, load_corpus, numbered_crops
+from bifocal.learn.data.crops import Corpus, load_corpus
 from bifocal.learn.nets.activations import ActivationBits, stored_outputs
 from bifocal.learn.nets.codec import QUALITIES, Codec
 from bifocal.learn.nets.parameters import KERNELS
 from bifocal.learn.recipe import Recipe
 from bifocal.learn.systems.registry import system_of
 from bifocal.learn.training.average import Average
+from bifocal.learn.training.described import Describe, described_batches
 from bifocal.learn.training.dormant import dormant_units
 from bifocal.learn.training.fit import Job, Loss, print_now
 from bifocal.learn.training.optimisers import Rates
@@ -31,16 +28,6 @@ from bifocal.learn.training.rate_distortion import Objective, rate_distortion, w
 from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Schedule
 from bifocal.learn.training.validation import FIGURES, draw_curve, middles, validate, write_samples
-
-#: Names of pictures to features of their captions.
-Describe: TypeAlias = Callable[[Sequence[str]], Tensor]
-
-
-@runtime_checkable
-class Describable(Protocol):
-    """A codec that takes features of captions."""
-
-    def describe(self, features: Tensor | None) -> None: ...
 
 
 def codec_job(
@@ -85,7 +72,7 @@ def codec_job(
 
     return Job(
         model,
-        _batches(model, corpus, recipe, seed, device, describe),
+        described_batches(model, corpus, recipe, seed, device, describe),
         loss,
         Rates(recipe.lr, muon=(KERNELS,), muon_lr=recipe.kernel_lr),
         Schedule(recipe.warmup, recipe.cooldown),
@@ -102,22 +89,6 @@ def codec_job(
         examples=recipe.batch,
         finish=lambda: _draw(cast(Codec, average.model), corpus, recipe, out),
     )
-
-
-def _batches(
-    model: Codec, corpus: Corpus, recipe: Recipe, seed: int, device: str, describe: Describe | None
-) -> Iterator[Tensor]:
-    """Crops; the codec is told of the captions of each batch just before it gets it."""
-    made = numbered_crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed, device=device)
-    if describe is None:
-        yield from (part for part, _ in made)
-        return
-    if not isinstance(model, Describable):
-        raise TrainingError(f"{recipe.name} takes no captions. Leave them out, or train a selic recipe.")
-    features = describe(corpus.names).to(device)
-    for part, numbers in made:
-        model.describe(features[numbers.to(device)])
-        yield part
 
 
 def _networks(recipe: Recipe, old: Checkpoint | None, device: str) -> tuple[Codec, Average]:
