@@ -43,8 +43,15 @@ def test_an_open_image_of_half_a_file_is_refused_whatever_the_program_allows(
     data = FILES[name]
     whole = as_picture(Image.open(io.BytesIO(data)))
     assert whole == as_picture(Image.open(io.BytesIO(data)))
-    with pytest.raises((OSError, UserWarning, PictureError)):  # some Pillow refuses itself, on opening
-        as_picture(Image.open(io.BytesIO(data[: len(data) * 9 // 10])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            half = Image.open(io.BytesIO(data[: len(data) * 9 // 10]))
+        except OSError:
+            assert name.startswith("webp")  # Pillow itself refuses it, on opening
+            return
+        with pytest.raises(PictureError):
+            as_picture(half)
 
 
 def test_damaged_pixels_are_refused_whatever_the_program_allows(monkeypatch: pytest.MonkeyPatch) -> None:

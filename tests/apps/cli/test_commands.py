@@ -61,7 +61,7 @@ def test_names_with_control_characters_do_not_reach_the_terminal(command: Comman
     made = command("encode", "in", "-o", "out/")
     assert f"in/{shown}.jpg" in made.out and f"in/x{shown}.jpg" in made.err
     assert f"{shown}.bfc" in command("info", "out").out
-    assert "b\\x1b[2J" in command("encode", f"nothing{name}").err  # a line may end, no more
+    assert f"nothing{shown}" in command("encode", f"nothing{name}").err
     for text in (made.out, made.err):
         assert "\x1b" not in text
 

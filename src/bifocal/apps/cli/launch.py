@@ -19,7 +19,16 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from bifocal.errors import BifocalError, ModelError, ModelMissing, OptionError, PictureWarning
+from bifocal.errors import (
+    BifocalError,
+    ModelError,
+    ModelMissing,
+    OptionError,
+    OutputError,
+    PictureError,
+    PictureWarning,
+    StreamError,
+)
 
 
 def new_app(summary: str, *, commands: dict[str, str] | None = None, completion: bool = True) -> typer.Typer:
@@ -96,7 +105,7 @@ def _our_warnings(name: str) -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
             if issubclass(category, PictureWarning):
-                print(f"{name}: {message}", file=sys.stderr)
+                print(f"{name}: {printable(str(message))}", file=sys.stderr)
             else:
                 shown(message, category, *rest, **more)
 
@@ -112,10 +121,12 @@ def complain(error: Exception, name: str = "bifocal") -> None:
         where = f"{error.filename}: " if error.filename else ""
         print(f"{name}: {printable(where)}{error.strerror}.", file=sys.stderr)
     else:
-        print(f"{name}: {printable(str(error), keep=_LINES)}", file=sys.stderr)
+        lines = "" if isinstance(error, _OF_FILES) else "\n\t"
+        print(f"{name}: {printable(str(error), keep=lines)}", file=sys.stderr)
 
 
-_LINES = "\n\t"
+#: Errors that name files and have one line: a line end in them is one of a name.
+_OF_FILES = (OptionError, OutputError, PictureError, StreamError)
 
 
 def printable(text: str, *, keep: str = "") -> str:

@@ -26,7 +26,7 @@ class Describable(Protocol):
 def described_batches(
     model: Codec, corpus: Corpus, recipe: Recipe, seed: int, device: str, describe: Describe | None
 ) -> Iterator[Tensor]:
-    """Crops; the codec is told of the captions of each batch just before it gets it."""
+    """Batches of crops. A codec that takes captions gets the features of those of a batch just before it."""
     made = numbered_crops(corpus, size=recipe.crop, batch=recipe.batch, seed=seed, device=device)
     if describe is None:
         yield from (part for part, _ in made)

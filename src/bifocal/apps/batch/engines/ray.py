@@ -112,7 +112,7 @@ def _killed(source: str) -> str:
 @contextmanager
 def _connected(jobs: int, threads: int, address: str | None) -> Iterator[Any]:
     """Ray, connected; what we started is ended."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of what runs here
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # usage is reported to no one
     import ray
 
     if ray.is_initialized():
