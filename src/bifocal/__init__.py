@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         RemoteError,
         StreamError,
     )
-    from bifocal.pictures.convert import to_pillow
+    from bifocal.pictures.pillow_images import to_pillow
     from bifocal.pictures.reading import read_picture
     from bifocal.pictures.writing import write_picture
     from bifocal.runtime.heads.run import Head
@@ -110,7 +110,7 @@ _HOMES = {
     "read_picture": "bifocal.pictures.reading",
     "register_imageio": "bifocal.apps.plugins.register",
     "register_pillow": "bifocal.apps.plugins.register",
-    "to_pillow": "bifocal.pictures.convert",
+    "to_pillow": "bifocal.pictures.pillow_images",
     "write_picture": "bifocal.pictures.writing",
 }
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from bifocal.errors import PictureError, PictureWarning
-from bifocal.pictures.convert import as_picture, to_pillow
+from bifocal.pictures.pillow_images import as_picture, to_pillow
 from bifocal.pictures.reading import read_picture
 from bifocal.types import Picture
 from tests.conftest import made_picture

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from bifocal.errors import PictureError, PictureWarning
-from bifocal.pictures.convert import as_picture
 from bifocal.pictures.high_bit_depth import bits_per_channel
+from bifocal.pictures.pillow_images import as_picture
 from bifocal.pictures.reading import read_picture
 
 VALUES = np.random.default_rng(5).integers(0, 65536, (11, 13, 4)).astype(np.uint16)

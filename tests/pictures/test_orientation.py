@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import bifocal
 from bifocal.pictures.exif import orientation_of, upright_exif
+from bifocal.pictures.pillow_images import as_picture
 from bifocal.pictures.reading import read_picture
 from bifocal.pictures.writing import write_picture
 from tests.conftest import made_picture
@@ -154,9 +155,9 @@ def test_what_the_program_did_to_an_image_counts() -> None:
     buffer = io.BytesIO()
     Image.fromarray(STORED).save(buffer, "PNG", exif=exif_with("SHORT"))
     with Image.open(buffer) as image:
-        assert np.array_equal(bifocal.pictures.convert.as_picture(image).pixels, UPRIGHT)
+        assert np.array_equal(as_picture(image).pixels, UPRIGHT)
         image.getexif()[0x0112] = 1
-        assert np.array_equal(bifocal.pictures.convert.as_picture(image).pixels, STORED)
+        assert np.array_equal(as_picture(image).pixels, STORED)
         image.getexif()[0x0112] = 6
         turned = ImageOps.exif_transpose(image)
-        assert np.array_equal(bifocal.pictures.convert.as_picture(turned).pixels, UPRIGHT)
+        assert np.array_equal(as_picture(turned).pixels, UPRIGHT)

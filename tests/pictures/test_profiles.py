@@ -10,8 +10,8 @@ from PIL import Image
 
 import bifocal
 from bifocal.errors import PictureWarning
-from bifocal.pictures.convert import as_picture
 from bifocal.pictures.metadata import profile_space
+from bifocal.pictures.pillow_images import as_picture
 from bifocal.pictures.reading import read_picture
 from bifocal.pictures.writing import write_picture
 from bifocal.types import Picture

@@ -22,7 +22,7 @@ from bifocal.stream.source import as_source
 from bifocal.types import Boxes, Picture
 
 if TYPE_CHECKING:
-    from bifocal.pictures.convert import PictureLike
+    from bifocal.pictures.pillow_images import PictureLike
 
     Seen = PictureLike | bytes | str | os.PathLike[str] | IO[bytes]
 
@@ -98,6 +98,6 @@ def _as_picture(given: Seen, model: ModelLike | None, limits: Limits, *, strict:
         return read_picture(given, strict=strict)
     if hasattr(given, "read") and not hasattr(given, "getbands"):
         return decode(given, model=model, limits=limits)
-    from bifocal.pictures.convert import as_picture
+    from bifocal.pictures.pillow_images import as_picture
 
     return as_picture(given, strict=strict)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ from bifocal.stream import container
 from bifocal.types import Caption, Picture
 
 if TYPE_CHECKING:
-    from bifocal.pictures.convert import PictureLike
+    from bifocal.pictures.pillow_images import PictureLike
     from bifocal.pictures.quality_map import MapLike
     from bifocal.runtime.budget import Budget
 
@@ -183,7 +183,9 @@ def _checked_budget(quality: int | None, size: int | str | None, psnr: float | N
 def _as_picture(picture: PictureLike, strict: bool) -> Picture:
     if isinstance(picture, np.ndarray):
         return from_array(picture, strict=strict)
-    from bifocal.pictures.convert import as_picture
+    if isinstance(picture, Picture):
+        return picture
+    from bifocal.pictures.pillow_images import as_picture
 
     return as_picture(picture, strict=strict)
 

@@ -54,7 +54,7 @@ def caption_in(metadata: Mapping[str, bytes]) -> Caption | None:
 def caption_of_file(path: str | os.PathLike[str], metadata: Mapping[str, bytes]) -> Caption | None:
     """The caption in a picture file whose EXIF and XMP are those of ``metadata``; IPTC is read here."""
     from bifocal.pictures.formats import FORMATS, MAX_PIXELS
-    from bifocal.pictures.own_pillow import opened
+    from bifocal.pictures.reading import opened
 
     found = dict(metadata)
     try:

@@ -35,7 +35,7 @@ def decode_lossless(data: bytes, h: int, w: int, *, gray: bool) -> NDArray[np.ui
 
     :raises PictureError: if it is no lossless WebP file of this size.
     """
-    from bifocal.pictures.own_pillow import opened
+    from bifocal.pictures.reading import opened
 
     if data[:4] != _RIFF or data[8:16] != _VP8L:
         raise PictureError("it is no lossless WebP file")

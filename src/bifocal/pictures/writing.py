@@ -14,9 +14,9 @@ from pathlib import PurePath
 from typing import Any
 
 from bifocal.errors import OutputError, PictureWarning
-from bifocal.pictures.convert import PictureLike, as_picture, to_pillow
 from bifocal.pictures.formats import ALPHA_FORMATS, RGB_FORMATS, WRITE_FORMATS
 from bifocal.pictures.metadata import matching_profile, save_settings
+from bifocal.pictures.pillow_images import PictureLike, as_picture, to_pillow
 from bifocal.storage.filesystem import write_atomically
 from bifocal.types import Picture
 

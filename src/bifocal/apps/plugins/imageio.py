@@ -21,8 +21,9 @@ from bifocal.api.decoding import picture_caption
 from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.apps.plugins.register import SUFFIX
 from bifocal.errors import OptionError, PictureError
-from bifocal.pictures.convert import as_picture, caption_info
+from bifocal.pictures.convert import caption_info
 from bifocal.pictures.metadata import pillow_info
+from bifocal.pictures.pillow_images import as_picture
 from bifocal.stream import container
 from bifocal.stream.source import FileBytes
 from bifocal.types import Picture

@@ -18,9 +18,10 @@ import bifocal
 from bifocal.api.decoding import picture_caption
 from bifocal.apps.plugins.options import check_options, known_options
 from bifocal.errors import BifocalError, NotAStream, OptionError
-from bifocal.pictures.convert import caption_info, from_pillow, read_metadata, to_pillow
+from bifocal.pictures.convert import caption_info, read_metadata
 from bifocal.pictures.exif import EXIF_PREFIX
 from bifocal.pictures.metadata import pillow_info
+from bifocal.pictures.pillow_images import from_pillow, to_pillow
 from bifocal.runtime.cards import find_card
 from bifocal.runtime.decoding import decode_transparency
 from bifocal.runtime.model import Model, ModelLike, model_folder
