@@ -67,7 +67,7 @@ def published(chosen: argparse.Namespace) -> None:
         }
         for r in rows
     ]
-    reporting.publish(chosen, "quasar-published", text, result, file="published")
+    reporting.publish(chosen, "quasar-published", text, result)
 
 
 def calibrate() -> None:
