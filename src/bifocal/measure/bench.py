@@ -230,21 +230,20 @@ def _decibels(mean: Mean, metric: str) -> float:
 
 
 def write_json(path: Path, rows: Sequence[Measurement]) -> None:
-    """Every row as JSON, one row a line; NaN becomes null."""
-    lines = ",\n ".join(
-        json.dumps({k: None if v != v else v for k, v in dataclasses.asdict(r).items()}) for r in rows
-    )
-    write_atomically(path, f'{{"rows": [\n {lines}\n]}}\n'.encode())
+    """The names of the columns, and every row as JSON, one row a line; NaN becomes null."""
+    names = [field.name for field in dataclasses.fields(Measurement)]
+    values = ([None if v != v else v for v in dataclasses.astuple(row)] for row in rows)
+    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in values)
+    write_atomically(path, f'{{"columns": {json.dumps(names)}, "rows": [\n{lines}\n]}}\n'.encode())
 
 
 def read_json(path: Path) -> list[Measurement]:
     """The rows of a file of :func:`write_json`. Raises MeasureError when it is not one."""
     try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        filled: list[dict[str, Any]] = [
-            {k: math.nan if v is None else v for k, v in entry.items()} for entry in entries
-        ]
-        return [Measurement(**entry) for entry in filled]
+        found: dict[str, list[Any]] = json.loads(path.read_text(encoding="utf-8"))
+        names = found["columns"]
+        rows = ([math.nan if v is None else v for v in row] for row in found["rows"])
+        return [Measurement(**dict(zip(names, row, strict=True))) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise MeasureError(
             f"{path} does not hold bench rows ({fault}). Delete it and measure again."
