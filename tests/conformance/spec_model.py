@@ -68,19 +68,22 @@ class Model:
     fingerprint: bytes
 
 
+INTEGERS = {"I8": ("b", 1), "I16": ("h", 2), "I32": ("i", 4)}
+
+
 def read_tensors(data: bytes) -> dict[str, Tensor]:
-    """The I8 and I32 tensors of `weights.safetensors`, section 13."""
+    """The integer tensors of `weights.safetensors`, section 13."""
     size = int.from_bytes(data[:8], "little")
     require(size <= len(data) - 8, "the weights are cut off")
     body, tensors = data[8 + size :], {}
     for name, entry in json.loads(data[8 : 8 + size]).items():
-        if name == "__metadata__" or entry["dtype"] not in ("I8", "I32"):
+        if name == "__metadata__" or entry["dtype"] not in INTEGERS:
             continue
-        form, width = ("b", 1) if entry["dtype"] == "I8" else ("i", 4)
+        form, width = INTEGERS[entry["dtype"]]
         count = math.prod(entry["shape"])
         begin, end = entry["data_offsets"]
         require(0 <= begin and end - begin == count * width and end <= len(body), f"{name}: offsets")
-        require((width == 1) == name.endswith(".weight"), f"{name}: dtype")
+        require(width == 1 or not name.endswith(".weight"), f"{name}: dtype")
         tensors[name] = (entry["shape"], list(struct.unpack_from(f"<{count}{form}", body, begin)))
     return tensors
 

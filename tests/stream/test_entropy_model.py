@@ -37,6 +37,17 @@ def record(size: int, values: Any) -> bytes:
     return head + array.astype({1: "<i1", 4: "<i4"}[size]).tobytes()
 
 
+def test_integers_are_stored_in_the_smallest_type_and_loaded_alike(tmp_path: Path) -> None:
+    MODEL.save(tmp_path, arrays={"gain": np.full((2, 3), 70_000, np.int32)})
+    stored = load_file(tmp_path / "weights.safetensors")
+    assert {stored[key].dtype.name for key in ("z_index", "tables.radius")} <= {"int8", "int16"}
+    assert stored["gain"].dtype == np.int32
+    assert all(array.dtype == np.int32 for array in (MODEL.z_index, EntropyModel.load(tmp_path).z_index))
+    wide = {k: v if k.endswith(".weight") else v.astype(np.int32) for k, v in stored.items() if k != "gain"}
+    save_file(wide, tmp_path / "weights.safetensors")
+    assert EntropyModel.load(tmp_path).fingerprint == MODEL.fingerprint
+
+
 def test_the_fingerprint_is_that_of_the_specification(tmp_path: Path) -> None:
     MODEL.save(tmp_path)
     spec, tensors = (

@@ -115,7 +115,7 @@ class EntropyModel:
             spec = json.loads((path / "model.json").read_text("utf-8"))
             with safe_open(path / "weights.safetensors", framework="numpy") as file:
                 wanted = [k for k in file.keys() if k.startswith(("exact.", "tables.")) or k == "z_index"]
-                arrays = {key: file.get_tensor(key) for key in wanted}
+                arrays = {key: _widened(key, file.get_tensor(key)) for key in wanted}
             return cls._from_parts(spec, arrays)
         except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(f"the model in {path} cannot be read ({error}). Install it again.") from error
@@ -195,10 +195,24 @@ class EntropyModel:
         path.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**self.spec(), **(spec or {})}, indent=1)
         (path / "model.json").write_text(text + "\n", "utf-8")
-        tensors = {
-            key: np.ascontiguousarray(value) for key, value in {**self.arrays(), **(arrays or {})}.items()
-        }
+        tensors = {key: _narrowed(value) for key, value in {**self.arrays(), **(arrays or {})}.items()}
         (path / "weights.safetensors").write_bytes(save(tensors))
+
+
+def _narrowed(array: NDArray[Any]) -> NDArray[Any]:
+    """The same integers in the smallest signed type that holds them; other numbers as they are."""
+    kinds = (np.int8, np.int16) if array.dtype == np.int32 else ()
+    for kind in kinds:
+        narrow = array.astype(kind)
+        if np.array_equal(narrow, array):
+            return np.ascontiguousarray(narrow)
+    return np.ascontiguousarray(array)
+
+
+def _widened(key: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Everything but weights is computed with as int32, in whichever type it is stored."""
+    stored = array.dtype in (np.int8, np.int16) and not key.endswith(".weight")
+    return array.astype(np.int32) if stored else array
 
 
 def _records(model: EntropyModel) -> Iterator[NDArray[Any]]:
