@@ -14,6 +14,9 @@ from bifocal.learn.nets.codec import CodecConfig
 from bifocal.learn.systems.lowfirst import LowFirstConfig
 from bifocal.learn.systems.registry import find_system
 
+#: What a recipe may train alone; with the empty one it trains everything (`learn/training/parts.py`).
+PARTS = ("", "entropy", "synthesis")
+
 
 @dataclass(frozen=True)
 class JointPhases:
@@ -65,6 +68,7 @@ class Recipe:
 
     name: str
     system: CodecConfig = LowFirstConfig()
+    part: str = ""  # train entropy or synthesis alone, the rest as it is; empty: everything
     exact: bool = False  # train the entropy networks on their integers
     exact_from: float = 0.0  # from this share of the run on; floats are quicker until then
     crop: int = 128
@@ -118,6 +122,10 @@ def load_recipe(path: Path) -> Recipe:
         unknown = set(given) - set(inspect.signature(known).parameters)
         if unknown:
             raise TrainingError(f"{path}: {where} does not know {', '.join(sorted(unknown))}.")
+    if table.get("part", "") not in PARTS:
+        raise TrainingError(f"{path}: part is {table['part']!r}; it has to be one of {', '.join(PARTS[1:])}.")
+    if table.get("part") and (joint, distil, activation) != (None, None, None):
+        raise TrainingError(f"{path}: a part is trained by rate and distortion alone. Leave the tables out.")
     table.setdefault("name", path.stem)
     table["exclude"] = tuple(table.get("exclude", ()))
     table["band_weights"] = tuple(table.get("band_weights", ()))

@@ -48,6 +48,10 @@ HEAD = Range(-32767, 32767, 4)
 #: above 1 need, or ``linear adjoint``, that by the linear path of synthesis alone; ``int8``, an 8-bit
 #: synthesis; ``labels``, a reader of labels (``trunk``, y to logits) as a head beside the model.
 PACKING_EXTRAS = frozenset({"half", "thumb", "adjoint", "linear adjoint", "int8", "labels"})
+#: The networks that say how likely symbols are, and the parameters beside them.
+ENTROPY_PARTS = ("hyper_analysis", "hyper_synthesis", "predictors", "z_index")
+#: The networks that make pixels from latents.
+SYNTHESIS_PARTS = ("synthesis", "to_half", "to_thumb")
 #: What a decoder runs, besides fixed transforms.
 DECODER_PARTS = ("hyper_synthesis", "predictors", "synthesis")
 
@@ -321,6 +325,20 @@ class Codec(nn.Module):
 
     # -- training ------------------------------------------------------------------------------------------
 
+    def code(
+        self, pixels: Tensor, quality: Tensor, *, exact: bool, noise: bool, tiles: int = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What :meth:`forward` does before synthesis: ``y_hat``, ``bits`` and ``channel_bits`` of
+        :class:`Coded`."""
+        anchors = quality_anchors(quality, self.config.anchors)
+        gain, inverse = self.gains(anchors)
+        y = self.analyse(pixels).float() * gain
+        decoded, channel_bits, z_bits = self.estimate(
+            into_tiles(y, tiles), anchors.repeat_interleave(tiles**2, 0), exact=exact, noise=noise
+        )
+        channel_bits, z_bits = (bits.unflatten(0, (-1, tiles**2)).sum(1) for bits in (channel_bits, z_bits))
+        return from_tiles(decoded, tiles) * inverse, channel_bits.sum(1) + z_bits, channel_bits
+
     def forward(self, pixels: Tensor, quality: Tensor, *, exact: bool, noise: bool, tiles: int = 1) -> Coded:
         """Code and decode pictures ``[b, 3, H, W]`` (0..255) at qualities ``[b]``, differentiably.
 
@@ -330,14 +348,7 @@ class Codec(nn.Module):
         pictures learn from the latents without changing them: no gradient passes to anything but their own
         networks.
         """
-        anchors = quality_anchors(quality, self.config.anchors)
-        gain, inverse = self.gains(anchors)
-        y = self.analyse(pixels).float() * gain
-        decoded, channel_bits, z_bits = self.estimate(
-            into_tiles(y, tiles), anchors.repeat_interleave(tiles**2, 0), exact=exact, noise=noise
-        )
-        channel_bits, z_bits = (bits.unflatten(0, (-1, tiles**2)).sum(1) for bits in (channel_bits, z_bits))
-        y_hat = from_tiles(decoded, tiles) * inverse
+        y_hat, bits, channel_bits = self.code(pixels, quality, exact=exact, noise=noise, tiles=tiles)
         small = tuple(x.float() for x in self.synthesise_small(y_hat.detach()))
         output = self.synthesise(y_hat).float()
-        return Coded(output, channel_bits.sum(1) + z_bits, small, y_hat, channel_bits)
+        return Coded(output, bits, small, y_hat, channel_bits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -24,11 +25,30 @@ class Objective(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Pass:
+    """How a training pass codes: entropy networks on their integers or not, in how many tiles a side."""
+
+    exact: bool
+    tiles: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, done: float) -> Pass:
+        """As the recipe has it when ``done`` (0..1) of the run is over; tiles are drawn for each batch."""
+        tiled = recipe.tiled > 0 and float(torch.rand(())) < recipe.tiled
+        return cls(recipe.exact and done >= recipe.exact_from, 2 if tiled else 1)
+
+
+def loss_weight(recipe: Recipe, quality: Tensor) -> Tensor:
+    """What the losses of pictures at qualities ``[b]`` count: low rates would hardly be heard otherwise."""
+    return (recipe.system.lambda_min / quality_lambda(recipe.system, quality)) ** recipe.balance
+
+
 def rate_distortion(model: Codec, pixels: Tensor, quality: Tensor, recipe: Recipe, done: float = 0.0) -> Loss:
     """Mean over the batch of ``weight·(bpp + lambda·255²·MSE)``, see :class:`Objective`."""
-    exact = recipe.exact and done >= recipe.exact_from
-    tiles = 2 if recipe.tiled and float(torch.rand(())) < recipe.tiled else 1
-    return weighted(model(pixels, quality, exact=exact, noise=True, tiles=tiles), pixels, quality, recipe)
+    how = Pass.of(recipe, done)
+    coded = model(pixels, quality, exact=how.exact, noise=True, tiles=how.tiles)
+    return weighted(coded, pixels, quality, recipe)
 
 
 def with_activations(count: ActivationBits) -> Objective:
@@ -54,7 +74,7 @@ def weighted(
     bpp = coded.bits / (h * w)
     mse = ((coded.output - pixels) ** 2).mean((1, 2, 3))
     lam = quality_lambda(recipe.system, quality)
-    weight = (recipe.system.lambda_min / lam) ** recipe.balance
+    weight = loss_weight(recipe, quality)
     loss = ((bpp + lam * mse) * weight).mean()
     with torch.no_grad():
         figures = torch.stack([loss, bpp.mean(), 10 * torch.log10(255**2 / mse).mean()])

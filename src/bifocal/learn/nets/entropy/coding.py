@@ -235,7 +235,7 @@ class Estimate:
     ``predictors`` are the exact layers of each group (1×1, 3×3, 1×1), ``features`` the hyper features, ``y``
     ``[b, c, h, w]`` the latent in quantiser steps, ``anchors`` the interpolation weights of the qualities.
     Certain symbols are forced to zero, as the coder does; in exact mode the context is put on its grid.
-    With a ``reconstruction`` symbols are decoded to its points.
+    With a ``reconstruction`` symbols are decoded to its points; they are measured where gradients are wanted.
     What passes through the loop is the list of groups decoded so far, each ``[4, b·n, m]``.
     """
 
@@ -266,7 +266,8 @@ class Estimate:
         self.contexts: list[Tensor] = []
         self.predicted: list[tuple[Tensor, Tensor]] = []
         self.symbols: list[Tensor] = []
-        if reconstruction is not None and reconstruction.training:
+        self.measuring = reconstruction is not None and reconstruction.training and torch.is_grad_enabled()
+        if reconstruction is not None and self.measuring:
             reconstruction.forget()
 
     def start(self) -> list[Tensor]:
@@ -296,7 +297,7 @@ class Estimate:
             q = offset = torch.floor(residual + 0.5).masked_fill_(certain, 0)
             if self.reconstruction is not None:
                 offset = self.reconstruction.points(q, table, 2.0**self.plan.fraction if self.exact else None)
-                if self.reconstruction.training:
+                if self.measuring:
                     some = slice(0, q.shape[1], 4)  # a quarter of the blocks is enough
                     self.reconstruction.measure(residual[:, some], q[:, some], table[:, some])
         here = _Decode.apply(self.y[k], mu, offset, certain)

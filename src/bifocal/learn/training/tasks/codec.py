@@ -23,6 +23,7 @@ from bifocal.learn.training.described import Describe, described_batches
 from bifocal.learn.training.dormant import dormant_units
 from bifocal.learn.training.fit import Job, Loss, print_now
 from bifocal.learn.training.optimisers import Rates
+from bifocal.learn.training.parts import train_part
 from bifocal.learn.training.precision import find_precision
 from bifocal.learn.training.rate_distortion import Objective, rate_distortion, with_activations
 from bifocal.learn.training.run_folder import RunFolder
@@ -56,6 +57,8 @@ def codec_job(
     old = load_resumed(resume, recipe.system, recipe.name)
     corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
     model, average = _networks(recipe, old, device)
+    if recipe.part:
+        objective = train_part(model, recipe.part)
     if recipe.activation and beside is None:
         stored = stored_outputs(model, without=getattr(model, "hyper_analysis", None))
         beside = ActivationBits(stored, recipe.activation.coder)
