@@ -15,20 +15,23 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from heapq import nsmallest
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.api.search_words import bm25, terms
+from bifocal.api.search_words import Postings, bm25, terms
 from bifocal.errors import OptionError, OutputError, PictureWarning
-from bifocal.runtime.heads.file import HeadSpec
 from bifocal.storage import filesystem
 from bifocal.stream import container
 from bifocal.stream.chunks.caption import read_caption
 from bifocal.stream.source import FileBytes
 from bifocal.types import Caption
+
+if TYPE_CHECKING:
+    from bifocal.runtime.heads.file import HeadSpec
 
 FORMAT = 2
 #: SQLite's application id of our indexes, at byte 68 of the file: ``BFCi``.
@@ -208,21 +211,30 @@ class Index:
 
     # -- searching -------------------------------------------------------------------------------------------
 
-    def by_words(self, query: str) -> list[Found]:
-        """The files whose caption or labels have words of a query, the best first, by BM25."""
-        lengths = self._database.execute("SELECT count(*), sum(length) FROM files WHERE length > 0")
-        count, total = lengths.fetchone()
-        postings = {word: self._having(word) for word in terms(query, query=True)}
-        return self._found(bm25(postings, count, (total or 0) / max(count, 1)))
+    def by_words(self, query: str, top: int | None = None) -> list[Found]:
+        """The files whose caption or labels have words of a query, the best first (BM25); ``top`` of them."""
+        lengths = self._lengths()
+        count = int(np.count_nonzero(lengths))
+        postings = [self._having(word, lengths) for word in terms(query, query=True)]
+        return self._found(bm25(postings, count, int(lengths.sum()) / max(count, 1)), top)
 
-    def _having(self, word: str) -> list[tuple[int, int, int]]:
-        return self._database.execute(
-            "SELECT file, sum(count), length FROM words JOIN files ON id = file WHERE word = ? GROUP BY file",
-            (word,),
-        ).fetchall()
+    def _having(self, word: str, lengths: NDArray[np.int64]) -> Postings:
+        rows = self._database.execute("SELECT file, count FROM words WHERE word = ?", (word,)).fetchall()
+        pairs = np.array(rows, np.int64).reshape(-1, 2)
+        files, which = np.unique(pairs[:, 0], return_inverse=True)  # a word may be in caption and labels
+        times = np.bincount(which, pairs[:, 1], len(files)).astype(np.int64)
+        return files, times, lengths[files]
 
-    def by_vector(self, wanted: NDArray[np.float32], kind: str) -> list[Found]:
-        """The files with a vector of a kind, by its cosine with another, the nearest first."""
+    def _lengths(self) -> NDArray[np.int64]:
+        """How many words each file has, at its number."""
+        rows = np.array(self._database.execute("SELECT id, length FROM files").fetchall(), np.int64)
+        rows = rows.reshape(-1, 2)
+        lengths = np.zeros(int(rows[:, 0].max(initial=0)) + 1, np.int64)
+        lengths[rows[:, 0]] = rows[:, 1]
+        return lengths
+
+    def by_vector(self, wanted: NDArray[np.float32], kind: str, top: int | None = None) -> list[Found]:
+        """The files with a vector of a kind, by its cosine with another, nearest first; ``top`` of them."""
         rows = self._database.execute("SELECT file, vector FROM vectors WHERE kind = ?", (kind,))
         cosines: dict[int, float] = {}
         while block := rows.fetchmany(_BLOCK):
@@ -230,7 +242,7 @@ class Index:
             vectors = np.frombuffer(b"".join(data for _, data in kept), "<f2").reshape(len(kept), wanted.size)
             scores = vectors.astype(np.float32) @ wanted.astype(np.float32)
             cosines |= dict(zip([number for number, _ in kept], scores.tolist(), strict=True))
-        return self._found(cosines)
+        return self._found(cosines, top)
 
     def by_label(self, name: str, kind: str) -> list[Found]:
         """The files with a label whose words are all of ``name``'s, by its probability."""
@@ -242,9 +254,11 @@ class Index:
                 scores[number] = max(fitting)
         return self._found(scores)
 
-    def _found(self, scores: Mapping[int, float]) -> list[Found]:
-        best = sorted((-score, self._names[n], n) for n, score in scores.items() if n in self._names)
-        return [Found(file, round(-score, 6)) for score, file, _ in best]
+    def _found(self, scores: Mapping[int, float], top: int | None = None) -> list[Found]:
+        names = self._names
+        fitting = ((-score, names[n]) for n, score in scores.items() if n in names)
+        best = sorted(fitting) if top is None else nsmallest(top, fitting)
+        return [Found(file, round(-score, 6)) for score, file in best]
 
     def with_captions(self, found: Iterable[Found]) -> list[Found]:
         """What was found, with captions."""
@@ -294,14 +308,15 @@ def _is_ours(path: Path) -> bool:
 
 def _absolute(files: Sequence[str]) -> dict[str, bytes]:
     """By which bytes each file is known, whatever the current folder."""
-    folders: dict[str, bytes] = {}
     found = {}
+    last, prefix = None, b""
     for file in files:
-        folder, slash, name = file.rpartition("/")  # of paths and URLs; with \\ alone, the folder is empty
-        if folder not in folders:
-            whole = folder if filesystem.is_url(file) else os.path.abspath(folder + slash)
-            folders[folder] = os.fsencode(os.path.join(whole, ""))
-        found[file] = folders[folder] + name.encode("utf-8", "surrogateescape")
+        start = file.rfind("/") + 1  # of paths and URLs; with \\ alone, the folder is empty
+        folder = file[:start]
+        if folder != last:
+            whole = folder.removesuffix("/") if filesystem.is_url(file) else os.path.abspath(folder)
+            last, prefix = folder, os.fsencode(os.path.join(whole, ""))
+        found[file] = prefix + file[start:].encode("utf-8", "surrogateescape")
     return found
 
 

@@ -6,7 +6,10 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 _WORD = re.compile(r"[^\W_]+")
 _IDEOGRAPH = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f])")
@@ -44,18 +47,26 @@ def _singular(word: str) -> str:
     return word
 
 
-def bm25(postings: Mapping[str, Sequence[tuple[int, int, int]]], count: int, mean: float) -> dict[int, float]:
-    """How well each text fits: for each word of a query the texts that have it, as (text, times, length).
+#: For a word of a query the texts that have it, how often, and how many words each has: integers ``[n]``.
+Postings = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def bm25(postings: Sequence[Postings], count: int, mean: float) -> dict[int, float]:
+    """How well each text fits the words of a query.
 
     ``count`` texts have a mean length of ``mean`` words.
 
-    >>> {text: round(score, 2) for text, score in bm25({"cup": [(1, 1, 4), (2, 1, 8)]}, 10, 6.0).items()}
+    >>> cup = np.array([1, 2]), np.array([1, 1]), np.array([4, 8])
+    >>> {text: round(score, 2) for text, score in bm25([cup], 10, 6.0).items()}
     {1: 1.72, 2: 1.3}
     """
-    scores: dict[int, float] = {}
-    for having in postings.values():
-        worth = math.log(1 + (count - len(having) + 0.5) / (len(having) + 0.5))
-        for text, times, length in having:
-            room = _SATURATION * (1 - _LENGTH + _LENGTH * length / max(mean, 1e-9))
-            scores[text] = scores.get(text, 0) + worth * times * (_SATURATION + 1) / (times + room)
-    return scores
+    if not postings:
+        return {}
+    parts = []
+    for texts, times, lengths in postings:
+        worth = math.log(1 + (count - len(texts) + 0.5) / (len(texts) + 0.5))
+        room = _SATURATION * (1 - _LENGTH + _LENGTH * lengths / max(mean, 1e-9))
+        parts.append(worth * times * (_SATURATION + 1) / (times + room))
+    found, which = np.unique(np.concatenate([texts for texts, _, _ in postings]), return_inverse=True)
+    scores = np.bincount(which, np.concatenate(parts), len(found))
+    return dict(zip(found.tolist(), scores.tolist(), strict=True))

@@ -68,9 +68,9 @@ def joiner(root: str) -> Callable[[str], str]:
     """What puts names with slashes under one folder; quicker than :func:`join` for many."""
     if is_url(root):
         return lambda name: f"{root}/{name}"
-    if not root:
-        return lambda name: name.replace("/", os.sep)
-    prefix = os.path.join(root, "")
+    prefix = os.path.join(root, "") if root else ""
+    if os.sep == "/":
+        return prefix.__add__
     return lambda name: prefix + name.replace("/", os.sep)
 
 

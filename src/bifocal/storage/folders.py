@@ -73,8 +73,9 @@ def search(folder: str, kind: FileKind, left_out: LeftOut) -> list[str]:
     """
     if filesystem.is_url(folder):
         names = remote.find(folder)
-        taken = {name for name in names if _by_name(name.rpartition("/")[2], kind)}
-        skipped = [n for n in names if n not in taken and _by_name(n.rpartition("/")[2], kind) is None]
+        ours = {name: _by_name(name.rpartition("/")[2], kind) for name in names}
+        taken = [name for name, answer in ours.items() if answer]
+        skipped = [name for name, answer in ours.items() if answer is None]
     else:
         taken, skipped = _walk(folder, kind, left_out.unreadable)
     for name in sorted(skipped):
@@ -82,10 +83,11 @@ def search(folder: str, kind: FileKind, left_out: LeftOut) -> list[str]:
     return sorted(taken)
 
 
-def _walk(folder: str, kind: FileKind, unreadable: Names) -> tuple[set[str], list[str]]:
+def _walk(folder: str, kind: FileKind, unreadable: Names) -> tuple[list[str], list[str]]:
     """Names under a local folder that are of a kind, and those that are not."""
-    taken: set[str] = set()
+    taken: list[str] = []
     skipped: list[str] = []
+    common = tuple(kind.suffixes)  # in lower case, as most names have them
     waiting = [(folder, "")]
     while waiting:
         path, prefix = waiting.pop()
@@ -96,18 +98,22 @@ def _walk(folder: str, kind: FileKind, unreadable: Names) -> tuple[set[str], lis
             unreadable.add(f"{path} ({error.strerror})")
             continue
         for entry in inside:
+            name = entry.name
             try:
+                if name.endswith(common) and name[0] != "." and entry.is_file(follow_symlinks=False):
+                    taken.append(prefix + name)
+                    continue
                 if entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, f"{prefix}{entry.name}/"))
+                    waiting.append((entry.path, f"{prefix}{name}/"))
                     continue
                 of_kind = _is_of_kind(entry, kind)
             except OSError as error:
                 unreadable.add(f"{entry.path} ({error.strerror})")
                 continue
             if of_kind:
-                taken.add(prefix + entry.name)
+                taken.append(prefix + name)
             elif of_kind is False:
-                skipped.append(prefix + entry.name)
+                skipped.append(prefix + name)
     return taken, skipped
 
 
@@ -130,8 +136,8 @@ def _is_of_kind(entry: os.DirEntry[str], kind: FileKind) -> bool | None:
 def _by_name(name: str, kind: FileKind) -> bool | None:
     """True for a file of this kind, False for one of another kind of ours, None where its content decides."""
     suffix = os.path.splitext(name)[1].lower()
-    if PART_NAME.fullmatch(name) or _MANIFEST.fullmatch(name):
-        return False
     if name.startswith("."):  # such as the ._photo.jpg that macOS leaves on other systems' disks
-        return None
+        return False if PART_NAME.fullmatch(name) else None
+    if suffix == ".jsonl" and _MANIFEST.fullmatch(name):
+        return False
     return True if suffix in kind.suffixes else False if suffix in kind.other_suffixes else None

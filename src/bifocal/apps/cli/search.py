@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json as documents
 import sys
 from collections.abc import Iterator, Sequence
@@ -46,6 +47,7 @@ def search(
     from bifocal.apps.cli.outputs import check_document
 
     check_document(html, force)
+    gc.disable()  # a hundred thousand rows make no garbage, but many searches for it
     words, inputs = _taken_apart(sought, like, label)
     if detector is not None and label is None:
         raise OptionError("--detector says who gives the labels. Name one with --label.")
@@ -54,7 +56,7 @@ def search(
     files = batch.find_streams(inputs)
     with _opened(index, inputs) as known:
         _read_captions(asked, known, files)
-        found = known.with_captions(_found(asked, known, wanted)[:top])
+        found = known.with_captions(_found(asked, known, wanted, top)[:top])
     for one in found:
         print(_as_json(one, asked.unit) if json else _as_text(one))
     if html is not None or open_page:
@@ -148,21 +150,21 @@ def _wanted(asked: Search) -> tuple[object, str]:
     return vector, key_of(loaded.spec, head_path(asked.head).read_bytes())
 
 
-def _found(asked: Search, known: Index, wanted: tuple[object, str] | None) -> list[Found]:
-    """The files that fit, the best first."""
+def _found(asked: Search, known: Index, wanted: tuple[object, str] | None, top: int) -> list[Found]:
+    """The files that fit, the best first: ``top`` of them at least, if there are so many."""
     if wanted is not None:
         vector, kind = wanted
         embed(asked, known, kind)
-        return known.by_vector(vector, kind)  # type: ignore[arg-type]
+        return known.by_vector(vector, kind, top)  # type: ignore[arg-type]
     labelled: list[Found] | None = None
     if asked.label is not None:
         labelled = known.by_label(asked.label, give_labels(asked, known))
     if asked.words is None:
         return labelled or []
     if asked.by == "meaning":
-        found = known.by_vector(*give_meanings(asked.words, known))
+        found = known.by_vector(*give_meanings(asked.words, known), top if labelled is None else None)
     else:
-        found = known.by_words(asked.words)
+        found = known.by_words(asked.words, top if labelled is None else None)
     kept = None if labelled is None else {one.file for one in labelled}
     return [one for one in found if kept is None or one.file in kept]
 
