@@ -13,6 +13,7 @@ from bifocal.errors import CircuitError
 from bifocal.hardware.circuits.elements import FlipFlop, Gate, Port, Reset
 from bifocal.hardware.circuits.netlist import Netlist, build_netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
+from bifocal.hardware.circuits.verilog import to_verilog
 from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.engines.reference import simulate
 from bifocal.hardware.faults.models import Faults
@@ -211,6 +212,18 @@ def test_what_is_no_netlist_is_refused(tmp_path: Path, text: str, message: str) 
         read(tmp_path, text)
     with pytest.raises(CircuitError, match="cannot be read"):
         read_netlist(tmp_path / "absent.json")
+
+
+def test_what_is_no_hardware_is_passed_over_and_left_out_of_verilog(tmp_path: Path) -> None:
+    remark = {"type": "$scopeinfo", "parameters": {"TYPE": "module"}, "attributes": {}, "connections": {}}
+    shown = cell("$print", {"ARGS": [2], "EN": ["1"]}, FORMAT="seen")
+    lut = cell("LUT2", {"I0": [2], "I1": [3], "O": [4]}, INIT="x110")
+    ports = {"a": ("input", [2]), "b": ("input", [3]), "y": ("output", [4])}
+    whole = design({"g[0].h.u": remark, "p": shown, "l": lut}, **ports)
+    netlist = read(tmp_path, whole)
+    assert [(gate.kind, gate.table) for gate in netlist.gates] == [("LUT2", 0b0110)]
+    text = to_verilog(json.dumps(whole))
+    assert "$" not in text and "INIT(4'b0110)" in text  # as it is simulated
 
 
 def test_no_outputs_and_two_drivers_are_refused(tmp_path: Path) -> None:

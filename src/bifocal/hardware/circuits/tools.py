@@ -32,10 +32,12 @@ def run_tool(
     timeout: float,
     failure: str,
     variables: Mapping[str, str] | None = None,
+    heard: list[str] | None = None,
 ) -> str:
     """Run a program in ``folder`` and return its standard output.
 
-    ``variables`` are added to the environment; ``failure`` begins the message if it does not work.
+    ``variables`` are added to the environment; ``failure`` begins the message if it does not work; ``heard``
+    gets what it printed as errors and warnings though it worked.
 
     :raises ToolError: with the errors that it printed.
     """
@@ -48,6 +50,8 @@ def run_tool(
         ) from error
     if done.returncode:
         raise ToolError(f"{failure}. Its message:\n{_complaint(done.stdout, done.stderr)}")
+    if heard is not None:
+        heard.append(done.stderr)
     return done.stdout
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bifocal.hardware.circuits.cells import is_hardware
+
 
 def to_verilog(text: str) -> str:
     """Write the one module of a Yosys JSON netlist as instances of its cells.
@@ -41,7 +43,8 @@ def to_verilog(text: str) -> str:
     for port, entry in ports.items():
         lines += _assignments(port, entry)
     for cell, entry in module["cells"].items():
-        lines += _instance(cell, entry)
+        if is_hardware(entry["type"]):
+            lines += _instance(cell, entry)
     return "\n".join([*lines, "endmodule", ""])
 
 
@@ -63,11 +66,18 @@ def _assignments(port: str, entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _instance(cell: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    """One cell; parameters with unknown digits are left to their defaults."""
+    """One cell. Unknown digits of a LUT are 0, as they are simulated; other parameters with such digits are
+    left to their defaults: a flip-flop without INIT starts as its set or reset makes it."""
     if "1" in str(entry.get("attributes", {}).get("keep", "0")):
         yield '  (* keep, DONT_TOUCH = "true" *)'
-    settings = [f".{key}({_value(value)})" for key, value in entry.get("parameters", {}).items()]
-    known = ", ".join(setting for setting in settings if "x" not in setting)
+    parameters: dict[str, str] = entry.get("parameters", {})
+    if entry["type"].startswith("LUT"):
+        parameters = {key: re.sub("[^01]", "0", value) for key, value in parameters.items()}
+    known = ", ".join(
+        f".{key}({_value(value)})"
+        for key, value in parameters.items()
+        if not re.fullmatch("[01]*[xz-][01xz-]*", value)
+    )
     pins = ", ".join(f".{pin}({_bits(bits)})" for pin, bits in entry["connections"].items())
     yield f"  {entry['type']}{f' #({known})' if known else ''} {_name(cell)} ({pins});"
 

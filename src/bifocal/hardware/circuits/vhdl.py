@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bifocal.errors import ToolError
 from bifocal.hardware.circuits.source_files import SourceFile
-from bifocal.hardware.circuits.tools import run_tool
+from bifocal.hardware.circuits.tools import run_tool, shortened
 
 _PLACE = re.compile(r"^ */\* ([^:\n]+):(\d+):\d+ +\*/$", re.MULTILINE)
 _ARCHITECTURE = re.compile(
@@ -29,8 +29,8 @@ def translate_vhdl(
     standard: str,
     generics: Sequence[str],
     timeout: float,
-) -> str:
-    """Verilog of the VHDL files in ``folder``, with the lines of VHDL by `line directives.
+) -> tuple[str, list[str]]:
+    """Verilog of the VHDL files in ``folder``, with the lines of VHDL; and what GHDL warns of, as notes.
 
     Files are analysed in an order in which each finds what it uses, each into its library.
 
@@ -47,11 +47,33 @@ def translate_vhdl(
     _analyse(ghdl, style, sources, folder, timeout, failure)
     wanted = (top,) if top else ()
     command = (ghdl, "--synth", *style, *(f"-g{generic}" for generic in generics))
-    verilog, vhdl = (
-        run_tool((*command, f"--out={kind}", *wanted), folder, timeout, failure)
-        for kind in ("verilog", "vhdl")
-    )
-    return _as_meant(verilog, vhdl)
+    heard: list[str] = []
+    verilog = run_tool((*command, "--out=verilog", *wanted), folder, timeout, failure, heard=heard)
+    vhdl = run_tool((*command, "--out=vhdl", *wanted), folder, timeout, failure)
+    return _as_meant(verilog, vhdl), _warnings("\n".join(heard))
+
+
+def as_declared(top: str | None, verilog: str) -> str | None:
+    """The top as its module is spelt: VHDL does not distinguish case, Verilog does.
+
+    >>> as_declared("uart", "module UART\\n  (input clk);")
+    'UART'
+    """
+    if top is None:
+        return None
+    modules = re.findall(r"^module \\?(\S+)", verilog, re.MULTILINE)
+    return next((name for name in modules if name.lower() == top.lower()), top)
+
+
+def _warnings(printed: str) -> list[str]:
+    """What GHDL warns of in what it printed, each once.
+
+    >>> _warnings('t.vhd:3:9:warning: instance "u" is not bound [-Wbinding]\\nt.vhd:4:1:note: found ROM')
+    ['GHDL warns: t.vhd:3:9: instance "u" is not bound']
+    """
+    found = re.findall(r"^(\S+?:\d+:\d+):warning: (.*?)(?: \[-W\S+\])?$", printed, re.MULTILINE)
+    listed = list(dict.fromkeys(f"{place}: {text}" for place, text in found if not text.startswith("(")))
+    return [f"GHDL warns: {shortened(listed)}"] if listed else []
 
 
 def _analyse(
@@ -122,7 +144,15 @@ def _with_default(defaults: dict[tuple[str, str], str], module: str, match: re.M
 
 
 def _in_verilog(value: str) -> str:
-    """A net or a literal of VHDL in Verilog; empty for anything else."""
+    """A net or a literal of VHDL in Verilog; empty for anything else.
+
+    >>> _in_verilog('"01X"'), _in_verilog("(8 downto 0 => 'X')"), _in_verilog('X"0f"'), _in_verilog("wrap_a")
+    ("3'b01x", "{9{1'bx}}", "8'h0f", 'a')
+    """
+    if same := re.fullmatch(r"\((\d+) downto (\d+) => '([01XZ-])'\)", value):
+        return f"{{{int(same[1]) - int(same[2]) + 1}{{1'b{same[3].lower().replace('-', 'x')}}}}}"
+    if hexadecimal := re.fullmatch(r'[Xx]"([0-9a-fA-F]+)"', value):
+        return f"{4 * len(hexadecimal[1])}'h{hexadecimal[1]}"
     if re.fullmatch(r"'[01XZ-]'|\"[01XZ-]+\"", value):
         bits = value[1:-1].lower().replace("-", "x")
         return f"{len(bits)}'b{bits}"

@@ -24,6 +24,7 @@ from bifocal.hardware.circuits.cells import (
     flipflop_of,
     gates_of,
     is_falling,
+    is_hardware,
     is_supported,
 )
 from bifocal.hardware.circuits.elements import ONE, ZERO, FlipFlop, Gate, Port
@@ -137,7 +138,9 @@ class _Reader:
             )
         self.inputs = [Port(p, nets) for p, (direction, nets) in directions.items() if direction == "input"]
         self.outputs = [Port(p, nets) for p, (direction, nets) in directions.items() if direction == "output"]
-        self.cells = [self._cell(cell, entry) for cell, entry in module["cells"].items()]
+        self.cells = [
+            self._cell(cell, entry) for cell, entry in module["cells"].items() if is_hardware(entry["type"])
+        ]
 
     def build(self, clock: str | None, reset: str | None, outputs: Sequence[str] | None) -> Netlist:
         gates: list[Gate] = []

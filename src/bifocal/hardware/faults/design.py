@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from bifocal.hardware.circuits.netlist import Netlist
+from bifocal.hardware.circuits.reading import Reading
 from bifocal.hardware.circuits.stimulus import Stimulus
-from bifocal.hardware.circuits.synthesis import Mapped, Reading, load_design
+from bifocal.hardware.circuits.synthesis import Mapped, load_design
 from bifocal.hardware.circuits.yosys_json import parse_netlist
 from bifocal.hardware.faults.options import DesignOptions
 
@@ -71,7 +72,7 @@ def read_design(files: Files, options: DesignOptions) -> Design:
         ),
     )
     parse = partial(parse_netlist, clock=options.clock, reset=options.reset, outputs=options.compared)
-    netlist = parse(mapped.json, str(paths[0]), top=options.top)
+    netlist = parse(mapped.json, str(paths[0]), top=mapped.top or options.top)
     if options.stimulus is not None and Path(options.stimulus).suffix.lower() == ".vcd":
         stimulus = Stimulus.from_vcd(options.stimulus, netlist, scope=options.scope)
     elif options.stimulus is not None:

@@ -179,10 +179,19 @@ def make_faults(model: str, netlist: Netlist, cycles: int, *, upsets: int, seed:
     else:
         faults = {"lut-init": Faults.lut_init, "stuck": Faults.stuck, "open": Faults.open}[model](netlist)
     if not len(faults):
-        raise CircuitError(
-            f"nothing in {netlist.name} can have {model} faults. Choose another model with --faults."
-        )
+        raise CircuitError(f"nothing in {netlist.name} can have {model} faults: {_what_there_is(netlist)}")
     return faults
+
+
+def _what_there_is(netlist: Netlist) -> str:
+    """What a circuit without faults of a model consists of, and which models it can have."""
+    memory = sum(flipflop.kind.startswith(PREFIX) for flipflop in netlist.flipflops)
+    logic = sum(not (gate.is_lut or gate.kind.startswith(PREFIX)) for gate in netlist.gates)
+    parts = [(len(netlist.luts), "LUTs"), (len(netlist.registers), "flip-flops")]
+    parts += [(logic, "other gates"), (memory, "bits of memories, which have none")]
+    listed = ", ".join(f"{count:,} {what}" for count, what in parts)
+    more = " or --memory registers" if memory else ""
+    return f"it has {listed}. Choose --faults ff-upset or stuck{more}."
 
 
 def draw(total: int, count: int, seed: int) -> NDArray[np.int64]:

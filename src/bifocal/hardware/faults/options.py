@@ -37,7 +37,7 @@ class DesignOptions:
         or ``refuse`` them.
     :param stub: modules that are cut out: what they drive becomes inputs, what they read outputs.
     :param vhdl_library: VHDL files of other libraries: ``NAME=FILE``.
-    :param vhdl_standard: what GHDL gets as ``--std``: 93, 08 …
+    :param vhdl_standard: what GHDL gets as ``--std``: 93c (1993, less strict), 93, 08 …
     :param timeout: seconds that each call of another program may take.
     """
 
@@ -62,7 +62,7 @@ class DesignOptions:
     memory: str = "cells"
     stub: Sequence[str] = ()
     vhdl_library: Sequence[str] = ()
-    vhdl_standard: str = "93"
+    vhdl_standard: str = "93c"
     timeout: float = 900.0
 
     @property

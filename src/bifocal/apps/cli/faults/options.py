@@ -104,7 +104,7 @@ OPTIONS: dict[str, Any] = {
         list[str],
         typer.Option(help="A VHDL file of another library: NAME=FILE.", show_default=False),
     ],
-    "vhdl_standard": Annotated[str, typer.Option("--vhdl-std", help="What GHDL gets as --std: 93, 08 …")],
+    "vhdl_standard": Annotated[str, typer.Option("--vhdl-std", help="GHDL's --std: 93c, 93, 08 …")],
     "timeout": Annotated[float, typer.Option(help="Seconds that each call of another program may take.")],
     "faults": Annotated[str, typer.Option(help="lut-init (every INIT bit), ff-upset, stuck or open.")],
     "upsets": Annotated[
