@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from bifocal.errors import OptionError
 from bifocal.hardware.faults.campaigns.campaign import Campaign
+from bifocal.hardware.faults.campaigns.rates import load_rate
+from bifocal.hardware.faults.campaigns.seeds import run_seeds
 from bifocal.hardware.faults.campaigns.verification import Verification, verify
 from bifocal.hardware.faults.design import Design, Files, read_design
 from bifocal.hardware.faults.folder import ResultFolder
@@ -19,6 +21,7 @@ from bifocal.hardware.faults.report.page import page
 from bifocal.hardware.faults.report.tables import sites_csv
 
 FILES = ("netlist.json", "result.json", "faults.csv", "sites.csv", "groups.csv", "report.html")
+SEEDS = "seeds.csv"
 JOURNAL = "faults.journal"
 
 
@@ -37,8 +40,8 @@ def analyse(
     >>> report = analyse("uart.v", AnalysisOptions(cycles=2000), out="report")  # doctest: +SKIP
 
     :param design: Verilog or VHDL files, a structural Xilinx netlist, or a Yosys JSON netlist.
-    :param out: a folder for netlist.json, result.json, faults.csv, sites.csv, groups.csv and report.html;
-        nothing is written if None.
+    :param out: a folder for netlist.json, result.json, faults.csv, sites.csv, groups.csv and report.html, and
+        seeds.csv of several stimuli; nothing is written if None.
     :param resume: continue from the journal that a stopped run has left in ``out``.
     :param overwrite: replace results that are in ``out`` already.
     :param log: called with a line of text for each thing that becomes known.
@@ -50,7 +53,10 @@ def analyse(
     :raises OutputError: if a result exists already, or cannot be written.
     """
     options, log = options or AnalysisOptions(), log or (lambda line: None)
-    folder = ResultFolder(out, FILES, overwrite=overwrite, journal=JOURNAL, resume=resume)
+    _check(options)
+    rate = None if options.device is None else load_rate(options.device)
+    files = (*FILES, SEEDS) if options.seeds > 1 else FILES
+    folder = ResultFolder(out, files, overwrite=overwrite, journal=JOURNAL, resume=resume)
     opened = read_design(design, options)
     for line in opened.description():
         log(line)
@@ -63,7 +69,10 @@ def analyse(
     folder.write("netlist.json", opened.mapped.json)
     folder.write("result.json", result.to_json())
     folder.write("faults.csv", result.to_csv())
-    report = Report(opened.netlist, opened.stimulus, result, opened.mapped)
+    report = Report(opened.netlist, opened.stimulus, result, opened.mapped, rate=rate)
+    if options.seeds > 1:
+        report = replace(report, seeds=run_seeds(campaign, result, options.seeds, log))
+        folder.write(SEEDS, report.seeds.to_csv() if report.seeds else "")
     if options.verify > 0:
         verification = _verify(report, options)
         log(f"verified  {verification.sentence()}")
@@ -75,6 +84,18 @@ def analyse(
     folder.write("report.html", page(report, shown=options.show))
     folder.finish()
     return report
+
+
+def _check(options: AnalysisOptions) -> None:
+    """Refuse options that do not go together, before work begins."""
+    if not 1 <= options.seeds <= 1000:
+        raise OptionError(f"{options.seeds} stimuli (--seeds): give a number from 1 to 1000.")
+    if options.seeds > 1 and options.stimulus is not None:
+        raise OptionError("--seeds draws random stimuli, and --stimulus gives one. Leave out one of them.")
+    if options.device is not None and options.faults != "lut-init":
+        raise OptionError(
+            "--device gives the rate of upsets of configuration memory, which are --faults lut-init."
+        )
 
 
 def _choose_faults(opened: Design, options: AnalysisOptions) -> Faults:

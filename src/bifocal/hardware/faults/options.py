@@ -87,6 +87,9 @@ class AnalysisOptions(DesignOptions):
     :param budget: the most fault-cycles to simulate; if there are more faults, a sample is simulated.
     :param verify: how many faults are simulated again by Verilator, if it is installed.
     :param verify_builds: how many of these are also simulated in a build of their own.
+    :param seeds: how many random stimuli all faults are simulated under, from ``seed`` on; with more than one
+        there are intervals of the scores.
+    :param device: a device whose upset rate gives FIT: ``7series``, or a TOML file; no FIT if None.
     :param show: the fault whose outputs the page shows, by its row in faults.csv, from 0; the worst if None.
     """
 
@@ -95,6 +98,8 @@ class AnalysisOptions(DesignOptions):
     budget: float = 2e11
     verify: int = 0
     verify_builds: int = 2
+    seeds: int = 1
+    device: str | None = None
     show: int | None = None
 
 

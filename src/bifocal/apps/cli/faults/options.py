@@ -113,6 +113,13 @@ OPTIONS: dict[str, Any] = {
     "budget": Annotated[float, typer.Option(help="The most fault-cycles; beyond it a sample is simulated.")],
     "verify": Annotated[int, typer.Option(help="How many faults Verilator simulates again.")],
     "verify_builds": Annotated[int, typer.Option(help="How many of these in builds of their own.")],
+    "seeds": Annotated[
+        int, typer.Option(help="Random stimuli, from --seed on; from 2 on there are intervals of scores.")
+    ],
+    "device": Annotated[
+        str | None,
+        typer.Option(help="Give FIT, modelled, for this device: 7series, or a TOML file.", show_default="no"),
+    ],
     "show": Annotated[
         int | None,
         typer.Option(help="The fault to draw: its row in faults.csv, from 0.", show_default="the worst"),

@@ -59,6 +59,7 @@ def page(report: Report, *, shown: int | None = None, ranked: int = 25, hardened
         tiles(_numbers(report, design, noun)),
         *_warnings(report, design),
         *_hardening(hardened),
+        *_further(report),
         section(
             "Effects of the faults",
             "Each fault is simulated by itself and compared with the circuit without a fault.",
@@ -142,6 +143,28 @@ def _hardening(lines: Sequence[str]) -> list[str]:
         return []
     text = "<br>".join(escape(line).replace("  ", "&nbsp; ") for line in lines)
     return [f"<section><h2>What was triplicated</h2><div class='card mono'>{text}</div></section>"]
+
+
+def _further(report: Report) -> list[str]:
+    """Scores under several stimuli, and FIT."""
+    parts = []
+    if report.seeds is not None:
+        header = ["score", "mean", "95 % interval", *(f"seed {seed}" for seed in report.seeds.seeds[:6])]
+        spreads = [report.seeds.score, report.seeds.share, *report.seeds.sites[:10]]
+        lines = [
+            [
+                f"<span class='mono'>{escape(spread.name)}</span>",
+                f"{spread.mean:.4g}",
+                f"{spread.low:.4g} to {spread.high:.4g}",
+                *(f"{value:.4g}" for value in spread.values[:6]),
+            ]
+            for spread in spreads
+        ]
+        text = report.seeds.sentence() + ". All sites and seeds are in seeds.csv."
+        parts.append(section("Under several stimuli", text, rows(header, lines, left=1)))
+    if report.rate is not None:
+        parts.append(section("Failures in time", report.rate.sentence(report.result) + "."))
+    return parts
 
 
 def _classes(result: CampaignResult) -> list[tuple[str, str, int]]:
