@@ -97,4 +97,4 @@ def test_ranks() -> None:
 
 @pytest.mark.parametrize("table", ["quasar-published", "quasar-engine"])
 def test_tables_are_on_the_page(table: str) -> None:
-    assert "| --- |" in shown(ROOT / "docs/search_architecture.md", table)
+    assert "| --- |" in shown(ROOT / "studies/quasar/README.md", table)
