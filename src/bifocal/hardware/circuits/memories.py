@@ -52,9 +52,14 @@ def may_hold_memories(texts: Iterable[str]) -> bool:
     return any(_ARRAY.search(text) for text in texts)
 
 
-def find_memories() -> list[str]:
-    """Commands that write the design to ``coarse.il`` and its memories to ``memories.txt``."""
-    return ["tee -q -o memories.txt dump t:$mem_v2", "select A:top", "write_rtlil -selected coarse.il"]
+def find_memories(kept: str = "") -> list[str]:
+    """Commands that write the design to ``coarse.il`` and its memories to ``memories.txt``; ``kept`` selects
+    a module that is not part of the top."""
+    return [
+        "tee -q -o memories.txt dump t:$mem_v2",
+        f"select A:top {kept}",
+        "write_rtlil -selected coarse.il",
+    ]
 
 
 def read_memories(dump: str) -> list[Memory]:
@@ -97,10 +102,12 @@ def check_memories(memories: Sequence[Memory], mode: str) -> list[str]:
     return [f"memories {how}: {listed}"]
 
 
-def map_coarse(mapping: str, before_luts: str, *, apart: bool) -> list[str]:
+def map_coarse(mapping: str, before_luts: str, *, apart: bool, within: str = "") -> list[str]:
     """Commands that read ``coarse.il`` and map it; ``apart``: with the memories in a module of their own,
-    whose cells are marked. ``mapping`` is the command of synthesis."""
-    separate = [f"submod -name {MODULE} {_WRITTEN}"] if apart else []
+    whose cells are marked, only those of the module that ``within`` selects if given. ``mapping`` is the
+    command of synthesis."""
+    memories = f"{within}/{_WRITTEN}" if within else _WRITTEN
+    separate = [f"submod -name {MODULE} {memories}"] if apart else []
     together = [f"setattr -set {MODULE} 1 {MODULE}/c:*", "flatten", "delete t:$scopeinfo", "opt_clean"]
     return [
         "read_rtlil coarse.il",

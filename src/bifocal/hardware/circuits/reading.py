@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from bifocal.errors import ToolError
+from bifocal.hardware.circuits.environment import plain_instance
 from bifocal.hardware.circuits.memories import MODES
 from bifocal.hardware.circuits.source_files import plain_name
 
@@ -23,6 +24,7 @@ class Reading:
     :param system_verilog: whether every Verilog file is SystemVerilog; known by its words if False.
     :param memory: one of ``memories.MODES``.
     :param stubs: modules that are cut out.
+    :param instance: the only instance whose cells have faults, by its path from the top; all have if None.
     :param libraries: VHDL files of other libraries than ``work``, each as ``NAME=FILE``.
     """
 
@@ -33,12 +35,15 @@ class Reading:
     memory: str = "cells"
     stubs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    instance: str | None = None
 
     def __post_init__(self) -> None:
         if self.memory not in MODES:
             raise ToolError(
                 f"there is no way '{self.memory}' to take memories; there are {', '.join(MODES)}."
             )
+        if self.instance is not None:
+            plain_instance(self.instance)
         for name in self.stubs:
             plain_name(name)
         for text in self.defines:

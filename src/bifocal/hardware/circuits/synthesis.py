@@ -25,6 +25,13 @@ from typing import Any
 
 from bifocal.errors import ToolError, install_command
 from bifocal.hardware.circuits.clock_domain import cut_domain
+from bifocal.hardware.circuits.environment import (
+    LISTING,
+    check_instance,
+    join_instance,
+    keep_instance,
+    pattern_of,
+)
 from bifocal.hardware.circuits.memories import (
     check_memories,
     find_memories,
@@ -115,6 +122,7 @@ def load_design(
     elif len(sources) > 1:
         raise ToolError("a Yosys JSON netlist is a whole design; give it alone.")
     else:
+        _refuse_instance(reading)
         flags = ("Yosys JSON netlist, as given",)
         mapped = Mapped(sources[0].text, options.get("top") or "", (), flags, sources)
     text, cut = cut_stubs(mapped.json, reading.stubs) if reading.stubs else (mapped.json, [])
@@ -149,6 +157,7 @@ def synthesise(
     tool = find_yosys(yosys)
     tools = [tool.version]
     if structural := is_structural(sources):
+        _refuse_instance(reading)
         flags: tuple[str, ...] = ("structural netlist", "flatten", "opt_clean")
     else:
         flags = (*ALWAYS, *(PLAIN if plain else ()))
@@ -167,13 +176,15 @@ def synthesise(
             lines.append("read_verilog from_ghdl.v")
             tools.append(version_of(("ghdl", "--version")))
         lines += _choose_top(reading, top, () if vhdl else sources, "\n".join(texts))
+        if reading.instance is not None:
+            lines += keep_instance(reading.instance)
         what = f"read {', '.join(map(str, paths))}"
         run = partial(run_yosys, tool, folder=folder, timeout=timeout, purpose=what)
         on_memories: list[str] = []
         if structural:
             run([*lines, "proc", "flatten", "opt_clean", "blackbox =A:whitebox", _WRITE])
         else:
-            rest = flags, top, may_hold_memories(texts), reading.memory, folder
+            rest = flags, top, may_hold_memories(texts), reading, folder
             (flags, on_memories), on_reading = read_or_slang(
                 lambda lines: _map_with_pads_if_needed(run, lines, *rest),
                 lines,
@@ -186,13 +197,20 @@ def synthesise(
     return Mapped(text, found, tuple(tools), flags, sources, notes)
 
 
+def _refuse_instance(reading: Reading) -> None:
+    """A mapped netlist may have merged gates of several instances."""
+    if reading.instance is not None:
+        raise ToolError("--instance needs HDL: in a mapped netlist a gate may be of several instances.")
+
+
 def _written(folder: Path, reading: Reading, top: str | None, *, named: bool) -> tuple[str, str]:
     """The netlist that Yosys wrote into ``folder``, its registers ``named`` as in the source; and its top."""
     if (known := folder / "parameters.txt").exists():
         reading.refuse_unknown(known.read_text(encoding="utf-8"))
     text, found = only_top((folder / "netlist.json").read_text(encoding="utf-8"), top)
     if named:
-        text = _name_registers(text, (folder / "registers.txt").read_text(encoding="utf-8"))
+        dump = (folder / "registers.txt").read_text(encoding="utf-8")
+        text = _name_registers(text, dump, reading.instance)
     return text, found
 
 
@@ -201,7 +219,7 @@ def _by_slang(sources: Sequence[SourceFile], reading: Reading, top: str | None) 
     some = reading.system_verilog or any(map(is_system_verilog, sources))
     if not some or any(source.is_vhdl for source in sources):
         return ()
-    return slang_commands(sources, reading.defines, reading.parameters, reading.stubs, top)
+    return slang_commands(sources, reading.defines, reading.parameters, reading.stubs, top, reading.instance)
 
 
 def _choose_top(reading: Reading, top: str | None, sources: Sequence[SourceFile], text: str) -> list[str]:
@@ -223,18 +241,18 @@ def _map_with_pads_if_needed(
     flags: tuple[str, ...],
     top: str | None,
     arrays: bool,
-    memory: str,
+    reading: Reading,
     folder: Path,
 ) -> tuple[tuple[str, ...], list[str]]:
     """Map the design that ``lines`` read, with pads where there are tri-states, which Yosys asks for; gives
     the flags in use, and notes on memories."""
     try:
-        return flags, _map(run, lines, flags, top, arrays, memory, folder)
+        return flags, _map(run, lines, flags, top, arrays, reading, folder)
     except ToolError as error:
         if "Tristate buffers" not in str(error):
             raise
         flags = tuple(flag.replace("-noiopad", "-iopad") for flag in flags)  # they are split later
-        return flags, _map(run, lines, flags, top, arrays, memory, folder)
+        return flags, _map(run, lines, flags, top, arrays, reading, folder)
 
 
 def _map(
@@ -243,20 +261,27 @@ def _map(
     flags: Sequence[str],
     top: str | None,
     arrays: bool,
-    memory: str,
+    reading: Reading,
     folder: Path,
 ) -> list[str]:
     """Map a design, and keep a list of its registers from before LUTs; with ``arrays`` look for memories."""
     mapping = f"synth_xilinx -family xc7 {' '.join(flags)}"
     whole = f"{mapping} {f'-top {top}' if top else ''}"
-    registers = "tee -q -o registers.txt dump t:FD*"
-    if not arrays:
+    registers = "tee -q -o registers.txt dump -m t:FD*"
+    kept = "" if reading.instance is None else pattern_of(reading.instance)
+    if not arrays and not kept:
         run([*lines, f"{whole} -run begin:map_luts", registers, f"{mapping} -run map_luts:", _WRITE])
         return []
-    run([*lines, f"{whole} -run begin:map_memory", *find_memories()])
+    run([*lines, f"{whole} -run begin:map_memory", *find_memories(kept)])
+    if reading.instance is not None:
+        check_instance((folder / LISTING).read_text(encoding="utf-8"), reading.instance)
     memories = read_memories((folder / "memories.txt").read_text(encoding="utf-8"))
-    notes = check_memories(memories, memory)
-    run([*map_coarse(mapping, registers, apart=bool(memories) and memory == "cells"), _WRITE])
+    notes = check_memories(memories, reading.memory)
+    apart = bool(memories) and reading.memory == "cells"
+    join = join_instance() if kept else []
+    run([*map_coarse(mapping, registers, apart=apart, within=kept), *join, _WRITE])
+    if kept:
+        notes.append(f"only {reading.instance} has faults; what stands around it has none (--instance)")
     return notes
 
 
@@ -307,18 +332,23 @@ def only_top(text: str, top: str | None) -> tuple[str, str]:
     return json.dumps({"creator": design.get("creator", ""), "modules": {found: modules[found]}}), found
 
 
-def _name_registers(text: str, dump: str) -> str:
+def _name_registers(text: str, dump: str, instance: str | None) -> str:
     """Give the outputs of flip-flops the names that they had before LUTs were mapped, which forgets them.
 
-    ``dump`` is what Yosys' command of that name wrote of the flip-flops at that time.
+    ``dump`` is what Yosys' command of that name wrote of the flip-flops at that time, of ``instance`` in a
+    module of its own.
     """
     names: dict[str, str] = {}
-    cell = ""
+    cell = before = ""
     for line in dump.splitlines():
-        if found := re.match(r" *cell \S+ \\?(\S+)$", line):
-            cell = found[1]
+        if found := re.match(r"module \\?(\S+)$", line):
+            before = f"{instance}." if instance and found[1].endswith(f".{instance}") else ""
+        elif found := re.match(r" *cell \S+ (\\?)(\S+)$", line):
+            cell = before + found[2]
+            if before and not found[1]:
+                cell = f"$flatten\\{cell}"  # Yosys' name for one of its own names
         elif found := re.match(r" *connect \\Q \\(\S+)(?: (\[\d+\]))?$", line):
-            names[cell] = found[1] + (found[2] or "")
+            names[cell] = before + found[1] + (found[2] or "")
     design = json.loads(text)
     ((_, module),) = design["modules"].items()
     known = {bit for entry in module["netnames"].values() if not entry["hide_name"] for bit in entry["bits"]}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from bifocal.errors import ToolError
+from bifocal.hardware.circuits.environment import keep_instance
 from bifocal.hardware.circuits.source_files import SourceFile
 
 _Result = TypeVar("_Result")
@@ -23,8 +24,9 @@ def slang_commands(
     parameters: Sequence[str],
     stubs: Sequence[str],
     top: str | None,
+    instance: str | None = None,
 ) -> list[str]:
-    """Commands that read and elaborate the files by slang.
+    """Commands that read and elaborate the files by slang; with ``instance`` in its hierarchy.
 
     >>> slang_commands([SourceFile("t.sv", "t.sv", "", "")], ["A=1"], ["W=4"], ["pll"], "t")[0]
     'read_slang -j 1 --top t -D A=1 -G W=4 --blackboxed-module pll -I . t.sv'
@@ -33,8 +35,10 @@ def slang_commands(
     words += [f"-D {define}" for define in defines if not re.search(r"[\s\";]", define)]
     words += [f"-G {parameter}" for parameter in parameters]
     words += [f"--blackboxed-module {stub}" for stub in stubs]
+    words += ["--keep-hierarchy"] if instance else []
     files = [source.name for source in sources if not (source.is_vhdl or source.is_named)]
-    return [f"read_slang -j 1 {' '.join([*words, '-I .', *files])}", "hierarchy -check -auto-top"]
+    read = f"read_slang -j 1 {' '.join([*words, '-I .', *files])}"
+    return [read, "hierarchy -check -auto-top", *(keep_instance(instance) if instance else [])]
 
 
 def read_or_slang(

@@ -69,6 +69,7 @@ def read_design(files: Files, options: DesignOptions) -> Design:
             memory=options.memory,
             stubs=tuple(options.stub),
             libraries=tuple(options.vhdl_library),
+            instance=options.instance,
         ),
     )
     parse = partial(parse_netlist, clock=options.clock, reset=options.reset, outputs=options.compared)

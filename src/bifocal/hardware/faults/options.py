@@ -36,6 +36,8 @@ class DesignOptions:
     :param memory: memories that are written: ``cells`` without faults, ``registers`` and logic with faults,
         or ``refuse`` them.
     :param stub: modules that are cut out: what they drive becomes inputs, what they read outputs.
+    :param instance: the only instance that has faults, by its path from the top: what stands around it, such
+        as a memory model or a testbench that can be synthesised, is simulated without; all has if None.
     :param vhdl_library: VHDL files of other libraries: ``NAME=FILE``.
     :param vhdl_standard: what GHDL gets as ``--std``: 93c (1993, less strict), 93, 08 …
     :param timeout: seconds that each call of another program may take.
@@ -61,6 +63,7 @@ class DesignOptions:
     sv: bool = False
     memory: str = "cells"
     stub: Sequence[str] = ()
+    instance: str | None = None
     vhdl_library: Sequence[str] = ()
     vhdl_standard: str = "93c"
     timeout: float = 900.0

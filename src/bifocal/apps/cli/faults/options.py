@@ -100,6 +100,10 @@ OPTIONS: dict[str, Any] = {
             show_default=False,
         ),
     ],
+    "instance": Annotated[
+        str | None,
+        typer.Option(help="The only instance that has faults: u_soc.u_core.", show_default="all"),
+    ],
     "vhdl_library": Annotated[
         list[str],
         typer.Option(help="A VHDL file of another library: NAME=FILE.", show_default=False),
