@@ -146,6 +146,9 @@ def test_files(tiny_model: bifocal.Model, tmp_path: Path) -> None:
     assert bifocal.decode_file(tmp_path / "a.bfc", model=tiny_model) == picture
     with pytest.raises(OutputError, match="never overwritten"):
         bifocal.encode_file(tmp_path / "a.png", tmp_path / "." / "a.png", model=tiny_model)
+    (tmp_path / "circle.bfc").symlink_to("circle.bfc")
+    with pytest.raises(OutputError, match="cannot be written"):
+        bifocal.encode_file(tmp_path / "a.png", tmp_path / "circle.bfc", model=tiny_model)
     with pytest.raises(PictureError):
         bifocal.encode_file(tmp_path / "a.bfc", tmp_path / "c.bfc", model=tiny_model)
     assert not (tmp_path / "c.bfc").exists()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bifocal.errors import OutputError, PictureError
+from bifocal.errors import OutputError, PictureError, PictureWarning
 from bifocal.pictures.formats import WRITE_FORMATS
 from bifocal.pictures.reading import read_picture
 from bifocal.pictures.writing import write_picture
@@ -52,6 +52,32 @@ def test_lossless_formats_give_the_pixels_back(suffix: str, gray: bool, tmp_path
         assert np.array_equal(back.pixels[:, :, 0], picture.pixels)
     else:
         assert np.array_equal(back.pixels, picture.pixels)
+
+
+def test_other_formats_of_pillow_are_written_and_read_back(tmp_path: Path) -> None:
+    rgb, gray = made_picture(17, 23), made_picture(17, 23)[:, :, 1].copy()
+    for picture in (Picture(rgb), Picture(gray), Picture(rgb, alpha=gray)):
+        write_picture(picture, tmp_path / "a.sgi")
+        with Image.open(tmp_path / "a.sgi") as back:
+            assert np.array_equal(np.asarray(back.convert("RGB"))[..., 1], rgb[..., 1])
+    with pytest.warns(PictureWarning, match="PDF is not lossless"):
+        write_picture(Picture(rgb), tmp_path / "a.pdf")
+    for picture, suffix in (
+        (Picture(rgb, alpha=gray), "pdf"),
+        (Picture(np.zeros((8, 257), np.uint8)), "ico"),
+        (Picture(rgb), "icns"),  # would be made larger
+        (Picture(gray), "pbm"),
+        (Picture(gray), "bfc"),
+    ):
+        with pytest.raises(OutputError):
+            write_picture(picture, tmp_path / f"b.{suffix}")
+        assert not (tmp_path / f"b.{suffix}").exists()
+
+
+def test_damaged_exif_does_not_keep_a_picture_from_being_written(tmp_path: Path) -> None:
+    for suffix in ("avif", "tif"):
+        with pytest.warns(PictureWarning, match="EXIF is damaged"):
+            write_picture(Picture(made_picture(17, 23), {"exif": b"II*\0"}), tmp_path / f"a.{suffix}")
 
 
 def test_the_colour_profile_travels(tmp_path: Path) -> None:

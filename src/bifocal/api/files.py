@@ -185,4 +185,4 @@ def _is_same(one: str, other: str) -> bool:
     """Whether two paths or URLs are one file."""
     one, other = filesystem.plain(one), filesystem.plain(other)
     local = not filesystem.is_url(one) and not filesystem.is_url(other)
-    return one == other or (local and Path(one).resolve() == Path(other).resolve())
+    return one == other or (local and os.path.realpath(one) == os.path.realpath(other))

@@ -154,9 +154,10 @@ def _setting(key: str, value: bytes, kind: str) -> dict[str, Any] | str:
         return f"JPEG holds {_JPEG_ROOM[key]} bytes of it: {name} of {len(value)} bytes is left out"
     if kind == "PNG" and key == "icc_profile" and len(value) > _PNG_PROFILE_ROOM:
         return f"readers of PNG refuse {name} of more than {_PNG_PROFILE_ROOM} bytes: it is left out"
+    if key == "exif" and kind in ("TIFF", "AVIF") and not _loads(value):  # Pillow takes it apart for these
+        return f"{name} is damaged and is left out"
     if kind == "TIFF" and key == "exif":  # libtiff, which compresses, cannot write EXIF's own directories
-        settings = {"exif": value, "compression": "raw"}
-        return settings if _loads(value) else f"{name} is damaged and is left out"
+        return {"exif": value, "compression": "raw"}
     if kind == "TIFF" and key == "xmp":
         return {"tiffinfo": {_TIFF_XMP: value}}
     if kind == "PNG" and key == "xmp":
@@ -172,7 +173,7 @@ def _setting(key: str, value: bytes, kind: str) -> dict[str, Any] | str:
 
 
 def _loads(exif: bytes) -> bool:
-    """Whether Pillow can take EXIF apart, as it must to write TIFF."""
+    """Whether Pillow can take EXIF apart, as it must to write TIFF and AVIF."""
     try:
         return bool(_loaded(exif).tobytes())
     except Exception:  # a dozen kinds, for what is simply damaged

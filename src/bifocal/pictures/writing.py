@@ -31,14 +31,15 @@ def write_picture(
     """Write a picture in the format that the suffix names, whole or not at all.
 
     PNG, PPM, BMP, TIFF, WebP, TGA and JPEG 2000 are written without loss, JPEG and AVIF at quality 95
-    (4:4:4), GIF with 256 colours and a :class:`~bifocal.errors.PictureWarning`. Metadata that the format has
-    no place for is left out with such a warning; transparency is not.
+    (4:4:4), GIF with 256 colours and a :class:`~bifocal.errors.PictureWarning`. Other formats are written as
+    Pillow does; where that is not lossless, such a warning says so. Metadata that the format has no place for
+    is left out with a warning; transparency is not.
 
     :param picture: a :class:`Picture`, or whatever :func:`bifocal.encode` takes.
     :param format: the suffix of another format, such as ``"webp"``, whatever the suffix of ``path``.
     :param overwrite: whether an existing file is replaced.
-    :raises OutputError: if the suffix is none of these, the format cannot hold the picture's transparency, or
-        the file cannot be written, or exists and ``overwrite`` is False.
+    :raises OutputError: if Pillow writes no such suffix, the format cannot hold the picture's transparency,
+        or the file cannot be written, or exists and ``overwrite`` is False.
     """
     picture = as_picture(picture)
     if not isinstance(path, str | os.PathLike):
@@ -54,15 +55,24 @@ def format_to_write(path: str | os.PathLike[str], format: str | None = None) -> 
     :raises OutputError: if there is none.
     """
     suffix = PurePath(path).suffix.lower() if format is None else f".{format.lower().lstrip('.')}"
-    if suffix not in WRITE_FORMATS:
+    if suffix in WRITE_FORMATS:
+        return WRITE_FORMATS[suffix]
+    from bifocal.pictures.other_formats import pillow_format
+
+    kind = pillow_format(suffix)
+    if kind is None:
         known = " ".join(sorted(WRITE_FORMATS))
-        raise OutputError(f"{os.fspath(path)}: cannot write a picture as '{suffix}'. Choose one of {known}.")
-    return WRITE_FORMATS[suffix]
+        raise OutputError(
+            f"{os.fspath(path)}: cannot write a picture as '{suffix}'. Choose one of {known}, or another "
+            "that Pillow writes."
+        )
+    return next((known for known in WRITE_FORMATS.values() if known[0] == kind), (kind, {}))
 
 
 def encoded_picture(picture: Picture, kind: str, settings: Any, name: str) -> bytes:
     """The bytes of a file in Pillow's format ``kind``."""
-    if picture.alpha is not None and kind not in ALPHA_FORMATS:
+    known = any(kind == format for format, _ in WRITE_FORMATS.values())
+    if picture.alpha is not None and known and kind not in ALPHA_FORMATS:
         raise OutputError(
             f"{name}: the picture is transparent in places, and {kind} does not hold that. Choose .png, "
             ".webp or .tif."
@@ -82,10 +92,14 @@ def encoded_picture(picture: Picture, kind: str, settings: Any, name: str) -> by
     try:
         # some formats write what they find in image.info
         image = to_pillow(replace(picture, metadata={}, caption=None))
+        if not known:
+            from bifocal.pictures.other_formats import encode_as
+
+            return encode_as(image, kind, name)
         image.save(buffer, kind, **{**settings, **kept})
     except KeyError as error:
         raise OutputError(f"{name}: this Pillow was built without {kind}. Choose another format.") from error
-    except MemoryError:
+    except (MemoryError, OutputError, PictureWarning):
         raise
     except Exception as error:  # a side too long for the format is one of a dozen kinds
         raise OutputError(f"{name}: Pillow cannot write it as {kind}: {error}.") from error
