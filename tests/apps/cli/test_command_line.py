@@ -163,3 +163,12 @@ def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
     shell = f"{sys.executable} -m bifocal models | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_an_output_whose_name_says_no_format_gets_png(command: Command) -> None:
+    assert command("encode", "in/a.png", "-o", "a.bfc").status == 0
+    Path("plain").touch()
+    assert command("decode", "a.bfc", "-o", "plain").status == 2
+    assert command("decode", "a.bfc", "-o", "plain", "--force").status == 0
+    assert Path("plain").read_bytes().startswith(b"\x89PNG")
+    assert command("decode", "a.bfc", "-o", os.devnull).status == 0

@@ -118,7 +118,7 @@ def decode(
         "scale": None if scale == "1" else scale,
         "backend": backend,
         "limits": None if max_pixels is None else Limits(pixels=max_pixels),
-        "format": picture_format,
+        "format": picture_format or ("png" if output and _is_nameless(output) else None),
         "plane": plane,
     }
     convert(
@@ -178,6 +178,13 @@ def convert(asked: Conversion) -> None:
         run_files(asked, _line)
     else:
         _convert_file(asked)
+
+
+def _is_nameless(output: str) -> bool:
+    """Whether an output is a file, pipe or device whose name says no format."""
+    from bifocal.storage import filesystem
+
+    return not PurePath(output).suffix and filesystem.exists(output) and not filesystem.is_folder(output)
 
 
 def _is_folder(path: str) -> bool:
