@@ -22,8 +22,9 @@ from typing import Any
 
 from benchmarks import reporting
 from bifocal.api.search import Index, index_file
-from bifocal.apps.batch import find_streams
+from bifocal.apps.batch.kinds import STREAMS
 from bifocal.measure.tables import markdown
+from bifocal.storage.paths import find_by_folder
 from bifocal.stream import container
 from bifocal.stream.chunks.caption import encode_caption
 from bifocal.types import Caption
@@ -84,10 +85,10 @@ def measure(count: int) -> dict[str, Any]:
         rows = {"first search, whole command": seconds(lambda: command(folder))}
         rows["next search, whole command"] = min(seconds(lambda: command(folder)) for _ in range(3))
         begun = time.process_time()
-        files = find_streams([str(folder)])
+        folders, _ = find_by_folder([str(folder)], STREAMS)
         rows["of that: folders are listed"] = round(time.process_time() - begun, 2)
         with Index(index_file([str(folder)])) as index:
-            rows["of that: sizes and times are compared"] = seconds(lambda: index.update(files))
+            rows["of that: sizes and times are compared"] = seconds(lambda: index.update(folders))
             for query in QUERIES:
                 rows[f"ranking: {query}"] = seconds(partial(index.by_words, query))
     return {"files": count, "machine": reporting.machine(), "seconds": rows}

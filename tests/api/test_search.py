@@ -12,13 +12,24 @@ from PIL import Image
 
 import bifocal
 from bifocal.api.examples import Examples, embed_file, read_examples
-from bifocal.api.search import Found, Index, caption_of_stream, index_file, noted, state_of
+from bifocal.api.search import Found, Index, caption_of_stream, index_file, noted
+from bifocal.api.search_folders import state_of
 from bifocal.errors import HeadError, NotAStream, OptionError, OutputError
+from bifocal.storage.paths import split_file
 from bifocal.types import Caption
 from tests.conftest import made_picture
 from tests.runtime.heads.test_embed import embedding_head
 
 ONE, OTHER = np.eye(2, dtype=np.float32)
+
+
+def by_folder(files: list[str]) -> dict[str, list[str]]:
+    """Names of files by the folder."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        folder, name = split_file(file)
+        found.setdefault(folder, []).append(name)
+    return found
 
 
 def filled(place: Path, captions: dict[str, str]) -> list[str]:
@@ -27,7 +38,7 @@ def filled(place: Path, captions: dict[str, str]) -> list[str]:
         for file in captions:
             Path(file).parent.mkdir(exist_ok=True)
             Path(file).write_bytes(b"1")
-        for file in index.update(list(captions)):
+        for file in index.update(by_folder(list(captions))):
             index.put(file, state_of(file), Caption(captions[file]) if captions[file] else None)
     return list(captions)
 
@@ -37,7 +48,7 @@ def test_an_index_comes_back_from_its_file_and_knows_what_changed(tmp_path: Path
     one, other, last = names = [str(tmp_path / "in" / name) for name in ("a", "ü\udcff", "c")]
     filled(place, {one: "a red cup", other: "two dogs", last: ""})
     with Index(place) as index:
-        assert index.update(names) == []
+        assert index.update(by_folder(names)) == []
         assert [found.file for found in index.by_words("the dog")] == [other]
         index.put_vector(one, "k", ONE)
         index.put_vector(other, "k", OTHER)
@@ -46,7 +57,7 @@ def test_an_index_comes_back_from_its_file_and_knows_what_changed(tmp_path: Path
     Path(last).write_bytes(b"12")
     Path(one).unlink()
     with Index(place) as index:
-        assert index.update([other, last, "new"]) == [last, "new"]
+        assert index.update(by_folder([other, last, "new"])) == [last, "new"]
         assert index.by_vector(OTHER, "k") == [(other, 1.0, None)] and not index.by_words("cup")
 
 
@@ -63,7 +74,7 @@ def test_words_and_labels_find_files(tmp_path: Path) -> None:
         },
     )
     with Index(tmp_path / "index") as index:
-        index.update([one, other, third])
+        index.update(by_folder([one, other, third]))
         assert [found.file for found in index.by_words("Beaches and a child")] == [one, third]
         assert [found.file for found in index.by_words("cafe")] == [other]
         assert [found.file for found in index.by_words("茶")] == [other]
@@ -83,17 +94,17 @@ def test_what_was_moved_takes_along_what_is_known_and_nothing_else_is_lost(tmp_p
     other = str(tmp_path / "other" / "a.bfc")
     filled(place, {one: "a cup"})
     with Index(place) as index:
-        index.update([one])
+        index.update(by_folder([one]))
         index.put_vector(one, "k", ONE)
     os.rename(tmp_path / "one", tmp_path / "two")
     moved = str(tmp_path / "two" / "a.bfc")
     with Index(place) as index:
-        assert index.update([moved]) == [] and index.by_vector(ONE, "k")[0].file == moved
+        assert index.update(by_folder([moved])) == [] and index.by_vector(ONE, "k")[0].file == moved
     filled(place, {other: "a spoon"})
     with Index(place) as index:
-        index.update([other])
+        index.update(by_folder([other]))
         assert not index.by_words("cup"), "only what is searched is found"
-        assert index.update([moved, other]) == [], "and the rest stays known"
+        assert index.update(by_folder([moved, other])) == [], "and the rest stays known"
 
 
 @pytest.mark.parametrize("cut", [0, 100, 5000, -1])
@@ -105,7 +116,7 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, cut: int) -> None:
         data[100:4096] = os.urandom(3996)
     place.write_bytes(bytes(data if cut == -1 else data[:cut]))
     with Index(place) as index:
-        assert index.update([str(tmp_path / "a")]) == [str(tmp_path / "a")]
+        assert index.update(by_folder([str(tmp_path / "a")])) == [str(tmp_path / "a")]
 
 
 def test_damage_that_shows_late_is_said_and_the_next_search_works(tmp_path: Path) -> None:
@@ -117,7 +128,7 @@ def test_damage_that_shows_late_is_said_and_the_next_search_works(tmp_path: Path
     for _ in range(2):
         try:
             with Index(place) as index:
-                for file in index.update(names):
+                for file in index.update(by_folder(names)):
                     index.put(file, state_of(file), Caption("a cup"))
                 assert len(index.by_words("cup")) == 300
         except OutputError as error:
@@ -131,14 +142,14 @@ def test_a_file_whose_reading_was_stopped_is_read_again(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), Index(tmp_path / "index") as index:
-        index.update(["a", "b"])
+        index.update(by_folder(["a", "b"]))
         index.put("a", (1, 1), Caption("a cup"))
         monkeypatch.setattr(index, "_add_words", stop)
         index.put("b", (1, 1), Caption("a cup"))
-    monkeypatch.setattr("bifocal.api.search.state_of", lambda file: (1, 1))
-    monkeypatch.setattr("bifocal.api.search._exists", lambda path: True)
+    monkeypatch.setattr("bifocal.api.search.states_of", lambda folder, names: [(1, 1)] * len(names))
+    monkeypatch.setattr("bifocal.api.search.exists", lambda *path: True)
     with Index(tmp_path / "index") as index:
-        assert index.update(["a", "b"]) == ["b"]
+        assert index.update(by_folder(["a", "b"])) == ["b"]
 
 
 def test_a_file_that_is_no_index_is_never_replaced(tmp_path: Path) -> None:
@@ -153,7 +164,7 @@ def test_a_file_that_is_no_index_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be used"):
         Index(photo / "index")
     with Index() as index:
-        assert index.update(["none"]) == ["none"]
+        assert index.update(by_folder(["none"])) == ["none"]
 
 
 def test_an_index_has_a_place_for_each_folder() -> None:
@@ -201,3 +212,37 @@ def test_the_nearest_mean_of_examples_names_a_stream(tiny_model: bifocal.Model, 
         Examples.of({"one": [ONE]}, "x")
     with pytest.raises(HeadError, match="not installed"):
         embed_file(tmp_path / "examples" / "dark" / "a.png", head=head)
+
+
+def test_a_folder_that_did_not_change_is_not_compared_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, names = tmp_path / "index", [str(tmp_path / "in" / name) for name in ("a", "b", "ü\udcff")]
+    filled(place, dict.fromkeys(names, "a cup"))
+    with Index(place) as index, monkeypatch.context() as patch:
+        patch.setattr(index, "_compare", None)
+        assert index.update(by_folder(names)) == []
+        assert [found.file for found in index.by_words("cup")] == sorted(names)
+        assert index.with_captions(index.by_words("cup", 1))[0].caption == Caption("a cup")
+        assert index.without_vector("k") == names
+    with Index(place) as index:
+        assert index.update(by_folder(names[:2])) == [], "some of a folder are found alone"
+        assert [found.file for found in index.by_words("cup")] == names[:2]
+    Path(names[0]).write_bytes(b"another")
+    Path(names[1]).unlink()
+    with Index(place) as index:
+        assert index.update(by_folder([names[0], names[2]])) == [names[0]]
+        assert [found.file for found in index.by_words("cup")] == [names[2]]
+    with Index(place) as index:
+        assert index.update(by_folder([names[0], names[2]])) == [names[0]], "it was not read"
+
+
+def test_a_folder_that_is_named_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/a").write_bytes(b"1")
+    with Index() as index:
+        assert index.update({"in/": ["a"], "./in/": ["a", "b"]}) == ["in/a", "in/b"]
+        for file in ("in/a", "in/b"):
+            index.put(file, (1, 1), Caption("a cup"))
+        assert [found.file for found in index.by_words("cup")] == ["in/a", "in/b"]

@@ -3,7 +3,8 @@
 One SQLite file holds, for each stream, its size and time of change, its caption, the words of captions and
 labels, and vectors: embeddings of latents by a head, and captions by a text encoder. A ``kind`` says what
 made a vector or labels; those of different kinds stay apart. Only what changed is read again, and a file that
-was moved with its name, size and time takes along what is known of it.
+was moved with its name, size and time takes along what is known of it. A folder whose names, sizes and times
+are those of last time is not compared file by file (``search_folders.py``).
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
-from heapq import nsmallest
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bifocal.api.search_database import is_ours, open_database
+from bifocal.api.search_folders import digest_of, exists, merged, name_bytes, name_text, states_of
 from bifocal.api.search_words import Postings, bm25, terms
 from bifocal.errors import OptionError, OutputError, PictureWarning
 from bifocal.storage import filesystem
+from bifocal.storage.paths import split_file
 from bifocal.stream import container
 from bifocal.stream.chunks.caption import read_caption
 from bifocal.stream.source import FileBytes
@@ -33,22 +36,11 @@ from bifocal.types import Caption
 if TYPE_CHECKING:
     from bifocal.runtime.heads.file import HeadSpec
 
-FORMAT = 2
-#: SQLite's application id of our indexes, at byte 68 of the file: ``BFCi``.
-_OURS = 0x42464369
-_MAGIC = b"SQLite format 3\0"
-_TABLES = """
-CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB UNIQUE, size INTEGER, time INTEGER,
-    caption TEXT, language TEXT, length INTEGER);
-CREATE TABLE words (word TEXT, file INTEGER, source TEXT, count INTEGER, PRIMARY KEY (word, file, source))
-    WITHOUT ROWID;
-CREATE INDEX words_of ON words (file);
-CREATE TABLE vectors (kind TEXT, file INTEGER, vector BLOB, UNIQUE (kind, file));
-CREATE TABLE labels (kind TEXT, file INTEGER, found TEXT, UNIQUE (kind, file));
-"""
 #: Labels that are less likely do not count.
 LEAST_LABEL = 0.3
 _BLOCK = 4096
+#: A file as it is kept: its number, that of its folder, its name, bytes, and time of change.
+_Row = tuple[int, int, bytes, int, int]
 
 
 class Found(NamedTuple):
@@ -73,14 +65,15 @@ class Index:
         if path is not None:
             self.refuse_other(path)
         try:
-            self._database = _open(path)
+            self._database = open_database(path)
         except (sqlite3.Error, OSError) as error:
             raise OutputError(f"the index {path} cannot be used: {error}. Name another file.") from error
         self._place = path
-        self._unfinished: bytes | None = None  # the file that is being added
-        self._names: dict[int, str] = {}  # the files to search, as the user names them
-        self._ids: dict[str, int] = {}
-        self._paths: dict[str, bytes] = {}
+        self._unfinished: tuple[int, bytes] | None = None  # folder and name of the file that is being added
+        self._folders: dict[str, int] = {}  # the folders to search, as the user names them
+        self._whole: dict[int, str] = {}  # those of which all known files are searched
+        self._some: dict[int, str] = {}  # other files to search, as the user names them
+        self._reading: dict[int, tuple[bytes, set[str]]] = {}  # digests of folders, and files still to read
 
     def __enter__(self) -> Index:
         return self
@@ -92,9 +85,9 @@ class Index:
         """
         with suppress(sqlite3.Error):  # a full disk costs the index, not the result
             if self._unfinished is not None:
-                path = (self._unfinished,)
-                found = self._database.execute("SELECT id FROM files WHERE path = ?", path).fetchall()
-                self._forget(number for (number,) in found)
+                self._forget(self._numbers(*self._unfinished))
+            done = [(digest, folder) for folder, (digest, left) in self._reading.items() if not left]
+            self._database.executemany("UPDATE folders SET digest = ? WHERE id = ?", done)
             self._database.commit()
         self._database.close()
         if isinstance(error, sqlite3.OperationalError):
@@ -111,41 +104,111 @@ class Index:
 
         :raises OptionError: if it is one.
         """
-        if path.exists() and (path.is_dir() or not _is_ours(path)):
+        if path.exists() and (path.is_dir() or not is_ours(path)):
             raise OptionError(f"{path} is no index of a search (--index). Name a new file.")
 
-    def update(self, files: Sequence[str]) -> list[str]:
+    def update(self, folders: Mapping[str, Sequence[str]]) -> list[str]:
         """Take these files as those to search, and return which of them must be read (:meth:`put`).
 
-        Files that are gone are forgotten; others that are not among these stay known.
+        ``folders`` has names of files by the folder, as :func:`bifocal.storage.paths.find_by_folder` finds
+        them. Files that are gone are forgotten; others that are not among these stay known.
         """
-        rows = self._database.execute("SELECT id, path, size, time FROM files")
-        known = {row[1]: row for row in rows}
-        self._names, self._ids, self._paths = {}, {}, _absolute(files)
-        stale: list[str] = []
-        for file in files:
-            row = known.pop(self._paths[file], None)
-            if row is not None and row[2:] == state_of(file):
-                self._names[row[0]], self._ids[file] = file, row[0]
+        self._whole, self._some, self._reading = {}, {}, {}
+        rows = self._database.execute("SELECT path, id, digest FROM folders")
+        known = {path: (number, digest) for path, number, digest in rows}
+        named = merged(folders)
+        self._folders = {folder: known[path][0] for path, (folder, _) in named.items() if path in known}
+        stale: dict[str, tuple[int, int]] = {}
+        gone: list[_Row] = []
+        for path, (folder, names) in named.items():
+            states = states_of(folder, names)
+            digest = digest_of(names, states)
+            number, last = known.get(path, (None, None))
+            if number is not None and last == digest:
+                self._whole[number] = folder
             else:
-                stale.append(file)
-                self._forget([] if row is None else [row[0]])
-        gone = [row for path, row in known.items() if not _exists(path)]
-        moved = {(os.path.basename(row[1]), row[2:]): row[0] for row in gone}
-        left = [file for file in stale if not self._take_moved(file, moved)]
-        self._forget({row[0] for row in gone} - set(self._names))
+                number = self._number_of(path, folder) if number is None else number
+                gone += self._compare(number, folder, dict(zip(names, states, strict=True)), digest, stale)
+        gone += self._gone_elsewhere(
+            {path: row[0] for path, row in known.items() if path not in named}, stale
+        )
+        moved = {row[2:]: row[0] for row in gone}
+        left = [file for file, state in stale.items() if not self._take_moved(file, state, moved)]
+        self._forget({row[0] for row in gone} - set(self._some))
         return left
 
-    def _take_moved(self, file: str, moved: dict[tuple[bytes, tuple[int, int]], int]) -> bool:
-        path = self._paths[file]
-        number = moved.pop((os.path.basename(path), state_of(file)), 0) if moved else 0
+    def _number_of(self, path: bytes, folder: str) -> int:
+        made = self._database.execute("INSERT INTO folders (path) VALUES (?)", (path,)).lastrowid
+        assert made is not None
+        self._folders[folder] = made
+        return made
+
+    def _compare(
+        self,
+        number: int,
+        folder: str,
+        states: dict[str, tuple[int, int]],
+        digest: bytes,
+        stale: dict[str, tuple[int, int]],
+    ) -> list[_Row]:
+        """Compare a folder file by file: adds to ``stale`` what must be read, and returns what is gone."""
+        rows = {row[2]: row for row in self._rows(number)}
+        left: set[str] = set()
+        for name, state in states.items():
+            row = rows.pop(name_bytes(name), None)
+            if row is not None and row[3:] == state:
+                self._some[row[0]] = folder + name
+            else:
+                stale[folder + name] = state
+                left.add(name)
+                self._forget([] if row is None else [row[0]])
+        gone = [row for row in rows.values() if not exists(folder, row[2])]
+        self._database.execute("UPDATE folders SET digest = NULL WHERE id = ?", (number,))
+        if len(gone) == len(rows):  # else some files of this folder are not searched
+            self._reading[number] = digest, left
+        return gone
+
+    def _gone_elsewhere(self, folders: Mapping[bytes, int], stale: Mapping[str, object]) -> list[_Row]:
+        """Files that are gone, of folders that are not searched: looked for where it may matter."""
+        gone: list[_Row] = []
+        for path, number in folders.items():
+            if not exists("", path.rstrip(b"/\\")):
+                gone += self._rows(number)
+                self._database.execute("DELETE FROM folders WHERE id = ?", (number,))
+            elif stale:
+                lost = [row for row in self._rows(number) if not exists(os.fsdecode(path), row[2])]
+                if lost:
+                    self._database.execute("UPDATE folders SET digest = NULL WHERE id = ?", (number,))
+                gone += lost
+        return gone
+
+    def _rows(self, folder: int) -> list[_Row]:
+        asked = "SELECT id, folder, name, size, time FROM files WHERE folder = ?"
+        return self._database.execute(asked, (folder,)).fetchall()
+
+    def _take_moved(
+        self, file: str, state: tuple[int, int], moved: dict[tuple[bytes, int, int], int]
+    ) -> bool:
+        folder, name = split_file(file)
+        number = moved.pop((name_bytes(name), state[0], state[1]), 0) if moved else 0
         if number:
-            self._database.execute("UPDATE files SET path = ? WHERE id = ?", (path, number))
-            self._is(file, number)
+            place = (self._folders[folder], number)
+            self._database.execute("UPDATE files SET folder = ? WHERE id = ?", place)
+            self._is_known(place[0], name, number, file)
         return bool(number)
 
-    def _is(self, file: str, number: int) -> None:
-        self._names[number], self._ids[file] = file, number
+    def _is_known(self, folder: int, name: str, number: int, file: str) -> None:
+        self._some[number] = file
+        if folder in self._reading:
+            self._reading[folder][1].discard(name)
+
+    def _numbers(self, folder: int | None, name: bytes) -> list[int]:
+        found = self._database.execute("SELECT id FROM files WHERE folder = ? AND name = ?", (folder, name))
+        return [number for (number,) in found.fetchall()]
+
+    def _id(self, file: str) -> int:
+        folder, name = split_file(file)
+        return self._numbers(self._folders[folder], name_bytes(name))[0]
 
     def _forget(self, numbers: Iterable[int]) -> None:
         rows = [(number,) for number in numbers]
@@ -162,24 +225,27 @@ class Index:
     def put(self, file: str, state: tuple[int, int], caption: Caption | None) -> None:
         """Take what a stream says, which was in this state before it was read."""
         text, language = (caption.text, caption.language) if caption else (None, "")
-        self._unfinished = self._paths[file]
-        row = (self._paths[file], *state, text, language)
+        folder, name = split_file(file)
+        number = self._folders[folder]
+        self._unfinished = number, name_bytes(name)
         made = self._database.execute(
-            "INSERT INTO files (path, size, time, caption, language, length) VALUES (?, ?, ?, ?, ?, 0)", row
+            "INSERT INTO files (folder, name, size, time, caption, language, length) "
+            "VALUES (?, ?, ?, ?, ?, ?, 0)",
+            (*self._unfinished, *state, text, language),
         )
         assert made.lastrowid is not None
-        self._is(file, made.lastrowid)
         self._add_words(made.lastrowid, "caption", text or "")
+        self._is_known(number, name, made.lastrowid, file)
         self._unfinished = None
 
     def put_vector(self, file: str, kind: str, vector: NDArray[np.float32]) -> None:
         """Take a vector of length 1 of a file; it is kept in 16 bits a number."""
-        row = (kind, self._ids[file], vector.astype("<f2").tobytes())
+        row = (kind, self._id(file), vector.astype("<f2").tobytes())
         self._database.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", row)
 
     def put_labels(self, file: str, kind: str, found: Sequence[tuple[str, float]]) -> None:
         """Take the labels of a file, with their probabilities."""
-        number, rounded = self._ids[file], [(name, round(float(score), 4)) for name, score in found]
+        number, rounded = self._id(file), [(name, round(float(score), 4)) for name, score in found]
         self._add_words(number, kind, " ".join(name for name, score in rounded if score >= LEAST_LABEL))
         row = (kind, number, json.dumps(rounded))
         self._database.execute("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", row)
@@ -200,49 +266,55 @@ class Index:
         return self._without("labels", kind)
 
     def _without(self, table: str, kind: str) -> list[str]:
-        have = {n for (n,) in self._database.execute(f"SELECT file FROM {table} WHERE kind = ?", (kind,))}
-        return [file for number, file in self._names.items() if number not in have]
+        return [file for file, _ in self._lacking(table, kind)]
 
-    def captions(self) -> Iterator[tuple[str, str]]:
-        """The files to search that have a caption, and its text."""
-        for number, text in self._database.execute("SELECT id, caption FROM files WHERE caption NOT NULL"):
-            if number in self._names:
-                yield self._names[number], text
+    def captions(self, kind: str = "") -> list[tuple[str, str]]:
+        """The files to search that have a caption, and no vector of a kind; and the captions."""
+        return self._lacking("vectors", kind, "AND caption NOT NULL")
+
+    def _lacking(self, table: str, kind: str, more: str = "") -> list[tuple[str, str]]:
+        asked = (
+            f"SELECT id, caption FROM files WHERE id NOT IN (SELECT file FROM {table} WHERE kind = ?) {more}"
+        )
+        rows = self._database.execute(f"{asked} ORDER BY id", (kind,)).fetchall()
+        named = ((self._name(number), text) for number, text in rows)
+        return [(file, text) for file, text in named if file is not None]
+
+    def _name(self, number: int) -> str | None:
+        """What the user calls a file; None if it is not searched."""
+        if number in self._some or not self._whole:
+            return self._some.get(number)
+        row = self._database.execute("SELECT folder, name FROM files WHERE id = ?", (number,)).fetchone()
+        folder = None if row is None else self._whole.get(row[0])
+        return None if folder is None else folder + name_text(row[1])
 
     # -- searching -------------------------------------------------------------------------------------------
 
     def by_words(self, query: str, top: int | None = None) -> list[Found]:
         """The files whose caption or labels have words of a query, the best first (BM25); ``top`` of them."""
-        lengths = self._lengths()
-        count = int(np.count_nonzero(lengths))
-        postings = [self._having(word, lengths) for word in terms(query, query=True)]
-        return self._found(bm25(postings, count, int(lengths.sum()) / max(count, 1)), top)
+        asked = "SELECT count(*), sum(length) FROM files WHERE length > 0"
+        count, total = self._database.execute(asked).fetchone()
+        postings = [self._having(word) for word in terms(query, query=True)]
+        files, scores = bm25(postings, count, (total or 0) / max(count, 1))
+        return self._found(files, scores, top)
 
-    def _having(self, word: str, lengths: NDArray[np.int64]) -> Postings:
-        rows = self._database.execute("SELECT file, count FROM words WHERE word = ?", (word,)).fetchall()
-        pairs = np.array(rows, np.int64).reshape(-1, 2)
-        files, which = np.unique(pairs[:, 0], return_inverse=True)  # a word may be in caption and labels
-        times = np.bincount(which, pairs[:, 1], len(files)).astype(np.int64)
-        return files, times, lengths[files]
-
-    def _lengths(self) -> NDArray[np.int64]:
-        """How many words each file has, at its number."""
-        rows = np.array(self._database.execute("SELECT id, length FROM files").fetchall(), np.int64)
-        rows = rows.reshape(-1, 2)
-        lengths = np.zeros(int(rows[:, 0].max(initial=0)) + 1, np.int64)
-        lengths[rows[:, 0]] = rows[:, 1]
-        return lengths
+    def _having(self, word: str) -> Postings:
+        asked = "SELECT file, count, length FROM words JOIN files ON id = file WHERE word = ?"
+        rows = np.array(self._database.execute(asked, (word,)).fetchall(), np.int64).reshape(-1, 3)
+        files, first, which = np.unique(rows[:, 0], return_index=True, return_inverse=True)
+        times = np.bincount(which, rows[:, 1], len(files)).astype(np.int64)  # in caption and labels
+        return files, times, rows[first, 2]
 
     def by_vector(self, wanted: NDArray[np.float32], kind: str, top: int | None = None) -> list[Found]:
         """The files with a vector of a kind, by its cosine with another, nearest first; ``top`` of them."""
         rows = self._database.execute("SELECT file, vector FROM vectors WHERE kind = ?", (kind,))
-        cosines: dict[int, float] = {}
+        files, cosines = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
         while block := rows.fetchmany(_BLOCK):
             kept = [(number, data) for number, data in block if len(data) == 2 * wanted.size]
             vectors = np.frombuffer(b"".join(data for _, data in kept), "<f2").reshape(len(kept), wanted.size)
-            scores = vectors.astype(np.float32) @ wanted.astype(np.float32)
-            cosines |= dict(zip([number for number, _ in kept], scores.tolist(), strict=True))
-        return self._found(cosines, top)
+            cosines.append(vectors.astype(np.float32) @ wanted.astype(np.float32))
+            files.append(np.array([number for number, _ in kept], np.int64))
+        return self._found(np.concatenate(files), np.concatenate(cosines), top)
 
     def by_label(self, name: str, kind: str) -> list[Found]:
         """The files with a label whose words are all of ``name``'s, by its probability."""
@@ -252,85 +324,39 @@ class Index:
             fitting = [score for label, score in likely if wanted <= set(terms(label))]
             if fitting and wanted:
                 scores[number] = max(fitting)
-        return self._found(scores)
+        return self._found(np.array(list(scores), np.int64), np.array(list(scores.values())))
 
-    def _found(self, scores: Mapping[int, float], top: int | None = None) -> list[Found]:
-        names = self._names
-        fitting = ((-score, names[n]) for n, score in scores.items() if n in names)
-        best = sorted(fitting) if top is None else nsmallest(top, fitting)
-        return [Found(file, round(-score, 6)) for score, file in best]
+    def _found(
+        self, files: NDArray[np.int64], scores: NDArray[np.floating[Any]], top: int | None = None
+    ) -> list[Found]:
+        """The best of these files that are searched; equal ones by their names."""
+        kept = self._searched(files)
+        files, scores = files[kept], scores[kept]
+        if top is not None and top < len(scores):
+            best = scores >= np.partition(scores, -top)[-top]
+            files, scores = files[best], scores[best]
+        named = (
+            (-score, self._name(number))
+            for number, score in zip(files.tolist(), scores.tolist(), strict=True)
+        )
+        ranked = sorted((score, file) for score, file in named if file is not None)[:top]
+        return [Found(file, round(-score, 6)) for score, file in ranked]
+
+    def _searched(self, files: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these files are among those to search."""
+        known = {number for (number,) in self._database.execute("SELECT id FROM folders")}
+        if known <= self._whole.keys():
+            return np.ones(len(files), bool)
+        rows = np.array(self._database.execute("SELECT id, folder FROM files").fetchall(), np.int64)
+        rows = rows.reshape(-1, 2)
+        of_whole = rows[np.isin(rows[:, 1], np.array(list(self._whole), np.int64)), 0]
+        return np.isin(files, np.concatenate([of_whole, np.array(list(self._some), np.int64)]))
 
     def with_captions(self, found: Iterable[Found]) -> list[Found]:
         """What was found, with captions."""
         asked = "SELECT caption, language FROM files WHERE id = ?"
-        rows = [(one, *self._database.execute(asked, (self._ids[one.file],)).fetchone()) for one in found]
+        rows = [(one, *self._database.execute(asked, (self._id(one.file),)).fetchone()) for one in found]
         return [one._replace(caption=Caption(text, tag) if text else None) for one, text, tag in rows]
-
-
-def _open(path: Path | None) -> sqlite3.Connection:
-    """A database with our tables, empty if it is new, damaged, or of another format."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return _connected(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # locked, or not to be written
-                raise
-            path.unlink()
-    return _connected(path)
-
-
-def _connected(path: Path | None) -> sqlite3.Connection:
-    database = sqlite3.connect(":memory:" if path is None else path, timeout=30)
-    try:
-        database.execute("PRAGMA trusted_schema = OFF")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version != FORMAT:
-            tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-            for (name,) in tables:
-                database.execute(f'DROP TABLE "{name}"')
-            database.executescript(_TABLES)
-            database.execute(f"PRAGMA application_id = {_OURS}")
-            database.execute(f"PRAGMA user_version = {FORMAT}")
-        database.execute("SELECT count(id), sum(length), count(path) FROM files").fetchone()
-        database.commit()
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(72)
-    return head == b"" or (head[:16] == _MAGIC and int.from_bytes(head[68:72], "big") == _OURS)
-
-
-def _absolute(files: Sequence[str]) -> dict[str, bytes]:
-    """By which bytes each file is known, whatever the current folder."""
-    found = {}
-    last, prefix = None, b""
-    for file in files:
-        start = file.rfind("/") + 1  # of paths and URLs; with \\ alone, the folder is empty
-        folder = file[:start]
-        if folder != last:
-            whole = folder.removesuffix("/") if filesystem.is_url(file) else os.path.abspath(folder)
-            last, prefix = folder, os.fsencode(os.path.join(whole, ""))
-        found[file] = prefix + file[start:].encode("utf-8", "surrogateescape")
-    return found
-
-
-def _exists(path: bytes) -> bool:
-    return filesystem.is_url(os.fsdecode(path)) or os.path.lexists(path)
-
-
-def state_of(file: str) -> tuple[int, int]:
-    """The bytes and the time of change of a file; (-1, 0) if it is not there or at a URL."""
-    try:
-        state = os.stat(file)
-    except (OSError, ValueError):
-        return -1, 0
-    return state.st_size, state.st_mtime_ns
 
 
 def caption_of_stream(file: str) -> Caption | None:

@@ -51,22 +51,24 @@ def _singular(word: str) -> str:
 Postings = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def bm25(postings: Sequence[Postings], count: int, mean: float) -> dict[int, float]:
-    """How well each text fits the words of a query.
+def bm25(
+    postings: Sequence[Postings], count: int, mean: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The texts that have words of a query, and how well each fits: arrays ``[n]``.
 
     ``count`` texts have a mean length of ``mean`` words.
 
     >>> cup = np.array([1, 2]), np.array([1, 1]), np.array([4, 8])
-    >>> {text: round(score, 2) for text, score in bm25([cup], 10, 6.0).items()}
-    {1: 1.72, 2: 1.3}
+    >>> texts, scores = bm25([cup], 10, 6.0)
+    >>> texts.tolist(), scores.round(2).tolist()
+    ([1, 2], [1.72, 1.3])
     """
     if not postings:
-        return {}
+        return np.zeros(0, np.int64), np.zeros(0)
     parts = []
     for texts, times, lengths in postings:
         worth = math.log(1 + (count - len(texts) + 0.5) / (len(texts) + 0.5))
         room = _SATURATION * (1 - _LENGTH + _LENGTH * lengths / max(mean, 1e-9))
         parts.append(worth * times * (_SATURATION + 1) / (times + room))
     found, which = np.unique(np.concatenate([texts for texts, _, _ in postings]), return_inverse=True)
-    scores = np.bincount(which, np.concatenate(parts), len(found))
-    return dict(zip(found.tolist(), scores.tolist(), strict=True))
+    return found, np.bincount(which, np.concatenate(parts), len(found)).astype(np.float64)

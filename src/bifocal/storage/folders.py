@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from bifocal.storage import filesystem, remote
@@ -77,44 +77,53 @@ def search(folder: str, kind: FileKind, left_out: LeftOut) -> list[str]:
         taken = [name for name, answer in ours.items() if answer]
         skipped = [name for name, answer in ours.items() if answer is None]
     else:
-        taken, skipped = _walk(folder, kind, left_out.unreadable)
+        skipped = []
+        inside = walk(folder, kind, left_out.unreadable, skipped)
+        taken = [prefix + name for prefix, names in inside for name in names]
     for name in sorted(skipped):
         left_out.skipped.add(filesystem.join(folder, name))
     return sorted(taken)
 
 
-def _walk(folder: str, kind: FileKind, unreadable: Names) -> tuple[list[str], list[str]]:
-    """Names under a local folder that are of a kind, and those that are not."""
-    taken: list[str] = []
-    skipped: list[str] = []
+def walk(
+    folder: str, kind: FileKind, unreadable: Names, skipped: list[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Every local folder from this one on: its name below it ("" or "a/b/"), and its files of a kind, sorted.
+
+    Files of no kind are added to ``skipped``.
+    """
     common = tuple(kind.suffixes)  # in lower case, as most names have them
     waiting = [(folder, "")]
     while waiting:
         path, prefix = waiting.pop()
+        taken: list[str] = []
+        others: list[os.DirEntry[str]] = []
         try:
             with os.scandir(path) as entries:
-                inside = sorted(entries, key=lambda entry: entry.name)
+                for entry in entries:
+                    name = entry.name
+                    if name.endswith(common) and name[0] != "." and entry.is_file(follow_symlinks=False):
+                        taken.append(name)
+                    else:
+                        others.append(entry)
         except OSError as error:
             unreadable.add(f"{path} ({error.strerror})")
             continue
-        for entry in inside:
-            name = entry.name
+        for entry in sorted(others, key=lambda other: other.name):
             try:
-                if name.endswith(common) and name[0] != "." and entry.is_file(follow_symlinks=False):
-                    taken.append(prefix + name)
-                    continue
                 if entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, f"{prefix}{name}/"))
+                    waiting.append((entry.path, f"{prefix}{entry.name}/"))
                     continue
                 of_kind = _is_of_kind(entry, kind)
             except OSError as error:
                 unreadable.add(f"{entry.path} ({error.strerror})")
                 continue
             if of_kind:
-                taken.append(prefix + name)
+                taken.append(entry.name)
             elif of_kind is False:
-                skipped.append(prefix + name)
-    return taken, skipped
+                skipped.append(prefix + entry.name)
+        taken.sort()
+        yield prefix, taken
 
 
 def _is_of_kind(entry: os.DirEntry[str], kind: FileKind) -> bool | None:

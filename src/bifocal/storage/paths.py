@@ -17,7 +17,7 @@ from pathlib import PurePath
 from bifocal.errors import OptionError
 from bifocal.storage import filesystem
 from bifocal.storage.filesystem import holds_data
-from bifocal.storage.folders import FileKind, LeftOut, search
+from bifocal.storage.folders import FileKind, LeftOut, search, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +186,44 @@ def find_files(
     if not found:
         raise OptionError(nothing_found(sources, kind, left_out))
     return list(dict.fromkeys(found)), left_out
+
+
+def find_by_folder(
+    inputs: Sequence[str | os.PathLike[str]], kind: FileKind
+) -> tuple[dict[str, list[str]], LeftOut]:
+    """What :func:`find_files` finds, by folder: "" or a name that ends in a slash, and names of files there.
+    Folders that have no such files are there, too. Quicker than it for many files.
+
+    :raises OptionError: if an input does not exist, or nothing is found.
+    """
+    sources = _existing(inputs)
+    left_out = LeftOut()
+    found: dict[str, dict[str, None]] = {}
+    for path in sources:
+        if filesystem.is_folder(path) and not filesystem.is_url(path):
+            joined, skipped = filesystem.joiner(path), list[str]()
+            for prefix, names in walk(path, kind, left_out.unreadable, skipped):
+                found.setdefault(joined(prefix), {}).update(dict.fromkeys(names))
+            for name in sorted(skipped):
+                left_out.skipped.add(joined(name))
+        else:
+            files = _input_files(path, filesystem.is_folder(path), None, kind, left_out)
+            for file in map(filesystem.joiner(files.root), files.names):
+                folder, name = split_file(file)
+                found.setdefault(folder, {})[name] = None
+    if not any(found.values()):
+        raise OptionError(nothing_found(sources, kind, left_out))
+    return {folder: list(names) for folder, names in found.items()}, left_out
+
+
+def split_file(file: str) -> tuple[str, str]:
+    """The folder of a file, with what ends it, and its name: together they are the file.
+
+    >>> split_file("s3://bucket/a.bfc"), split_file("a.bfc")
+    (('s3://bucket/', 'a.bfc'), ('', 'a.bfc'))
+    """
+    start = max(file.rfind("/"), file.rfind(os.sep)) + 1
+    return file[:start], file[start:]
 
 
 def nothing_found(inputs: Sequence[str], kind: FileKind, left_out: LeftOut) -> str:

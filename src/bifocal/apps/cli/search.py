@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json as documents
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,8 +43,9 @@ def search(
     Captions and labels are searched by words, or by meaning with a text encoder (docs/search.md). Streams are
     not decoded, and only those that are new or changed since the last search are read.
     """
-    from bifocal.apps import batch
+    from bifocal.apps.batch.kinds import STREAMS
     from bifocal.apps.cli.outputs import check_document
+    from bifocal.storage.paths import find_by_folder
 
     check_document(html, force)
     gc.disable()  # a hundred thousand rows make no garbage, but many searches for it
@@ -53,9 +54,9 @@ def search(
         raise OptionError("--detector says who gives the labels. Name one with --label.")
     asked = Search(words, inputs, like, label, detector, _by(by, words), head, model, jobs, threads)
     wanted = _wanted(asked) if like is not None else None
-    files = batch.find_streams(inputs)
+    folders, _ = find_by_folder(inputs, STREAMS)
     with _opened(index, inputs) as known:
-        _read_captions(asked, known, files)
+        _read_captions(asked, known, folders)
         found = known.with_captions(_found(asked, known, wanted, top)[:top])
     for one in found:
         print(_as_json(one, asked.unit) if json else _as_text(one))
@@ -64,7 +65,8 @@ def search(
 
         write_page(found, words or label or f"like {like}", asked.unit, html, force=force, show=open_page)
     if not found:
-        streams = "1 stream" if len(files) == 1 else f"{len(files)} streams"
+        count = sum(map(len, folders.values()))
+        streams = "1 stream" if count == 1 else f"{count} streams"
         print(f"bifocal: nothing found in {streams}.", file=sys.stderr)
     if asked.failed:
         raise typer.Exit(1)
@@ -121,12 +123,13 @@ def _opened(place: Path | None, inputs: Sequence[str]) -> Iterator[Index]:
         yield known
 
 
-def _read_captions(asked: Search, known: Index, files: Sequence[str]) -> None:
+def _read_captions(asked: Search, known: Index, folders: Mapping[str, Sequence[str]]) -> None:
     """Bring the index up to date with the files."""
-    from bifocal.api.search import caption_of_stream, noted, state_of
+    from bifocal.api.search import caption_of_stream, noted
+    from bifocal.api.search_folders import state_of
 
     with noted() as notes:
-        for file in known.update(files):
+        for file in known.update(folders):
             state = state_of(file)
             try:
                 known.put(file, state, caption_of_stream(file))

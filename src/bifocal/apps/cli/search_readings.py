@@ -139,8 +139,7 @@ def give_meanings(words: str, known: Index) -> tuple[Any, str]:
 
     encoder = TextEncoder.load()
     kind = f"caption {encoder.key}"
-    missing = set(known.without_vector(kind))
-    captions = [(file, text) for file, text in known.captions() if file in missing]
+    captions = known.captions(kind)
     for start in range(0, len(captions), _BATCH):
         if len(captions) > _BATCH and sys.stderr.isatty():
             print(f"\rreading captions: {start} of {len(captions)}", end="", file=sys.stderr, flush=True)
