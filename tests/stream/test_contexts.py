@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bifocal.stream.plan import Group, collect, phase_channels, place, positions
+from bifocal.stream.plan import Group, collect, phase_channels, place, positions, symbol_positions
 
 GROUPS = [
     Group(8, 16, 1, 0),
@@ -28,3 +28,5 @@ def test_values_stand_at_the_positions_of_their_group(group: Group, size: tuple[
     if phase_channels(group) and not (size[0] % 2 or size[1] % 2):
         place(values, last.transpose(2, 0, 1), group)
         assert np.array_equal(last.transpose(2, 0, 1), maps)
+        channels, flat = symbol_positions(np.arange(len(where)), group, *size)
+        assert np.array_equal(channels * size[0] * size[1] + flat, where)

@@ -111,6 +111,29 @@ def phase_views(values: NDArray[Any], group: Group, h: int, w: int) -> tuple[NDA
     )
 
 
+def symbol_positions(
+    numbers: NDArray[np.intp], group: Group, h: int, w: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The channels, counted from ``group.start``, and flat positions in ``[h, w]`` of some symbols of a
+    group, given by their numbers in C order of its positions.
+
+    ``h`` and ``w`` are even, and :func:`phase_channels` of the group is not None.
+
+    >>> channels, where = symbol_positions(np.array([0, 3, 7]), Group(0, 4, 2, 1), 2, 4)
+    >>> channels.tolist(), where.tolist()
+    ([0, 0, 1], [1, 6, 7])
+    """
+    rows, columns = (h // 2 if group.steps == 4 else h), (w if group.steps == 1 else w // 2)
+    channel, rest = np.divmod(numbers, rows * columns)
+    i, j = np.divmod(rest, columns)
+    if group.steps == 2:
+        j = 2 * j + ((group.step - i - channel - group.start) & 1)
+    elif group.steps == 4:
+        phase = (channel + group.start & 3) ^ PHASE_ORDER[group.step]
+        i, j = 2 * i + (phase >> 1), 2 * j + (phase & 1)
+    return channel, i * w + j
+
+
 class Driver(Protocol):
     """What a pass over the groups does with each: estimate its rate, encode it or decode it.
 

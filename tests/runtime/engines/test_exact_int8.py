@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from bifocal.errors import ModelError
-from bifocal.learn.packing.exact_graphs import byte_graphs
 from bifocal.runtime.engines import exact_int8
-from bifocal.runtime.engines.exact_int8 import Int8Engine, check_bytes, exact_engine
-from bifocal.runtime.engines.onnxruntime import OnnxEngine
+from bifocal.runtime.engines.byte_graphs import hyper_graph
+from bifocal.runtime.engines.exact_int8 import Int8Engine, check_bytes, exact_engine, runs_in_bytes
+from bifocal.runtime.engines.onnxruntime import OnnxEngine, open_graph
 from bifocal.runtime.model import Model
 from bifocal.stream.drivers import MapContexts
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet, NumpyEngine, check_bound
 from bifocal.stream.latents import pack, unpack
+from bifocal.stream.plan import Group, collect, place, symbol_positions
 
 GOLDEN = Path(__file__).parents[2] / "conformance" / "golden" / "tiny-4"
 
@@ -30,8 +30,7 @@ def golden() -> EntropyModel:
 
 
 def engine_of(model: EntropyModel, folder: Path, threads: int = 1) -> Int8Engine:
-    for name, graph in byte_graphs(model).items():
-        (folder / f"{name}.onnx").write_bytes(graph)
+    check_bytes(model)
     return Int8Engine(folder, threads=threads)
 
 
@@ -108,7 +107,6 @@ def test_the_largest_numbers_are_exact(
     )
     for net in (model.hyper, *model.predictors):
         check_bound(net)
-    check_bytes(model)
     engine = engine_of(model, tmp_path)
     for largest in (3, 1023):
         assert_equal_to_int64(model, engine, (1, 2), 7, largest)
@@ -127,13 +125,14 @@ def test_what_cannot_be_proved_is_refused(golden: EntropyModel, tiny_model: Mode
         model = replace(golden, predictors=(net, *golden.predictors[1:]))
         with pytest.raises(ModelError, match=match):
             check_bytes(model)
-        assert not byte_graphs(model)
+        assert not runs_in_bytes(model)
 
-    layer: ExactLayer = golden.predictors[0].layers[0]
-    ones: NDArray[np.int32] = np.ones_like(layer.shift)
-    refused("shifts by more than 13", shift=14 * ones)
-    refused("float32", number=1, bias=np.full_like(layer.bias, (1 << 23) + 101))
-    refused("adds up to too much", bias=np.full_like(layer.bias, (1 << 23) - (1 << 16)))
+    first: ExactLayer = golden.predictors[0].layers[0]
+    refused("shifts by more than 13", shift=14 * np.ones_like(first.shift))
+    refused("1×1 layers", weight=np.zeros((*first.weight.shape[:2], 3, 3), np.int8))
+    far = replace(golden.plan, context_max=128 + 4 * 255)
+    with pytest.raises(ModelError, match="do not fit 5 bytes"):
+        check_bytes(replace(golden, plan=far))
     with pytest.raises(ModelError, match="only wire id 2"):
         check_bytes(tiny_model.entropy)
 
@@ -141,17 +140,36 @@ def test_what_cannot_be_proved_is_refused(golden: EntropyModel, tiny_model: Mode
 def test_the_engine_is_chosen_where_it_can_run(
     golden: EntropyModel, tiny_model: Model, tmp_path: Path
 ) -> None:
-    assert isinstance(exact_engine(golden, tmp_path), OnnxEngine)  # packed without its graphs
-    engine_of(golden, tmp_path)
     assert isinstance(exact_engine(golden, tmp_path), Int8Engine)
     assert isinstance(exact_engine(tiny_model.entropy, tmp_path), OnnxEngine)
 
 
-def test_another_networks_graph_is_refused(golden: EntropyModel, tmp_path: Path) -> None:
-    engine = engine_of(golden, tmp_path)
-    for name in ("hyper", "predict.0"):
-        (tmp_path / exact_int8.byte_file(name)).write_bytes(
-            (tmp_path / exact_int8.byte_file("predict.1")).read_bytes()
-        )
-    with pytest.raises(ModelError):
-        engine.contexts(golden, np.zeros((golden.plan.z_channels, 1, 1), np.int32), 1)
+@pytest.mark.parametrize("shift", range(14))
+def test_an_integer_convolution_rounds_down_at_every_sum(shift: int) -> None:
+    """One input of 0..255 and a bias reach every sum that is not cut, and what lies beside them."""
+    bias = np.arange(-(2 << shift), 258 << shift, 63, dtype=np.int32)
+    weight = np.ones((len(bias), 1, 1, 1), np.int8)
+    layer = ExactLayer(weight, bias[None], np.full(len(bias), shift, np.int32), relu=True, lo=0, hi=255)
+    net = ExactNet("rounding", np.array([127], np.int32), (layer,))
+    graph = hyper_graph(net)
+    x = np.arange(63, dtype=np.int32)
+    (made,) = open_graph(graph.data, "rounding", threads=1).run(
+        ["y"], {"x": (x + 128).astype(np.uint8)[None, :, None, None]}
+    )
+    expected = np.clip((x[:, None] + bias) >> shift, 0, 255)
+    assert np.array_equal(made[0, :, 0], expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_what_bytes_leave_of_contexts_adds_up(steps: int) -> None:
+    group, size = Group(4, 12, steps, 0), (4, 6)
+    rng = np.random.default_rng(steps)
+    values = rng.choice([-1023, -129, -128, 0, 127, 128, 383, 1023], 8 * 24 // steps).astype(np.int32)
+    outside = np.flatnonzero((values < -128) | (values > 127))
+    channel, where = symbol_positions(outside, group, *size)
+    cut = exact_int8._CutOff(values[outside] - np.clip(values[outside], -128, 127), channel, where, size)
+    total = np.zeros((8, *size), np.int32)
+    place(np.clip(values, -128, 127), total, group)
+    for number, (context, sign) in enumerate(zip(cut.context, cut.sign, strict=True)):
+        total[context] += np.int32(sign) * cut.maps[:, :, number]
+    assert np.array_equal(collect(total, group), values)

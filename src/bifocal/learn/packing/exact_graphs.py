@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from bifocal.learn.packing.graph_builder import GraphBuilder
-from bifocal.runtime.engines.exact_int8 import ZERO, ByteNet, byte_file, runs_in_bytes
+from bifocal.runtime.engines.byte_graphs import ZERO
+from bifocal.runtime.engines.exact_int8 import runs_in_bytes
 from bifocal.stream.entropy_model import EntropyModel
 from bifocal.stream.exact import ExactLayer, ExactNet
-from bifocal.stream.plan import Group, seen_channels
+from bifocal.stream.plan import Group, phase_channels, seen_channels
 
 #: ONNX Runtime's own operators: a product of integers, scaled and with a bias, in one pass.
 MICROSOFT = "com.microsoft"
@@ -75,15 +77,15 @@ def byte_graphs(model: EntropyModel) -> dict[str, bytes]:
     exactly."""
     if not runs_in_bytes(model):
         return {}
-    made = {byte_file(model.hyper.name): byte_graph(model.hyper)}
+    made = {f"exact-{model.hyper.name}-int8": byte_graph(model.hyper)}
     for k, (net, group) in enumerate(zip(model.predictors, model.plan.groups, strict=True)):
         graph = byte_graph(net, model.hyper.outputs, seen_channels(model.plan, k), group)
-        made[byte_file(net.name)] = graph
-    return {name.removesuffix(".onnx"): graph for name, graph in made.items()}
+        made[f"exact-{net.name}-int8"] = graph
+    return made
 
 
 def byte_graph(net: ExactNet, features: int = 0, seen: int = 0, group: Group | None = None) -> bytes:
-    """An exact network in 8-bit products: :class:`bifocal.runtime.engines.exact_int8.ByteNet` is its numbers.
+    """An exact network in 8-bit products: :class:`ByteNet` is its numbers.
 
     Maps are unsigned bytes, channels last. The hyper network takes ``x [h,w,c]``, 128 too large, and gives
     ``y``. The predictor of a ``group`` takes ``x [h,w,features+seen]``, where contexts are lower bytes, and
@@ -114,6 +116,93 @@ def byte_graph(net: ExactNet, features: int = 0, seen: int = 0, group: Group | N
         x = bytes_.rounded(y, layer)
         x = bytes_.shuffled(x, layer.outputs) if layer.shuffle else x
     return graph.model(inputs, {"y": (x, ["oh", "ow", net.outputs])}, types)
+
+
+class ByteNet:
+    """The numbers of an exact network as its graph of 8-bit products takes them.
+
+    Maps are channels last. A predictor is given its ``group``, how many of its inputs are ``features``, and
+    how many contexts, from the first, any group before has ``seen``.
+    """
+
+    def __init__(self, net: ExactNet, features: int = 0, seen: int = 0, group: Group | None = None) -> None:
+        self.net, self.features, self.seen, self.group = net, features, seen, group
+        self._biases: dict[int, dict[str, NDArray[np.float32]]] = {}
+
+    @property
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The external initialisers of the graph.
+
+        For layer L ``exact.NET.L.bytes``, int8 ``[k·k·i, o]`` in the order that the graph unfolds in, and
+        ``exact.NET.L.scale``, 2^-shift ``[o]``. Rows of layers that shuffle are in the order (row, column,
+        channel). A predictor's first layer has ``high`` and ``high_scale``, too, for the upper bytes of its
+        contexts, if it has any. Its last has ``mean.bytes``, ``mean.scale``, ``index.bytes`` and
+        ``index.scale`` instead, for the channels of each phase: ``[4, k·k·i, m]`` and ``[4, 1, m]``.
+        """
+        made: dict[str, NDArray[Any]] = {}
+        for number, layer in enumerate(self.net.layers):
+            name = f"exact.{self.net.name}.{number}"
+            weight = layer.weight
+            if number == 0 and self.group:
+                weight = weight[:, : self.features + self.seen]
+            matrix = weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
+            scale = np.ldexp(1.0, -layer.shift).astype(np.float32)
+            for part, columns in self._columns(number):
+                made[f"{name}{part}.bytes"] = np.ascontiguousarray(np.moveaxis(matrix[:, columns], 0, -2))
+                made[f"{name}{part}.scale"] = scale[columns] if columns.ndim == 1 else scale[columns][:, None]
+            if number == 0 and self.seen:
+                upper = weight[:, self.features :].transpose(2, 3, 1, 0).reshape(-1, len(weight))
+                made[f"{name}.high"] = np.ascontiguousarray(upper)
+                made[f"{name}.high_scale"] = scale * np.float32(256)
+        return made
+
+    def biases(self, quality: int) -> dict[str, NDArray[np.float32]]:
+        """What the graph takes as ``bias.L``, or ``bias.L.mean`` and ``bias.L.index``, at a quality.
+
+        Made once for each quality.
+        """
+        if quality not in self._biases:
+            self._biases[quality] = self._biases_at(quality)
+        return self._biases[quality]
+
+    def _biases_at(self, quality: int) -> dict[str, NDArray[np.float32]]:
+        made: dict[str, NDArray[np.float32]] = {}
+        for number, layer in enumerate(self.net.layers):
+            bias = layer.bias_row(quality)
+            if number == 0 and self.group:
+                bias = _first_bias(layer.weight, bias, self.features, self.seen)
+            for part, columns in self._columns(number):
+                kept = bias[columns], layer.shift[columns]
+                value = np.ldexp(kept[0].astype(np.float64), -kept[1]) if part == ".mean" else _middle(*kept)
+                made[f"bias.{number}{part}"] = (value if value.ndim == 1 else value[:, None]).astype(
+                    np.float32
+                )
+        return made
+
+    def _columns(self, number: int) -> list[tuple[str, NDArray[np.intp]]]:
+        """The rows of a layer that each of its products computes: ``[o]``, or ``[4, m]`` by phase."""
+        layer = self.net.layers[number]
+        rows = np.arange(len(layer.weight))
+        if self.group and number + 1 == len(self.net.layers):
+            channels, firsts = self.group.channels, phase_channels(self.group)
+            assert firsts is not None
+            means = np.stack([rows[first : channels : self.group.steps] for first in firsts])
+            return [(".mean", means), (".index", means + channels)]
+        return [("", rows.reshape(-1, 4).T.reshape(-1) if layer.shuffle else rows)]
+
+
+def _middle(bias: NDArray[np.int32], shift: NDArray[np.int32]) -> NDArray[np.float64]:
+    """A bias such that the nearest integer to the scaled sum is the floor of what it was (float64: exact)."""
+    odd = 2 * bias.astype(np.int64) - (1 << shift.astype(np.int64)) + 1
+    return np.ldexp(odd.astype(np.float64), -shift - 1)
+
+
+def _first_bias(
+    weight: NDArray[np.int8], bias: NDArray[np.int32], features: int, seen: int
+) -> NDArray[np.int32]:
+    """The bias of a predictor's first layer, which sees its contexts ``ZERO`` too large."""
+    extra = weight[:, features : features + seen].astype(np.int32).sum(axis=(1, 2, 3)) * ZERO
+    return np.asarray(bias - extra, np.int32)
 
 
 class _Bytes:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -58,18 +59,30 @@ def open_session(
     :param threads: how many threads one operator may use; every available processor by default.
     :raises ModelError: if the file is missing, no graph, or does not fit the weights.
     """
-    options = _options(weights, threads)
-    # arenas keep what they once took, and there are nine: without, four megapixels take a third of the memory
-    options.enable_cpu_mem_arena = False
     try:
-        return _session(path.read_bytes(), options)
+        return open_graph(path.read_bytes(), str(path), weights, threads=threads)
     except FileNotFoundError as error:
         raise ModelError(
             f"{path.name} is missing from the model in {path.parent}. Install or pack it again."
         ) from error
+
+
+def open_graph(
+    graph: bytes,
+    name: str,
+    weights: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    *,
+    threads: int | None = None,
+) -> onnxruntime.InferenceSession:
+    """A session for a graph of a model, called ``name`` in errors; otherwise as :func:`open_session`."""
+    options = _options(weights, threads)
+    # arenas keep what they once took, and there are nine: without, four megapixels take a third of the memory
+    options.enable_cpu_mem_arena = False
+    try:
+        return _session(graph, options)
     except Exception as error:  # ONNX Runtime raises its own kinds, none of which it exports as a tree
         raise ModelError(
-            f"ONNX Runtime cannot load {path}: {error}. Install or pack the model again."
+            f"ONNX Runtime cannot load {name}: {error}. Install or pack the model again."
         ) from error
 
 
