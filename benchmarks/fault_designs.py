@@ -24,7 +24,7 @@ from bifocal.storage.filesystem import write_atomically
 
 TABLE = Path(__file__).parent / "faults" / "designs.tsv"
 #: What every command gets besides its own arguments.
-SETTINGS = ("--cycles", "500", "--budget", "2e6", "--yosys", "wheel", "--out", "report", "--force")
+SETTINGS = ("--no-carry", "--cycles", "500", "--budget", "2e6", "--yosys", "wheel")
 #: What is taken out of a repository.
 KINDS = ("v", "vh", "sv", "svh", "vhd", "vhdl", "hex", "mem", "inc", "dat")
 COLUMNS = ("design", "repository", "commit", "command", "runs", "luts", "flipflops", "what_happened")
@@ -69,7 +69,7 @@ def run(row: dict[str, str], repositories: Path, timeout: float) -> None:
             )
         ]
         program = Path(sys.executable).parent / "bifocal"
-        command = [str(program), "faults", "run", *arguments, *SETTINGS]
+        command = [str(program), "faults", "run", *arguments, *SETTINGS, "--out", "report"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -156,11 +156,10 @@ def synthesise(
     sources = read_sources(paths, reading.include, reading.libraries)
     tool = find_yosys(yosys)
     tools = [tool.version]
+    flags: tuple[str, ...] = (*ALWAYS, *(PLAIN if plain else ()))
     if structural := is_structural(sources):
         _refuse_instance(reading)
-        flags: tuple[str, ...] = ("structural netlist", "flatten", "opt_clean")
-    else:
-        flags = (*ALWAYS, *(PLAIN if plain else ()))
+        flags = ("structural netlist", "flatten", "opt_clean")
     with tempfile.TemporaryDirectory(prefix="bifocal-yosys-") as name:
         folder = Path(name)
         for source in sources:
@@ -176,9 +175,7 @@ def synthesise(
             lines.append("read_verilog from_ghdl.v")
             tools.append(version_of(("ghdl", "--version")))
         lines += _choose_top(reading, top, () if vhdl else sources, "\n".join(texts))
-        if reading.instance is not None:
-            lines += keep_instance(reading.instance)
-        what = f"read {', '.join(map(str, paths))}"
+        what = f"read {shortened(list(map(str, paths)), 3)}"
         run = partial(run_yosys, tool, folder=folder, timeout=timeout, purpose=what)
         on_memories: list[str] = []
         if structural:
@@ -223,8 +220,11 @@ def _by_slang(sources: Sequence[SourceFile], reading: Reading, top: str | None) 
 
 
 def _choose_top(reading: Reading, top: str | None, sources: Sequence[SourceFile], text: str) -> list[str]:
-    """Commands that set the parameters of the top, empty the modules to cut out, and check the hierarchy.
-    ``sources`` are empty where GHDL set the parameters; ``text`` is all Verilog."""
+    """Commands that set the parameters of the top, empty the modules to cut out, check the hierarchy, and
+    keep the instance that has faults apart.
+
+    ``sources`` are empty where GHDL set the parameters; ``text`` is all Verilog.
+    """
     lines = []
     if reading.parameters and sources:
         module = _only_top_module(top, sources)
@@ -232,7 +232,8 @@ def _choose_top(reading: Reading, top: str | None, sources: Sequence[SourceFile]
         lines.append(f"chparam{reading.top_parameters()} {module}")
     given = [name for name in reading.stubs if re.search(rf"\bmodule\s+{re.escape(name)}\b", text)]
     lines += [f"blackbox {name}" for name in given]  # others are of the library, and empty already
-    return [*lines, f"hierarchy -check {f'-top {plain_name(top)}' if top else '-auto-top'}"]
+    lines.append(f"hierarchy -check {f'-top {plain_name(top)}' if top else '-auto-top'}")
+    return lines if reading.instance is None else [*lines, *keep_instance(reading.instance)]
 
 
 def _map_with_pads_if_needed(

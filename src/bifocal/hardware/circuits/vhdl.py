@@ -42,7 +42,7 @@ def translate_vhdl(
             f"{sources[0].path} is VHDL, which GHDL translates, and GHDL is not installed. Run: apt-get "
             "install ghdl (or see ghdl.github.io), or give Verilog."
         )
-    failure = f"GHDL could not read {', '.join(source.path for source in sources)}"
+    failure = f"GHDL could not read {shortened([source.path for source in sources], 3)}"
     style = (f"--std={standard}", "-fsynopsys")
     _analyse(ghdl, style, sources, folder, timeout, failure)
     wanted = (top,) if top else ()

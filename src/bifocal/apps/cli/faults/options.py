@@ -71,7 +71,7 @@ OPTIONS: dict[str, Any] = {
     ],
     "carry": Annotated[
         bool,
-        typer.Option("--carry", help="Keep carry chains and wide multiplexers (CARRY4, MUXF7, MUXF8)."),
+        typer.Option("--carry/--no-carry", help="Carry chains and wide multiplexers, or LUTs instead."),
     ],
     "include": Annotated[
         list[Path],
