@@ -53,6 +53,23 @@ def test_an_open_image_of_half_a_file_is_refused_whatever_the_program_allows(
             as_picture(half)
 
 
+def test_half_a_file_that_the_program_has_loaded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``image.save`` loads an image before it asks us."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = FILES["jpeg"]
+    for part, name in ((data, "whole.jpg"), (data[: len(data) // 2], "half.jpg")):
+        (tmp_path / name).write_bytes(part)
+    with Image.open(tmp_path / "half.jpg") as half:
+        half.load()
+        with pytest.raises(PictureError, match="truncated"):
+            as_picture(half)
+    with Image.open(tmp_path / "whole.jpg") as whole:
+        whole.thumbnail((8, 8))
+        assert max(as_picture(whole).pixels.shape) == 8
+
+
 def test_damaged_pixels_are_refused_whatever_the_program_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is missing from the file, but its decoder fails half way."""
     buffer = io.BytesIO()

@@ -86,6 +86,30 @@ def test_a_position_is_removed_from_xmp_and_the_rest_stays(encoding: str) -> Non
     assert without_gps_properties(after) == after
 
 
+@pytest.mark.parametrize(
+    "position",
+    [" geo:lat=\"52.5\" geo:long='13.4'", ' drone-dji:Latitude="+52.5"', ' drone-dji:GpsLongtitude="13.4"'],
+)
+def test_a_position_is_known_by_any_name_of_it(position: str) -> None:
+    after = without_gps_properties(f"<rdf:Description{position} tiff:Make='x' xmp:Latency='3'/>".encode())
+    assert after == b"<rdf:Description tiff:Make='x' xmp:Latency='3'/>"
+    name, _, value = position.split()[0].partition("=")
+    after = without_gps_properties(f"<d><{name}>{value}</{name}><e/></d>".encode())
+    assert after == b"<d><e/></d>"
+
+
+@pytest.mark.parametrize("packet", [XMP.encode(), b"<a exif:GPSLatitude='x'>" * 9])
+def test_xmp_inside_exif_is_searched_too(packet: bytes) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker of cameras"
+    exif[0x02BC] = packet
+    after = without_gps(exif.tobytes().removeprefix(b"Exif\0\0"))
+    assert after is not None and b"GPS" not in after and b"Maker of cameras" in after
+    exif[0x02BC] = b"<x:xmpmeta>no position</x:xmpmeta>"
+    data = exif.tobytes().removeprefix(b"Exif\0\0")
+    assert without_gps(data) == data
+
+
 def test_each_name_removes_its_piece() -> None:
     metadata = {"icc": b"profile", "exif": exif_with_position(), "xmp": XMP.encode()}
     assert strip_metadata(metadata, []) == metadata
@@ -109,6 +133,7 @@ def test_what_cannot_be_searched_for_a_position_is_left_out_with_a_warning() -> 
         ("exif", endless + struct.pack("<HHII", 0x8825, 4, 1, 8) * 200),
         ("xmp", b"<exif:GPSLatitude>52N" * 3),
         ("xmp", b"<a b='<exif&#58;GPSLatitude'/>"),
+        ("xmp", b"<!DOCTYPE a [<!ENTITY p '52N'>]><a exif:GPSLatitude='&p;'/>"),
     ):
         with pytest.warns(PictureWarning, match=f"{key.upper()} is not readable enough"):
             assert strip_metadata({key: value, "icc": b"x"}, ["gps"]) == {"icc": b"x"}
@@ -118,4 +143,6 @@ def test_a_block_made_to_cost_time_does_not() -> None:
     entries = b"".join(struct.pack("<HHII", 0x014A, 4, 60, 8 + 12 * n) for n in range(5000))
     data = b"II*\0" + struct.pack("<IH", 8, 5000) + entries
     assert without_gps(data) is None
+    entries = b"".join(struct.pack("<HHII", 0x02BC, 7, 40_000, 8 + 12 * n) for n in range(5000))
+    assert without_gps(b"II*\0" + struct.pack("<IH", 8, 5000) + entries) is None
     assert without_gps_properties(b"<x:GPSa>" * 200_000) is None

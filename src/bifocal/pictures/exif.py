@@ -14,10 +14,12 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bifocal.pictures.xmp import without_gps_properties
+
 #: What JPEG puts before EXIF; streams hold EXIF without it.
 EXIF_PREFIX = b"Exif\0\0"
 
-_ORIENTATION, _GPS = 0x0112, 0x8825
+_ORIENTATION, _GPS, _XMP = 0x0112, 0x8825, 0x02BC
 _CHILDREN = (0x8769, 0xA005, 0x014A)  # directories of their own: Exif, interoperability, further images
 _PREFIXES = re.compile(rb"(?:Exif\0\0)*")
 #: The two headers of the standard, and the two with a swapped 42 that some writers make and readers take.
@@ -105,7 +107,8 @@ def upright_exif(exif: bytes) -> bytes:
 
 
 def without_gps(exif: bytes) -> bytes | None:
-    """The same EXIF without its GPS directory, whose bytes become zeros; None if it is not readable as EXIF.
+    """The same EXIF without its GPS directory, whose bytes become zeros, and without XMP in which there is a
+    position; None if it is not readable as EXIF.
 
     Maker notes are kept as they are: what a maker writes into them is not known.
     """
@@ -114,8 +117,11 @@ def without_gps(exif: bytes) -> bytes | None:
         return None
     order, base = head
     directories = _directories(exif, order, base)
-    pointers = [entry for directory in directories for entry in directory.entries if entry.tag == _GPS]
-    spans = [span for pointer in pointers for span in _spans(exif, pointer, order, base)]
+    entries = [entry for directory in directories for entry in directory.entries]
+    if sum(entry.size for entry in entries if entry.tag == _XMP) > len(exif):
+        return None  # made to cost time
+    removed = {entry for entry in entries if _holds_position(exif, entry)}
+    spans = [span for entry in removed for span in _spans(exif, entry, order, base)]
     if not directories or sum(end - start for start, end in spans) > len(exif):
         return None
     changed = bytearray(exif)
@@ -126,7 +132,7 @@ def without_gps(exif: bytes) -> bytes | None:
         changed[directory.at : directory.end] = exif[directory.at : directory.end]
     for directory in directories:
         for entry in reversed(directory.entries):
-            if entry.tag == _GPS:
+            if entry in removed:
                 _remove(changed, directory, entry, order)
     return bytes(changed)
 
@@ -206,8 +212,19 @@ def _number(exif: bytes, entry: _Entry, order: str) -> float | None:
     return None
 
 
+def _holds_position(exif: bytes, entry: _Entry) -> bool:
+    if entry.tag == _XMP:
+        packet = exif[entry.start : entry.start + entry.size]
+        return without_gps_properties(packet) != packet
+    return entry.tag == _GPS
+
+
 def _spans(exif: bytes, pointer: _Entry, order: str, base: int) -> Iterator[tuple[int, int]]:
-    """Where the directories that an entry points to, and their values, begin and end."""
+    """Where the directories that an entry points to, and their values, begin and end; for XMP, its value."""
+    if pointer.tag == _XMP:
+        if pointer.size > 4 and pointer.start < len(exif):
+            yield pointer.start, min(pointer.start + pointer.size, len(exif))
+        return
     for offset in _offsets(exif, pointer, order):
         directory = _directory(exif, order, base, offset)
         if directory is not None:

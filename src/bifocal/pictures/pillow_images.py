@@ -5,9 +5,11 @@ What is taken, and what is refused, is written down in pictures/convert.py.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -88,17 +90,37 @@ def from_pillow(
 
 
 def _refuse_half_file(image: Any) -> None:
-    """Raise Pillow's error for an image that is not loaded yet and lacks pixels, which the program's Pillow
-    would leave out with ``LOAD_TRUNCATED_IMAGES``."""
-    settings, file = sys.modules.get("PIL.ImageFile"), getattr(image, "fp", None)
-    waits = getattr(image, "tile", None) or image.format == "ICO"  # Pillow loads an icon when it opens it
-    if not (getattr(settings, "LOAD_TRUNCATED_IMAGES", False) and waits and file):
+    """Raise Pillow's error for an image that lacks pixels, which the program's Pillow leaves out, or has left
+    out, with ``LOAD_TRUNCATED_IMAGES``.
+
+    Pillow lets go of a file when it has loaded it: one that has a name is then opened again.
+    """
+    if not getattr(sys.modules.get("PIL.ImageFile"), "LOAD_TRUNCATED_IMAGES", False):
         return
+    if image.format in (None, "BIFOCAL"):  # made by the program, or read by us
+        return
+    waits = getattr(image, "tile", None) or image.format == "ICO"  # Pillow loads an icon when it opens it
+    file, name = getattr(image, "fp", None), getattr(image, "filename", "")
+    if waits and file:
+        _check_whole(image, file)
+    elif name and os.path.isfile(name):
+        with suppress(OSError), open(name, "rb") as again:
+            file = io.BytesIO(again.read())
+        if file is not None:
+            _check_whole(image, file)
+
+
+def _check_whole(image: Any, file: Any) -> None:
+    """Load what ``image`` was opened from, by the copy of Pillow that takes no half file.
+
+    Its size is no matter: the program has opened it, and may have asked for a smaller one since.
+    """
     from bifocal.pictures.reading import opened
 
+    kind = {"MPO": "JPEG"}.get(image.format, image.format)  # opened as JPEG, which finds more pictures in it
     at = file.tell()
     try:
-        with opened(file, [image.format], max(1, image.width * image.height)) as (own, _):
+        with opened(file, [kind], sys.maxsize) as (own, _):
             own.seek(image.tell())
             own.load()
     finally:

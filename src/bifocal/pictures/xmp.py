@@ -10,8 +10,10 @@ from xml.sax.saxutils import escape, quoteattr
 
 _TURNED = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]")
 _FIRST = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
-_GPS_ATTRIBUTE = re.compile(r"\s(?:[\w.-]+:)?GPS\w*\s*=\s*(?:\"[^\"]*\"|'[^']*')", re.IGNORECASE)
-_GPS_ELEMENT = re.compile(r"<((?:[\w.-]+:)?GPS\w*)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+#: Names of properties that hold a position: those of EXIF, of makers and of the W3C's geo vocabulary.
+_POSITION = r"(?:[\w.-]+:)?(?:GPS\w*|lat|long?|latitude|longt?itude|lat_?long?)"
+_GPS_ATTRIBUTE = re.compile(rf"\s{_POSITION}\s*=\s*(?:\"[^\"]*\"|'[^']*')", re.IGNORECASE)
+_GPS_ELEMENT = re.compile(rf"<({_POSITION})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _GPS_LEFT = re.compile(r"GPS_?-?(?:L(?:at|on)|Dest|Alt)", re.IGNORECASE)
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 
@@ -51,7 +53,8 @@ def xmp_of_caption(text: str, language: str) -> bytes:
 
 
 def without_gps_properties(xmp: bytes) -> bytes | None:
-    """The same packet without the properties whose name begins with GPS; None if some cannot be removed.
+    """The same packet without its properties of a position, such as exif:GPSLatitude and geo:lat; None if
+    some cannot be removed.
 
     >>> without_gps_properties(b'<rdf:Description exif:GPSLatitude="52,1.5N" tiff:Make="x"/>')
     b'<rdf:Description tiff:Make="x"/>'
@@ -61,7 +64,7 @@ def without_gps_properties(xmp: bytes) -> bytes | None:
     try:
         text = xmp.decode(encoding, errors)
         kept = _without_gps_elements(_GPS_ATTRIBUTE.sub("", text))
-        if kept is None or _GPS_LEFT.search(kept):
+        if kept is None or _GPS_LEFT.search(kept) or "<!ENTITY" in kept:  # a value may stand elsewhere
             return None
         return xmp if kept == text else kept.encode(encoding, errors)
     except UnicodeError:
