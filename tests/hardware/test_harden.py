@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.yosys_json import read_netlist
 from bifocal.hardware.faults.campaigns.campaign import Campaign
+from bifocal.hardware.faults.campaigns.equivalence import prove_same
 from bifocal.hardware.faults.campaigns.hardening import harden_netlist, score_by_target
 from bifocal.hardware.faults.campaigns.scores import score_design, score_sites
 from bifocal.hardware.faults.campaigns.triplication import choose, survival, triplicate
@@ -57,6 +59,23 @@ def test_a_fault_in_any_copy_of_a_lut_is_outvoted(read: Callable[[str], Netlist]
     result = Campaign(netlist, stimulus, Faults.lut_init(netlist), "numba").run()
     for row in score_sites(result):
         assert row.wrong == 0 or row.site.name.endswith(".vote")
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_copies_and_voters_fold_into_the_original_and_a_change_is_found(feedback: bool) -> None:
+    text = (NETLISTS / "uart.json").read_text()
+    cells = next(iter(json.loads(text)["modules"].values()))["cells"]
+    luts = [name for name, cell in cells.items() if cell["type"].startswith("LUT")][:12]
+    flipflops = [name for name, cell in cells.items() if cell["type"].startswith("FD")][::3]
+    made = triplicate(text, luts, flipflops, feedback=feedback)
+    assert prove_same(text, made).startswith(f"the same for every stimulus: {3 * len(made.tripled)} copies")
+    for change in (made.voters[0], f"{luts[1]}.copy2"):
+        design = json.loads(made.json)
+        (module,) = design["modules"].values()
+        digits = module["cells"][change]["parameters"]["INIT"]
+        module["cells"][change]["parameters"]["INIT"] = digits[:-1] + "10"[int(digits[-1])]
+        with pytest.raises(CircuitError, match="Please report"):
+            prove_same(text, replace(made, json=json.dumps(design)))
 
 
 def test_with_feedback_an_upset_copy_heals(read: Callable[[str], Netlist]) -> None:

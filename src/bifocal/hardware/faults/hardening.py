@@ -45,8 +45,9 @@ class HardeningReport:
                 f"tripled   {len(made.luts)} LUTs and {len(made.flipflops)} flip-flops; "
                 f"{len(made.voters)} voters",
                 f"LUTs      {len(old.luts)} before, {len(new.luts)} after",
-                f"flipflops {len(old.flipflops)} before, {len(new.flipflops)} after",
+                f"flipflops {len(old.registers)} before, {len(new.registers)} after",
                 f"the same  outputs as before in all {self.design.stimulus.cycles:,} cycles without a fault",
+                f"proved    {self.hardening.proof}",
                 f"survival  {self.survival}",
                 "",
                 self.comparison.text(),

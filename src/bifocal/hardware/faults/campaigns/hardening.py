@@ -12,6 +12,7 @@ from bifocal.hardware.circuits.netlist import Netlist
 from bifocal.hardware.circuits.stimulus import Stimulus
 from bifocal.hardware.circuits.yosys_json import parse_netlist
 from bifocal.hardware.faults.campaigns.campaign import Campaign
+from bifocal.hardware.faults.campaigns.equivalence import prove_same
 from bifocal.hardware.faults.campaigns.scores import share_of_wrong_cycles
 from bifocal.hardware.faults.campaigns.triplication import Hardened, choose, triplicate
 from bifocal.hardware.faults.engines.fault_free import trace
@@ -24,12 +25,14 @@ _EVERYTHING = 1 << 62
 
 @dataclass(frozen=True)
 class Hardening:
-    """A hardened netlist, and exhaustive campaigns over all INIT bits of it and of what it was before."""
+    """A hardened netlist, exhaustive campaigns over all INIT bits of it and of what it was before, and what
+    was proved of it."""
 
     hardened: Hardened
     netlist: Netlist
     before: CampaignResult
     after: CampaignResult
+    proof: str
 
 
 def harden_netlist(
@@ -62,13 +65,14 @@ def harden_netlist(
         [netlist.flipflops[j].name for j in flipflops],
         feedback=feedback,
     )
+    proof = prove_same(text, hardened)
     new = parse(hardened.json)
     if not np.array_equal(trace(netlist, stimulus), trace(new, stimulus)):
         raise CircuitError(
             "without a fault the hardened netlist does not do the same as the design. Please report this."
         )
     after = replace(plan, netlist=new, faults=Faults.lut_init(new)).run()
-    return Hardening(hardened, new, before, after)
+    return Hardening(hardened, new, before, after, proof)
 
 
 def score_by_target(result: CampaignResult) -> dict[int, float]:

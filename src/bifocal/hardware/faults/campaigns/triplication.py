@@ -47,8 +47,12 @@ class Hardened:
     @property
     def made(self) -> tuple[str, ...]:
         """The names of all copies and voters."""
-        names = (name for cell in (*self.luts, *self.flipflops) for name in _copy_names(cell))
-        return (*names, *self.voters)
+        return (*(name for cell in self.tripled for name in _copy_names(cell)), *self.voters)
+
+    @property
+    def tripled(self) -> tuple[str, ...]:
+        """The names of the cells that were triplicated."""
+        return (*self.luts, *self.flipflops)
 
     def verilog(self) -> str:
         """The same as structural Verilog, its copies marked so that no tool merges them."""
