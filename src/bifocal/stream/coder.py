@@ -125,21 +125,21 @@ class TileEncoder:
 
     def put(self, values: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
         """Append a group: int32 symbols and the table of each, both ``[n]``."""
-        order, table, counts = _sort(index, self._tables.count)
+        order, counts = _sort(index, self._tables.count)
         ordered = values[order]
-        radius = self._tables.radius[table]
-        beyond = np.abs(ordered.astype(np.int64)) - radius
+        radius = np.repeat(self._tables.radius, counts)
         entries = ordered + radius
-        if beyond.size and beyond.max() > 0:
-            outside = beyond > 0
-            if np.abs(ordered.astype(np.int64)).max() > MAX_SYMBOL:
+        outside = np.flatnonzero(entries.view(np.uint32) > (2 * radius).view(np.uint32))
+        if outside.size:
+            far = np.abs(ordered[outside].astype(np.int64))
+            if far.max() > MAX_SYMBOL:
                 raise LatentsError(
                     f"a latent symbol is beyond ±{MAX_SYMBOL}, the format's limit: the analysis diverged. "
                     "Check the model with `bifocal doctor`."
                 )
             entries[outside] = 2 * radius[outside] + 1
             signs = (ordered[outside] < 0).tolist()
-            for sign, m in zip(signs, beyond[outside].tolist(), strict=True):
+            for sign, m in zip(signs, (far - radius[outside]).tolist(), strict=True):
                 self._escapes.append(f"{sign:d}{m:0{2 * m.bit_length() - 1}b}")
         self._groups.append((entries, counts))
 
@@ -186,16 +186,14 @@ class TileDecoder:
 
     def take(self, index: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Decode the next group: int32 ``[n]`` for table indexes ``[n]``."""
-        order, table, counts = _sort(index, self._tables.count)
-        parts = [
-            self._coder.decode(self._tables.models[t], int(counts[t]))
-            for t in np.flatnonzero(counts).tolist()
-        ]
-        values = np.zeros(len(index), dtype=np.int32)
+        order, counts = _sort(index, self._tables.count)
+        decode, models = self._coder.decode, self._tables.models
+        parts = [decode(models[t], count) for t, count in enumerate(counts.tolist()) if count]
+        values = np.empty(len(index), dtype=np.int32)
         if parts:
-            entries = np.concatenate(parts)
-            radius = self._tables.radius[table]
-            ordered = entries - radius
+            ordered = np.concatenate(parts)
+            radius = np.repeat(self._tables.radius, counts)
+            ordered -= radius
             for k in np.flatnonzero(ordered > radius).tolist():
                 ordered[k] = self._escape(int(radius[k]))
             values[order] = ordered
@@ -221,10 +219,6 @@ class TileDecoder:
             raise DamagedStream("a tile holds more than its symbols: it is damaged, or of another stream.")
 
 
-def _sort(
-    index: NDArray[np.uint8], tables: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """(order, sorted table indexes, symbols of each table): a stable sort, radix for bytes."""
-    order = np.argsort(index, kind="stable")
-    counts = np.bincount(index, minlength=tables)
-    return order, np.repeat(np.arange(tables), counts), counts
+def _sort(index: NDArray[np.uint8], tables: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(order by table, symbols of each table): a stable sort, radix for bytes."""
+    return np.argsort(index, kind="stable"), np.bincount(index, minlength=tables)

@@ -209,7 +209,9 @@ class _Pass:
     def _see(self, group: Group, values: NDArray[np.int32]) -> None:
         plan = self.model.plan
         half = (1 << plan.context_shift) >> 1
-        context = np.clip((values + half) >> plan.context_shift, -plan.context_max, plan.context_max)
+        context = values + np.int32(half)
+        context >>= plan.context_shift
+        np.clip(context, -plan.context_max, plan.context_max, out=context)
         self._contexts.put(plan.groups.index(group), context)
 
 

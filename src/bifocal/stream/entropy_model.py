@@ -89,8 +89,10 @@ class EntropyModel:
         values: NDArray[np.int32] = q << self.plan.fraction
         if self.reconstruction is None:
             return values
-        near = np.clip(q, -MAGNITUDES, MAGNITUDES) + MAGNITUDES
-        values -= self._points[index * np.intp(2 * MAGNITUDES + 1) + near]
+        entry = np.clip(q, -MAGNITUDES, MAGNITUDES)
+        entry += MAGNITUDES
+        entry += index.astype(np.int32) * np.int32(2 * MAGNITUDES + 1)
+        values -= self._points.take(entry)
         return values
 
     @cached_property
