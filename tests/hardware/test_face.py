@@ -52,7 +52,11 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     assert report.result.outputs == 2 and f"{len(report.result):,} of the model lut-init" in "\n".join(lines)
     made = harden(UART, HardeningOptions(**QUICK, yosys="no-such"))
     assert made.comparison.after.score < made.comparison.before.score
-    assert "survival  not checked: no-such is not a program" in made.summary()
+    summary = made.summary()
+    assert "survival  not checked: no-such is not a program" in summary
+    assert sum(float(line.split()[-3]) for line in made.registers(most=99)[1:]) == pytest.approx(
+        made.comparison.before.score, abs=0.05
+    )
     assert list(tmp_path.iterdir()) == []
 
 

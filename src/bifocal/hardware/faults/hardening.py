@@ -16,6 +16,7 @@ from bifocal.hardware.faults.design import Design, Files, read_design
 from bifocal.hardware.faults.folder import ResultFolder
 from bifocal.hardware.faults.options import HardeningOptions
 from bifocal.hardware.faults.report.contents import Report
+from bifocal.hardware.faults.report.groups import group_sites
 from bifocal.hardware.faults.report.page import page
 
 FILES = ("netlist.json", "hardened.json", "hardened.v", "before.json", "after.json", "report.html")
@@ -51,8 +52,25 @@ class HardeningReport:
                 f"survival  {self.survival}",
                 "",
                 self.comparison.text(),
+                "",
+                *self.registers(),
             ]
         )
+
+    def registers(self, *, most: int = 10) -> list[str]:
+        """Scores by register before and after, a line each; ``most`` of them, the highest before first."""
+        found = self.hardening
+        pairs = ((self.design.netlist, found.before), (found.netlist, found.after))
+        old, new = (
+            {group.name: group.score for group in group_sites(Report(*parts), "register")}
+            for parts in ((netlist, self.design.stimulus, result) for netlist, result in pairs)
+        )
+        names = sorted({**old, **new}, key=lambda name: (-old.get(name, 0.0), name))
+        lines = [f"{'register':<44}{'before':>10}{'after':>10}{'change':>10}"]
+        for name in names[:most]:
+            before, after = old.get(name, 0.0), new.get(name, 0.0)
+            lines.append(f"{name[-43:]:<44}{before:>10.3f}{after:>10.3f}{after - before:>+10.3f}")
+        return lines + ([f"and {len(names) - most:,} more registers"] if len(names) > most else [])
 
     def cells(self) -> list[str]:
         """What was triplicated, by what it drives or leads to, a line for each kind."""
