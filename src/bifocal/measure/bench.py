@@ -21,11 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from bifocal.errors import PictureError
 from bifocal.measure import MeasureError
 from bifocal.measure.bdrate import Curve
 from bifocal.measure.metrics import SMALLEST_SIDE, Pixels, ms_ssim, ms_ssim_db, psnr, rgb
 from bifocal.measure.peers import FileCodec, available_peers, bifocal_codec
 from bifocal.pictures.reading import is_picture_file, read_picture
+from bifocal.runtime.encoding import check_quality
 from bifocal.runtime.engines.onnxruntime import REFERENCE
 from bifocal.storage.filesystem import write_atomically
 
@@ -149,16 +151,21 @@ def bench(
     model: str | None = None,
     backend: str = REFERENCE,
     notify: Callable[[str], None] = warnings.warn,
+    skip: Callable[[PictureError], None] | None = None,
 ) -> Iterator[Measurement]:
     """What ``bifocal bench`` does: measure Bifocal and its peers on pictures, and give each row as it comes.
 
     ``qualities`` are Bifocal's; the peers keep the curves of their own, so that curves can be compared. AVIF
     is coded at its speed 6, some six times as fast as the 4 of our published figures, with larger files.
-    ``notify`` gets a sentence for each peer that this environment cannot run.
+    ``notify`` gets a sentence for each peer that this environment cannot run, ``skip`` the error of each
+    picture that cannot be read; without ``skip`` it is raised.
 
     Raises MeasureError, before anything is measured, when a path does not exist, there are no pictures, or a
-    peer has an unknown name; ModelError when the model cannot be loaded.
+    peer has an unknown name; OptionError when there is no such quality; ModelError when the model cannot be
+    loaded.
     """
+    for quality in qualities:
+        check_quality(quality)
     paths = find_pictures(inputs)
     others, missing = available_peers(peers, avif_speed=QUICK_AVIF)
     for sentence in missing:
@@ -166,7 +173,7 @@ def bench(
     ours = bifocal_codec(model, backend)
     if qualities:
         ours = dataclasses.replace(ours, curve=tuple(qualities))
-    return run_bench(paths, [ours, *others])
+    return run_bench(paths, [ours, *others], skip=skip)
 
 
 def run_bench(
@@ -175,15 +182,23 @@ def run_bench(
     *,
     qualities: Sequence[int] | None = None,
     known: Iterable[Measurement] = (),
+    skip: Callable[[PictureError], None] | None = None,
 ) -> Iterator[Measurement]:
     """Measure every codec on every picture: the rows, as they come, by pictures, codecs and qualities.
 
     ``qualities`` replaces each codec's own curve. ``known`` are rows of an earlier run: one is taken over
-    instead of measured again where codec, settings, picture content and quality agree.
+    instead of measured again where codec, settings, picture content and quality agree. ``skip`` is given the
+    error of a picture that cannot be read, which is then left out; without it the error is raised.
     """
     kept = {(r.codec, r.settings, r.fingerprint, r.quality): r for r in known}
     for path in find_pictures(paths):
-        pixels = load_rgb(path)
+        try:
+            pixels = load_rgb(path)
+        except PictureError as error:
+            if skip is None:
+                raise
+            skip(error)
+            continue
         print_of = fingerprint(pixels)
         for codec in codecs:
             for quality in codec.curve if qualities is None else qualities:

@@ -111,6 +111,9 @@ def test_one_bad_file_stops_no_other_and_the_status_tells(command: Command) -> N
         (["info", "photo.jpg"], 1, "not a Bifocal stream"),
         (["info", "missing.bfc"], 1, "No such file"),
         (["bench", "photo.jpg", "-q", "a,b"], 2, "whole numbers"),
+        (["bench", "photo.jpg", "-q", "0"], 2, "quality is 0"),
+        (["bench", "missing.jpg"], 2, "no missing.jpg"),
+        (["bench", "photo.jpg", "--peers", "bmp"], 2, "no peer called 'bmp'"),
     ],
 )
 def test_refusals_are_one_message(command: Command, arguments: list[str], status: int, says: str) -> None:
@@ -148,6 +151,13 @@ def test_bench_prints_a_table(command: Command) -> None:
     result = command("bench", "large.png", "-q", "10,90", "--peers", "jpeg", "--csv", "rows.csv")
     assert result.status == 0 and "bifocal" in result.out and "jpeg" in result.out.lower()
     assert Path("rows.csv").read_text().count("bifocal") >= 2
+
+
+def test_bench_names_a_picture_that_cannot_be_read_and_goes_on(command: Command) -> None:
+    Path("broken.jpg").write_bytes(b"no picture")
+    result = command("bench", "broken.jpg", "photo.jpg", "-q", "10", "--peers", "none", "--csv", "rows.csv")
+    assert result.status == 1 and "broken.jpg is no picture" in result.err and "photo.jpg" in result.out
+    assert Path("rows.csv").read_text().count("photo.jpg") == 1
 
 
 def test_decoding_a_part_or_a_smaller_picture(command: Command) -> None:

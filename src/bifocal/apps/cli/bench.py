@@ -6,7 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from bifocal.apps.cli import options
+from bifocal.apps.cli.launch import complain
 from bifocal.apps.cli.outputs import check_document, write_document
 
 
@@ -44,28 +47,46 @@ def bench(
             repeats=repeats,
         )
         print(answer_table(times))
-    else:
-        rows = _compare(inputs, [] if peers == "none" else peers.split(","), curve, model, backend)
+        write_document(csv, csv_bytes(rows), force=force)
+        return
+    rows, failed = _compare(inputs, [] if peers == "none" else peers.split(","), curve, model, backend)
     write_document(csv, csv_bytes(rows), force=force)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _compare(
     inputs: Sequence[Path], peers: Sequence[str], curve: tuple[int, ...], model: str | None, backend: str
-) -> Sequence[object]:
+) -> tuple[Sequence[object], int]:
     """Measure, and print rows as they come: all of them where one picture is measured or nobody looks on,
-    else the last, and the means over pictures at the end."""
+    else the last, and the means over pictures at the end. Pictures that cannot be read are named and counted.
+
+    :raises OptionError: if there is no such picture or peer.
+    """
+    from bifocal.errors import OptionError, PictureError
+    from bifocal.measure import MeasureError
     from bifocal.measure.bench import Measurement, bench, find_pictures, summarise
     from bifocal.measure.tables import NAMED_HEADER, named_line, table
 
-    pictures = find_pictures(inputs)
-    measured = bench(
-        pictures,
-        qualities=curve,
-        peers=peers,
-        model=model,
-        backend=backend,
-        notify=lambda sentence: print(sentence, file=sys.stderr),
-    )
+    unreadable: list[PictureError] = []
+
+    def skip(error: PictureError) -> None:
+        unreadable.append(error)
+        complain(error)
+
+    try:
+        pictures = find_pictures(inputs)
+        measured = bench(
+            pictures,
+            qualities=curve,
+            peers=peers,
+            model=model,
+            backend=backend,
+            notify=lambda sentence: print(sentence, file=sys.stderr),
+            skip=skip,
+        )
+    except MeasureError as error:
+        raise OptionError(str(error)) from error
     lasting = len(pictures) == 1 or not sys.stdout.isatty()
     if lasting:
         print(NAMED_HEADER, flush=True)
@@ -78,9 +99,9 @@ def _compare(
             print(f"\r\033[K{named_line(row)[:78]}", end="", file=sys.stderr, flush=True)
     if not lasting and sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
-    if len(pictures) > 1:
-        print(f"\nmeans of {len(pictures)} pictures\n{table(summarise(rows))}")
-    return rows
+    if (read := len(pictures) - len(unreadable)) > 1:
+        print(f"\nmeans of {read} pictures\n{table(summarise(rows))}")
+    return rows, len(unreadable)
 
 
 def read_qualities(text: str) -> tuple[int, ...]:
