@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 import bifocal
 from bifocal.apps.data.packing import pack_dataset
+from bifocal.apps.data.unpacking import unpacked
 from bifocal.errors import (
     DamagedStream,
     LatentsError,
@@ -351,3 +352,29 @@ def test_the_command_packs_and_refuses(
     assert again.exit_code == 2
     inside = CliRunner().invoke(app, ["pack-dataset", str(streams), str(streams / "s")])
     assert inside.exit_code == 2
+
+
+def test_shards_become_the_folder_that_was_packed(tmp_path: Path) -> None:
+    source = tmp_path / "streams"
+    for name in ("cat/b.bfc", "cat/a/x.bfc", "<b>dog/a.bfc"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(name.encode())
+    packed = pack_dataset(source, tmp_path / "shards", per_shard=1).folder
+    with unpacked(packed) as folder:
+        found = sorted(path for path in folder.rglob("*") if path.is_file())
+        assert [path.parent.name for path in found] == ["<b>dog", "cat", "cat"]
+        assert [path.read_bytes() for path in found] == [b"<b>dog/a.bfc", b"cat/a/x.bfc", b"cat/b.bfc"]
+    assert not folder.exists()
+    about = (packed / "dataset.json").read_text()
+    (packed / "dataset.json").write_text(about.replace("<b>dog", "../dog"))
+    with pytest.raises(DamagedStream, match="cannot be the name of a class"), unpacked(packed):
+        pass
+    (packed / "dataset.json").unlink()
+    with unpacked(packed) as folder:
+        assert {path.name for path in folder.iterdir()} == {"000000000", "000000001"}
+    shard = packed / "000001.tar"
+    shard.write_bytes(shard.read_bytes()[:1024])
+    with pytest.raises(TruncatedStream, match="cut short"), unpacked(packed):
+        pass
+    with unpacked(source) as folder:
+        assert folder == source, "a folder is one already"

@@ -8,6 +8,7 @@ from pathlib import Path
 from bifocal.apps.cli.options import Force
 from bifocal.apps.cli.outputs import check_document
 from bifocal.apps.cli.train import options
+from bifocal.apps.cli.train.packed import as_folder
 
 
 def finetune(
@@ -37,19 +38,20 @@ def finetune(
 
     target: Path = out or config.with_suffix(".bfh")
     check_document(target, force)
-    made = tune(
-        config,
-        data,
-        target,
-        Budget(minutes, cpu_minutes, steps),
-        supernet=supernet,
-        test=test,
-        names=names,
-        work=work,
-        lr=lr,
-        seed=seed,
-        device=prepare(device, threads),
-    )
+    with as_folder(data, work) as pictures, as_folder(test, work) as judged:
+        made = tune(
+            config,
+            pictures,
+            target,
+            Budget(minutes, cpu_minutes, steps),
+            supernet=supernet,
+            test=judged,
+            names=names,
+            work=work,
+            lr=lr,
+            seed=seed,
+            device=prepare(device, threads),
+        )
     print(f"wrote {made.path}; what is known of it is in {made.path.with_suffix('.json')}")
     if "accuracy" in made.figures:
         print(f"try it: bifocal classify FILE.bfc --head {shlex.quote(str(made.path))}")

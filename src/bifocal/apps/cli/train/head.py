@@ -9,6 +9,7 @@ from bifocal._version import DEFAULT_MODEL
 from bifocal.apps.cli.options import Force
 from bifocal.apps.cli.outputs import check_document
 from bifocal.apps.cli.train import options
+from bifocal.apps.cli.train.packed import as_folder
 
 
 def head(
@@ -50,21 +51,22 @@ def head(
 
     check_document(out, force or resume is not None)
     numbers = {"side": side, "views": views, "held": held, "channels": channels, "seed": seed}
-    made = train_head(
-        data,
-        out,
-        Budget(minutes, cpu_minutes, steps),
-        recipe=head_recipe(task, keep or (), teacher=teacher, whole=whole, **numbers),
-        base=base,
-        names=names,
-        unlabelled=unlabelled,
-        test=test,
-        report=report,
-        work=work,
-        start=start,
-        resume=resume,
-        card=read_card_entries(card or ()),
-        device=prepare(device, threads),
-    )
+    with as_folder(data, work) as pictures, as_folder(test, work) as judged:
+        made = train_head(
+            pictures,
+            out,
+            Budget(minutes, cpu_minutes, steps),
+            recipe=head_recipe(task, keep or (), teacher=teacher, whole=whole, **numbers),
+            base=base,
+            names=names,
+            unlabelled=unlabelled,
+            test=judged,
+            report=report,
+            work=work,
+            start=start,
+            resume=resume,
+            card=read_card_entries(card or ()),
+            device=prepare(device, threads),
+        )
     print(f"wrote {made.path}; curve and confusion matrix are in {made.report}")
     print(f"try it: bifocal classify FILE.bfc --head {shlex.quote(str(made.path))}")

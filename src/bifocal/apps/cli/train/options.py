@@ -67,7 +67,9 @@ Teacher = Annotated[
 Classes = Annotated[
     Path,
     typer.Option(
-        help="Folder with one subfolder of pictures, or of .bfc files, for each class.", show_default=False
+        help="Folder with one subfolder of pictures, or of .bfc files, for each class; or shards of "
+        "pack-dataset, a .tar or a .zip file.",
+        show_default=False,
     ),
 ]
 GivenHead = Annotated[

@@ -8,6 +8,7 @@ from bifocal._version import DEFAULT_MODEL
 from bifocal.apps.cli.options import Force
 from bifocal.apps.cli.outputs import check_document
 from bifocal.apps.cli.train import options
+from bifocal.apps.cli.train.packed import as_folder
 
 
 def quantise(
@@ -28,5 +29,6 @@ def quantise(
     from bifocal.learn.training.classify.int8 import quantise_head
 
     check_document(out, force)
-    made = quantise_head(head, data, out, base=base, test=test, names=names, side=side)
+    with as_folder(data) as pictures, as_folder(test) as judged:
+        made = quantise_head(head, pictures, out, base=base, test=judged, names=names, side=side)
     print(f"wrote {made.path}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bifocal._version import DEFAULT_MODEL
 from bifocal.apps.cli.train import options
+from bifocal.apps.cli.train.packed import as_folder
 
 
 def supernet(
@@ -41,19 +42,20 @@ def supernet(
     from bifocal.learn.training.search.data import DataOptions
     from bifocal.learn.training.search.supernet import train_supernet
 
-    made = train_supernet(
-        data,
-        load_space(space),
-        out,
-        Budget(minutes, cpu_minutes, steps),
-        options=DataOptions(base if latents else "", side, views, held, batch, seed=seed),
-        names=names,
-        work=work,
-        resume=resume,
-        sandwich=not one,
-        separate=separate,
-        lr=lr,
-        device=prepare(device, threads),
-    )
+    with as_folder(data, work) as pictures:
+        made = train_supernet(
+            pictures,
+            load_space(space),
+            out,
+            Budget(minutes, cpu_minutes, steps),
+            options=DataOptions(base if latents else "", side, views, held, batch, seed=seed),
+            names=names,
+            work=work,
+            resume=resume,
+            sandwich=not one,
+            separate=separate,
+            lr=lr,
+            device=prepare(device, threads),
+        )
     print(f"wrote {made}")
     print(f"search it: bifocal-train search {out} --device zcu102 --latency 0.2ms --out found")
