@@ -201,8 +201,8 @@ class ByteContexts:
         feeds["weight"] = np.concatenate(columns, axis=1)[:, :, None, None]
         h, w = self.size
         count = group.channels * h * w // group.steps
-        mu, index = np.empty(count, np.int32), np.empty(count, np.uint8)
-        views = [phase_views(values, group, h, w) for values in (mu, index)]
+        mean, index = np.empty(count, np.int16), np.empty(count, np.uint8)
+        views = [phase_views(values, group, h, w) for values in (mean, index)]
         for needed, given, inner in bands(net, h, w, BAND, unit=2):
             maps = [self._maps[needed, :, : self._features + seen]]
             maps += [part.maps[needed] for part in self._cut_off]
@@ -212,6 +212,7 @@ class ByteContexts:
                 for view, found in zip(into, part, strict=True):
                     view[:, rows] = found[:, inside]
         self._engine.count(net)
+        mu = mean.astype(np.int32)  # after the strided copies, which are slower between types
         return mu, np.minimum(index, np.uint8(self._model.tables.count - 1), out=index)
 
     def put(self, k: int, values: NDArray[np.int32]) -> None:
