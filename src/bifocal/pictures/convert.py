@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _SCALE = "No value in it is known to be white: scale it to 0 to 255 and convert it to uint8 first"
 _ADVICE = {
-    "I": _SCALE,
+    "I": f"{_SCALE}. If 65535 is white, encode numpy.asarray(image).astype('uint16')",
     "F": _SCALE,
     "LAB": "convert it with ImageCms.profileToProfile(image, ImageCms.createProfile('LAB'), "
     "ImageCms.createProfile('sRGB'), outputMode='RGB')",
