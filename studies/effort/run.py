@@ -1,4 +1,4 @@
-"""What effort buys: BD-rate against effort 0 and seconds, for every effort, on whole files that are decoded.
+"""What effort buys: BD-rate against effort 0 and processor seconds, for every effort, on whole files that are decoded.
 
     python -m studies.effort.run --data KODAK [--minutes 8] [--pictures 24] [--efforts 0 1 2 3 5 7 9] [--docs]
     python -m studies.effort.run --data KODAK --steps
@@ -58,9 +58,9 @@ class Made:
 
 def make(name: str, pixels: Array, quality: int, effort: int, model: bifocal.Model) -> Made:
     """Encode, decode and compare. The cost is in bits per pixel."""
-    start = time.perf_counter()
+    start = time.process_time()
     data = bifocal.encode(pixels, quality, model=model, effort=effort)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     reached = psnr(pixels, bifocal.decode(data, model=model).pixels)
     bpp = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
     cost = bpp + model.price(quality) * 255**2 / 10 ** (reached / 10)
@@ -144,7 +144,7 @@ def _costs_more(row: Made, lower: Sequence[int], known: Mapping[tuple[str, int, 
     return bool(before) and row.cost > before[-1]
 
 
-HEADER = ["effort", "rounds", "pictures", "BD-rate", "cost", "seconds", "times effort 0", "worse"]
+HEADER = ["effort", "rounds", "pictures", "BD-rate", "cost", "processor seconds", "times effort 0", "worse"]
 
 
 def _mean(values: Iterable[float]) -> float:
