@@ -1,4 +1,4 @@
-"""Bifocal: one stream, two readers. A learned image codec whose streams decode bit-exactly on every machine.
+"""Bifocal: a learned image codec whose streams decode to the same latents on every machine.
 
 >>> import bifocal, numpy
 >>> data = bifocal.encode(numpy.full((48, 64, 3), 200, numpy.uint8), quality=60)

@@ -9,7 +9,7 @@ import typer
 from bifocal import __version__
 from bifocal.apps.cli.launch import launch, new_app
 
-_SUMMARY = "A learned image codec whose streams decode bit-exactly on every machine."
+_SUMMARY = "A learned image codec whose streams decode to the same latents on every machine."
 
 #: Each is imported when it is named: encoding a picture loads nothing of the others.
 _COMMANDS = (
