@@ -57,12 +57,8 @@ def codec_job(
     old = load_resumed(resume, recipe.system, recipe.name)
     corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
     model, average = _networks(recipe, old, device)
-    if recipe.part:
-        objective = train_part(model, recipe.part)
-    if recipe.activation and beside is None:
-        stored = stored_outputs(model, without=getattr(model, "hyper_analysis", None))
-        beside = ActivationBits(stored, recipe.activation.coder)
-        objective = with_activations(beside)
+    if beside is None:
+        objective, beside = _own_objective(recipe, model) or (objective, None)
     history = old.history if old else ()
     seed = recipe.seed + 1000 * len(history)
     record = {"recipe": asdict(recipe), "pictures": len(corpus.train), **(facts or {})}
@@ -92,6 +88,17 @@ def codec_job(
         examples=recipe.batch,
         finish=lambda: _draw(cast(Codec, average.model), corpus, recipe, out),
     )
+
+
+def _own_objective(recipe: Recipe, model: Codec) -> tuple[Objective, nn.Module | None] | None:
+    """What a recipe for a part of the codec, or for small activations, minimises, and learns beside it."""
+    if recipe.part:
+        return train_part(model, recipe.part), None
+    if recipe.activation:
+        stored = stored_outputs(model, without=getattr(model, "hyper_analysis", None))
+        bits = ActivationBits(stored, recipe.activation.coder)
+        return with_activations(bits), bits
+    return None
 
 
 def _networks(recipe: Recipe, old: Checkpoint | None, device: str) -> tuple[Codec, Average]:
