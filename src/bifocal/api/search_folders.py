@@ -53,10 +53,20 @@ def state_of(file: str) -> tuple[int, int]:
 def states_of(folder: str, names: Sequence[str]) -> list[tuple[int, int]]:
     """:func:`state_of` of each file of a folder."""
     try:
-        states = [os.stat(folder + name) for name in names]  # quicker than a call for each
+        states = _at_once(folder, names)
     except (OSError, ValueError):
         return [state_of(folder + name) for name in names]
     return [(state.st_size, state.st_mtime_ns) for state in states]
+
+
+def _at_once(folder: str, names: Sequence[str]) -> list[os.stat_result]:
+    if os.stat not in os.supports_dir_fd:
+        return [os.stat(folder + name) for name in names]
+    opened = os.open(folder or ".", os.O_RDONLY)  # so that its path is walked once
+    try:
+        return [os.stat(name, dir_fd=opened) for name in names]
+    finally:
+        os.close(opened)
 
 
 def digest_of(names: Sequence[str], states: Sequence[tuple[int, int]]) -> bytes:
