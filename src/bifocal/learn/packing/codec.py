@@ -26,7 +26,7 @@ from bifocal.learn.nets.codec import HYPER, QUALITIES, Codec, quality_anchors, q
 from bifocal.learn.nets.entropy.exact import ExactConv, integer_layer
 from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
 from bifocal.learn.packing.adjoint import adjoint_graph
-from bifocal.learn.packing.exact_graphs import byte_graphs, exact_graph
+from bifocal.learn.packing.exact_graphs import exact_graph
 from bifocal.learn.packing.graphs import Graphs, codec_graphs, reach
 from bifocal.learn.packing.heads import label_head
 from bifocal.learn.packing.int8 import calibration, int8_graph
@@ -173,7 +173,6 @@ def pack(
     for net in (entropy.hyper, *entropy.predictors):
         graphs[f"exact-{net.name}"] = exact_graph(net)
         proof[net.name] = check_bound(net)
-    graphs |= byte_graphs(entropy)
     prices = quality_lambda(model.config, torch.arange(1, QUALITIES + 1)).tolist()
     spec = {
         "system": system_of(model.config).name,
