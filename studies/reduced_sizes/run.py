@@ -73,7 +73,9 @@ def table(rows: list[dict[str, Any]]) -> str:
             ratios = [f"{mean(r[key] for r in of):.2f} dB" for key in ("psnr", "psnr_of_full")]
             size = "1" if reduction == 1 else f"1/{reduction}"
             lines.append([str(quality), size, f"{1000 * seconds:.1f} ms", f"{full / seconds:.2f}", *ratios])
-    return markdown(["quality", "scale", "decode, processor", "times faster", "PSNR", "full decode, averaged"], lines)
+    return markdown(
+        ["quality", "scale", "decode, processor", "times faster", "PSNR", "full decode, averaged"], lines
+    )
 
 
 def main() -> None:
