@@ -1,4 +1,4 @@
-"""What effort buys: BD-rate against effort 0 and processor seconds, for every effort, on whole files that are decoded.
+"""What effort buys: BD-rate against effort 0 and processor seconds, on whole files that are decoded.
 
     python -m studies.effort.run --data KODAK [--minutes 8] [--pictures 24] [--efforts 0 1 2 3 5 7 9] [--docs]
     python -m studies.effort.run --data KODAK --steps
