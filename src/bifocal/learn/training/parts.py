@@ -8,15 +8,27 @@ from latents. Streams stay as they are; the loss is that of the whole codec, who
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bifocal.learn.nets.activations import ActivationBits, stored_outputs
 from bifocal.learn.nets.codec import ENTROPY_PARTS, SYNTHESIS_PARTS, Codec, Coded
 from bifocal.learn.recipe import Recipe
 from bifocal.learn.training.fit import Loss
-from bifocal.learn.training.rate_distortion import Objective, Pass, loss_weight, weighted
+from bifocal.learn.training.rate_distortion import Objective, Pass, loss_weight, weighted, with_activations
 
 #: Parts, and what each of them trains, by the first name of a parameter.
 TRAINED = {"entropy": ENTROPY_PARTS, "synthesis": SYNTHESIS_PARTS}
+
+
+def own_objective(recipe: Recipe, model: Codec) -> tuple[Objective, nn.Module | None] | None:
+    """What a recipe for a part of the codec, or for small activations, minimises, and learns beside it."""
+    if recipe.part:
+        return train_part(model, recipe.part), None
+    if recipe.activation:
+        stored = stored_outputs(model, without=getattr(model, "hyper_analysis", None))
+        bits = ActivationBits(stored, recipe.activation.coder)
+        return with_activations(bits), bits
+    return None
 
 
 def train_part(model: Codec, part: str) -> Objective:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from bifocal.errors import TrainingError
 from bifocal.learn.checkpoint import Checkpoint, codec_header, load_resumed
 from bifocal.learn.data.crops import Corpus, load_corpus
-from bifocal.learn.nets.activations import ActivationBits, stored_outputs
 from bifocal.learn.nets.codec import QUALITIES, Codec
 from bifocal.learn.nets.parameters import KERNELS
 from bifocal.learn.recipe import Recipe
@@ -23,9 +22,9 @@ from bifocal.learn.training.described import Describe, described_batches
 from bifocal.learn.training.dormant import dormant_units
 from bifocal.learn.training.fit import Job, Loss, print_now
 from bifocal.learn.training.optimisers import Rates
-from bifocal.learn.training.parts import train_part
+from bifocal.learn.training.parts import own_objective
 from bifocal.learn.training.precision import find_precision
-from bifocal.learn.training.rate_distortion import Objective, rate_distortion, with_activations
+from bifocal.learn.training.rate_distortion import Objective, rate_distortion
 from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Schedule
 from bifocal.learn.training.validation import FIGURES, draw_curve, middles, validate, write_samples
@@ -58,7 +57,7 @@ def codec_job(
     corpus = load_corpus(data, exclude=recipe.exclude, validation=recipe.validation)
     model, average = _networks(recipe, old, device)
     if beside is None:
-        objective, beside = _own_objective(recipe, model) or (objective, None)
+        objective, beside = own_objective(recipe, model) or (objective, None)
     history = old.history if old else ()
     seed = recipe.seed + 1000 * len(history)
     record = {"recipe": asdict(recipe), "pictures": len(corpus.train), **(facts or {})}
@@ -88,17 +87,6 @@ def codec_job(
         examples=recipe.batch,
         finish=lambda: _draw(cast(Codec, average.model), corpus, recipe, out),
     )
-
-
-def _own_objective(recipe: Recipe, model: Codec) -> tuple[Objective, nn.Module | None] | None:
-    """What a recipe for a part of the codec, or for small activations, minimises, and learns beside it."""
-    if recipe.part:
-        return train_part(model, recipe.part), None
-    if recipe.activation:
-        stored = stored_outputs(model, without=getattr(model, "hyper_analysis", None))
-        bits = ActivationBits(stored, recipe.activation.coder)
-        return with_activations(bits), bits
-    return None
 
 
 def _networks(recipe: Recipe, old: Checkpoint | None, device: str) -> tuple[Codec, Average]:
