@@ -44,6 +44,7 @@ from torch.nn import functional as F
 from bifocal.learn.nets.codec import PIXEL_UNIT, Codec
 from bifocal.learn.nets.entropy.exact import WIRE_2
 from bifocal.learn.nets.parameters import ParameterGroup, grouped
+from bifocal.learn.nets.transforms.blocks import full_precision
 from bifocal.learn.nets.transforms.lapped import lapped_kernels
 from bifocal.learn.nets.transforms.two_paths import TwoPaths
 from bifocal.learn.nets.transforms.wavelet import haar_merge, haar_split, packet_matrix
@@ -135,11 +136,14 @@ class Lapped(Codec):
 
     def to_packet(self, pixels: Tensor) -> Tensor:
         """Packet coefficients ``[b, 192, H/8, W/8]`` of pixels ``[b, 3, H, W]`` in 0..255."""
-        return F.conv2d(F.pixel_unshuffle((pixels - 127.5) / PIXEL_UNIT, 8), self.packet)
+        with full_precision(pixels):
+            return F.conv2d(F.pixel_unshuffle((pixels - 127.5) / PIXEL_UNIT, 8), self.packet)
 
     def synthesise(self, y: Tensor) -> Tensor:
         """y ``[b, c, H/16, W/16]`` after inverse gains to pixels ``[b, 3, H, W]``, unclipped."""
-        x = F.conv2d(self.synthesis(haar_merge(y)), self.packet.transpose(0, 1))
+        x = self.synthesis(haar_merge(y))
+        with full_precision(y):
+            x = F.conv2d(x, self.packet.transpose(0, 1))
         return F.pixel_shuffle(x.contiguous(), 8) * PIXEL_UNIT + 127.5
 
     def synthesise_half(self, y: Tensor) -> Tensor:

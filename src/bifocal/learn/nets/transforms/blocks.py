@@ -8,8 +8,16 @@ wakes them.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which what is computed from ``x`` stays float32, whatever autocast says."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def rectify(x: Tensor, slope: float) -> Tensor:
