@@ -80,7 +80,8 @@ class Recipe:
     drawn: float = 0.0  # share of pixels that are text, charts and windows made by code
     validation: int = 64
     lr: float = 1e-3  # AdamW: biases, gains, linear paths
-    kernel_lr: float = 2e-3  # Muon: kernels; 0 gives them to AdamW
+    kernel_lr: float = 2e-3  # Muon or SOAP: kernels; 0 gives them to AdamW
+    kernel_optimiser: str = "muon"  # or soap
     warmup: int = 200
     cooldown: float = 0.0
     clip: float = 1.0

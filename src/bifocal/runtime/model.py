@@ -192,14 +192,31 @@ class Model:
                 f"model {self.name} was packed without the graph of the adjoint, which this effort needs. "
                 "Take effort 1, or pack the model again."
             )
-        prefix = "synthesis." if network == "adjoint" else f"{network}."
-        weights = {key: value.astype(np.float32) for key, value in self._tensors(prefix).items()}
+        weights = self.float_weights("synthesis" if network == "adjoint" else network)
         if self.backend == REFERENCE:
             session: FloatNetwork = open_session(path, weights, threads=self._threads)
             return session
         from bifocal.runtime.engines.float_engines import open_network
 
         return open_network(network, path, weights, threads=self._threads, backend=self.backend)
+
+    def float_weights(self, network: str) -> dict[str, NDArray[np.float32]]:
+        """The weights of a float network in float32, as its graph names them.
+
+        They are stored in half precision, or as bytes ``W.int8`` with a scale ``W.scale`` for each row.
+
+        :raises ModelError: if they cannot be read.
+        """
+        tensors = self._tensors(f"{network}.")
+        found = {}
+        for key, value in tensors.items():
+            name, _, kind = key.rpartition(".")
+            if kind == "int8":
+                scale = tensors[f"{name}.scale"].astype(np.float32)
+                found[name] = value * scale.reshape(-1, *[1] * (value.ndim - 1))
+            elif kind != "scale":
+                found[key] = value.astype(np.float32)
+        return found
 
     def _tensors(self, *prefixes: str) -> dict[str, NDArray[Any]]:
         """Tensors of the packed weights whose names begin so; safetensors holds numbers, nothing to run."""

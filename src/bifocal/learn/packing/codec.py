@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def pack(
     graphs, arrays = dict[str, bytes](), _gains(model)
     for key, (graph, weights) in float_graphs(model).items():
         graphs[key] = graph
-        arrays |= {k: v.astype(np.float32 if ".packet." in k else np.float16) for k, v in weights.items()}
+        arrays |= _stored(weights)
     graphs |= _extra_graphs(model, graphs, arrays, pictures)
     proof = {}
     for net in (entropy.hyper, *entropy.predictors):
@@ -247,6 +247,27 @@ def _gains(model: Codec) -> dict[str, NDArray[Any]]:
         "gain": np.round(gain / GAIN_UNIT).astype(np.int32),
         "inverse_gain": np.round(inverse / GAIN_UNIT).astype(np.int32),
     }
+
+
+def _stored(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """Weights as the file holds them: half precision, and bytes where they are many and matter little.
+
+    Those are the residual blocks of analysis: no decoder has them, and what they add to a latent may be off
+    by a hundredth of it without an effect that validation shows (studies/shipped_weights).
+    :meth:`~bifocal.runtime.model.Model.float_weights` reads them.
+    """
+    stored: dict[str, NDArray[Any]] = {}
+    for name, value in weights.items():
+        if name.startswith("analysis.block.") and value.ndim > 1:
+            rows = np.abs(value.reshape(len(value), -1)).max(1)
+            scale = np.maximum(rows, np.float32(1e-20)) / np.float32(127)
+            stored[f"{name}.int8"] = np.rint(value / scale.reshape(-1, *[1] * (value.ndim - 1))).astype(
+                np.int8
+            )
+            stored[f"{name}.scale"] = scale
+        else:
+            stored[name] = value.astype(np.float32 if ".packet." in name else np.float16)
+    return stored
 
 
 def _extra_graphs(

@@ -1,4 +1,4 @@
-"""The two optimisers: Muon for some groups of parameters, AdamW for the others; and their state by name.
+"""The optimisers: Muon or SOAP for some groups of parameters, AdamW for the others; their state by name.
 
 Muon (K. Jordan, 2024; scaled to AdamW's step as in arXiv 2502.16982) replaces a weight matrix's momentum by
 the nearest orthogonal matrix, found with five Newton–Schulz iterations. Kernels count as matrices
@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bifocal.errors import TrainingError
 from bifocal.learn.nets.parameters import KERNELS, ParameterGroup
+from bifocal.learn.training import soap
+from bifocal.learn.training.soap import Soap
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 BETAS = (0.9, 0.99)
@@ -53,17 +56,22 @@ class Muon(torch.optim.Optimizer):
                 p.add_(step.view_as(p), alpha=-group["lr"])
 
 
+#: The optimisers that a group of kernels or matrices may have in place of AdamW.
+KERNEL_OPTIMISERS: dict[str, type[Muon] | type[Soap]] = {"muon": Muon, "soap": Soap}
+
 #: What each optimiser remembers of a parameter.
 SLOTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     Muon: ("velocity",),
+    Soap: soap.SLOTS,
     torch.optim.SGD: ("momentum_buffer",),
 }
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates and weight decays of a task: AdamW's, and Muon's for the groups called ``muon``.
+    """Learning rates and weight decays of a task: AdamW's, and Muon's for the groups called ``muon``, or
+    those of another of :data:`KERNEL_OPTIMISERS` by its name ``kernels``.
 
     With a ``momentum`` all of it is stochastic gradient descent after Nesterov; then only convolution kernels
     decay.
@@ -75,10 +83,18 @@ class Rates:
     muon_lr: float = 0.0
     muon_decay: float = 0.0
     momentum: float = 0.0
+    kernels: str = "muon"
 
 
 def make_optimisers(groups: Sequence[ParameterGroup], rates: Rates) -> list[torch.optim.Optimizer]:
-    """AdamW and, if it has groups and a rate, Muon; over those parameters that need gradients."""
+    """AdamW and, if it has groups and a rate, Muon or SOAP; over those parameters that need gradients.
+
+    :raises TrainingError: if there is no such optimiser of kernels.
+    """
+    if rates.kernels not in KERNEL_OPTIMISERS:
+        raise TrainingError(
+            f"there is no optimiser {rates.kernels!r} for kernels. Known: {', '.join(KERNEL_OPTIMISERS)}."
+        )
     if rates.momentum:
         return [_descent(groups, rates)]
     taken: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
@@ -92,7 +108,8 @@ def make_optimisers(groups: Sequence[ParameterGroup], rates: Rates) -> list[torc
     if taken[False]:
         made.append(torch.optim.AdamW(taken[False], rates.lr, betas=BETAS, weight_decay=rates.decay))
     if taken[True]:
-        made.append(Muon(taken[True], rates.muon_lr, weight_decay=rates.muon_decay))
+        kind = KERNEL_OPTIMISERS[rates.kernels]
+        made.append(kind(taken[True], rates.muon_lr, weight_decay=rates.muon_decay))
     return made
 
 
@@ -132,13 +149,18 @@ def restore_state(optimisers: Sequence[torch.optim.Optimizer], state: Mapping[st
     for optimiser in optimisers:
         for name, p in _named(optimiser):
             slots = SLOTS[type(optimiser)]
-            shapes = [() if slot == "step" else p.shape for slot in slots]
+            if isinstance(optimiser, Soap):
+                slots = optimiser.slots_of(p)
+                shapes = [optimiser.slot_shape(p, slot) for slot in slots]
+            else:
+                shapes = [() if slot == "step" else tuple(p.shape) for slot in slots]
             found = [state.get(f"{slot}.{name}") for slot in slots]
             if not all(t is not None and t.shape == shape for t, shape in zip(found, shapes, strict=True)):
                 whole = False
                 continue
             for slot, tensor in zip(slots, found, strict=True):
                 assert tensor is not None
-                own = tensor.clone() if slot == "step" else torch.empty_like(p).copy_(tensor)
+                like = tensor.shape == p.shape and not isinstance(optimiser, Soap)
+                own = torch.empty_like(p).copy_(tensor) if like else tensor.to(p.device, copy=True)
                 optimiser.state[p][slot] = own
     return whole

@@ -80,7 +80,7 @@ class TwoPaths(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):
-            linear: Tensor = self.linear(x)
+            linear: Tensor = self.linear(x.float())
         if not self.deep:
             return linear
         return linear + self.tail(rectify(self.blocks(self.stem(x * self.scale)), self.slope))

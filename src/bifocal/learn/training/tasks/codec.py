@@ -72,7 +72,7 @@ def codec_job(
         model,
         described_batches(model, corpus, recipe, seed, device, describe),
         loss,
-        Rates(recipe.lr, muon=(KERNELS,), muon_lr=recipe.kernel_lr),
+        Rates(recipe.lr, muon=(KERNELS,), muon_lr=recipe.kernel_lr, kernels=recipe.kernel_optimiser),
         Schedule(recipe.warmup, recipe.cooldown),
         figures=FIGURES,
         beside=beside,
