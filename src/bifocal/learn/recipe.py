@@ -87,6 +87,7 @@ class Recipe:
     clip: float = 1.0
     ema: float = 0.999
     precision: str = "bfloat16"  # or float32, or fastest: that in which this machine is faster
+    float32_from: float = 1.0  # from this share of the run on, float32 whatever the precision was
     balance: float = 0.5  # losses count (lambda_min/lambda)^balance, so that low rates are heard
     seed: int = 0
     band_weights: tuple[float, ...] = ()

@@ -106,7 +106,9 @@ def make_optimisers(groups: Sequence[ParameterGroup], rates: Rates) -> list[torc
             taken[muon].append({"params": list(learned.values()), "names": list(learned), "lr": lr})
     made: list[torch.optim.Optimizer] = []
     if taken[False]:
-        made.append(torch.optim.AdamW(taken[False], rates.lr, betas=BETAS, weight_decay=rates.decay))
+        made.append(
+            torch.optim.AdamW(taken[False], rates.lr, betas=BETAS, weight_decay=rates.decay, fused=True)
+        )
     if taken[True]:
         kind = KERNEL_OPTIMISERS[rates.kernels]
         made.append(kind(taken[True], rates.muon_lr, weight_decay=rates.muon_decay))

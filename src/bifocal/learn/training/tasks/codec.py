@@ -23,7 +23,7 @@ from bifocal.learn.training.dormant import dormant_units
 from bifocal.learn.training.fit import Job, Loss, print_now
 from bifocal.learn.training.optimisers import Rates
 from bifocal.learn.training.parts import own_objective
-from bifocal.learn.training.precision import find_precision
+from bifocal.learn.training.precision import find_precision, late_float32
 from bifocal.learn.training.rate_distortion import Objective, rate_distortion
 from bifocal.learn.training.run_folder import RunFolder
 from bifocal.learn.training.schedule import Every, Schedule
@@ -66,7 +66,8 @@ def codec_job(
 
     def loss(pixels: Tensor, done: float) -> Loss:
         quality = torch.randint(1, QUALITIES + 1, (len(pixels),), device=device)
-        return objective(model, pixels, quality, recipe, done)
+        with late_float32(done, recipe.float32_from, pixels):
+            return objective(model, pixels, quality, recipe, done)
 
     return Job(
         model,
