@@ -48,6 +48,15 @@ def install_command(extra: str = "", *, release: str = "") -> str:
     return f'pip install "{wanted}"' if extra else f"pip install {wanted}"
 
 
+def reason(error: BaseException) -> str:
+    """What another library's ``error`` says, on one line and ready for brackets; its kind if it says nothing.
+
+    >>> reason(ValueError("unexpected end of file\\n")), reason(KeyError())
+    ('unexpected end of file', 'KeyError')
+    """
+    return " ".join(str(error).split()).rstrip(". ") or type(error).__name__
+
+
 class BifocalError(Exception):
     """Everything that Bifocal refuses."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.errors import PictureError, PictureWarning
+from bifocal.errors import PictureError, PictureWarning, reason
 from bifocal.pictures.arrays import from_array
 from bifocal.pictures.convert import caption_info, from_open_image
 from bifocal.pictures.metadata import pillow_info
@@ -86,7 +86,7 @@ def from_pillow(
     except (PictureError, PictureWarning, MemoryError):
         raise
     except Exception as error:  # Pillow raises errors of a dozen kinds for what is damaged or closed
-        raise PictureError(f"Pillow cannot load this image: {str(error) or type(error).__name__}.") from error
+        raise PictureError(f"Pillow cannot load this image: {reason(error)}.") from error
 
 
 def _refuse_half_file(image: Any) -> None:

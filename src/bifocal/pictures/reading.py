@@ -35,7 +35,7 @@ from typing import IO, Any
 
 import PIL
 
-from bifocal.errors import BifocalError, OptionError, PictureError, PictureWarning
+from bifocal.errors import BifocalError, OptionError, PictureError, PictureWarning, reason
 from bifocal.pictures.arrays import check_size
 from bifocal.pictures.convert import from_open_image
 from bifocal.pictures.formats import (
@@ -114,9 +114,9 @@ def _read(file: IO[bytes], name: str, max_pixels: int, strict: bool) -> Picture:
             f"{name} is no picture that can be read: {FORMAT_NAMES}. Is it complete?"
         ) from error
     except Exception as error:  # damaged files make Pillow raise errors of a dozen kinds
-        reason = str(error) or type(error).__name__
         raise PictureError(
-            f"{name} cannot be read as a picture ({reason}). It is damaged or cut short: fetch it again."
+            f"{name} cannot be read as a picture ({reason(error)}). It is damaged or cut short: fetch it "
+            "again."
         ) from error
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from bifocal.errors import BifocalError, OptionError, RemoteError, install_command
+from bifocal.errors import BifocalError, OptionError, RemoteError, install_command, reason
 
 #: Stores in which a file appears only when it is complete; elsewhere we write
 #: under another name and move it.
@@ -191,9 +191,9 @@ def _errors_of(url: str, done: str) -> Iterator[None]:
     except (BifocalError, MemoryError):
         raise
     except Exception as error:
-        why = str(error) or type(error).__name__
         raise RemoteError(
-            f"{url} cannot be {done} ({why}). Check the address, your rights there and the connection."
+            f"{url} cannot be {done} ({reason(error)}). Check the address, your rights there and the "
+            "connection."
         ) from error
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.errors import HeadError, ModelError, OptionError
+from bifocal.errors import HeadError, ModelError, OptionError, reason
 from bifocal.runtime.engines.onnx_wiring import missing_weights, refuse_untrusted
 from bifocal.runtime.model import MODELS
 
@@ -137,7 +137,7 @@ def read_head(path: Path) -> HeadFile:
         return HeadFile(spec, graphs, tuple(_weights(graph, tensors) for graph in graphs), text)
     except ModelError as error:
         raise HeadError(
-            f"the head {path} is not usable: {_reason(error)}. Fetch it again, or export it again."
+            f"the head {path} is not usable: {reason(error)}. Fetch it again, or export it again."
         ) from error
 
 
@@ -289,7 +289,3 @@ def _weights(graph: bytes, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDA
 def _short(value: Any) -> str:
     """What a file said, in a message: never more than a few words of it."""
     return repr(value)[:60] if not isinstance(value, str) else value[:60]
-
-
-def _reason(error: Exception) -> str:
-    return str(error).rstrip(". ")

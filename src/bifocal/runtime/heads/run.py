@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bifocal.errors import HeadError, ModelError
+from bifocal.errors import HeadError, ModelError, reason
 from bifocal.runtime.engines.onnxruntime import open_capped
 from bifocal.runtime.heads.file import KINDS, MAX_BATCH, HeadFile, HeadSpec, head_path, read_head
 
@@ -84,9 +84,8 @@ class Head:
         try:
             return cls(file, threads=threads)
         except ModelError as error:
-            reason = str(error).rstrip(". ")
             raise HeadError(
-                f"the head {path} is not usable: {reason}. Fetch it again, or export it again."
+                f"the head {path} is not usable: {reason(error)}. Fetch it again, or export it again."
             ) from error
 
     @property
