@@ -21,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from bifocal.errors import TrainingError
+from bifocal.errors import ModelError, TrainingError
 from bifocal.learn.nets.codec import Codec, CodecConfig
 from bifocal.learn.nets.entropy.exact import ExactConv, grid
 from bifocal.learn.systems.registry import find_system, system_of
+from bifocal.runtime.model import model_folder
 from bifocal.storage.filesystem import write_atomically
 
 Weights = dict[str, Tensor]
@@ -134,8 +135,12 @@ def _from_integers(weights: Weights) -> Weights:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read the checkpoint of a codec; one that holds only the average resumes from it.
 
+    ``path`` may also be a packed model, by its folder or the name of an installed one (``bifocal-2``).
+
     :raises TrainingError: if it cannot be read, or is something else.
     """
+    if path.is_dir() or (not path.exists() and path.name == str(path) and not path.suffix):
+        return _from_packed(path)
     header, parts = read_parts(path, "average", "weights", "optimiser")
     if "config" not in header:
         kind = "the checkpoint of a head" if "head" in header else "a safetensors file"
@@ -148,6 +153,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         tuple(json.loads(header.get("history", "[]"))),
         parts["optimiser"],
     )
+
+
+def _from_packed(path: Path) -> Checkpoint:
+    from bifocal.learn.packing.unpack import unpack
+
+    try:
+        folder = model_folder(path if path.is_dir() else path.name)
+    except ModelError as error:
+        raise TrainingError(f"{path} is neither a checkpoint nor a packed model: {error}") from error
+    config, weights, history = unpack(folder)
+    return Checkpoint(config, weights, weights, history)
 
 
 def load_resumed(path: Path | None, config: CodecConfig, recipe: str) -> Checkpoint | None:

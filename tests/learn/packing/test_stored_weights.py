@@ -13,7 +13,7 @@ from bifocal.runtime.model import Model
 
 CONFIG = LappedConfig(
     latent=16, analysis_width=8, analysis_blocks=1, synthesis_width=8, synthesis_blocks=1, hyper=4,
-    features=8, context=8, anchors=3,
+    features=8, context=8, anchors=12,
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,9 +31,10 @@ from bifocal.learn.packing.graphs import Graphs, codec_graphs, reach
 from bifocal.learn.packing.heads import label_head
 from bifocal.learn.packing.int8 import calibration, int8_graph
 from bifocal.learn.packing.two_path_graphs import hyper_analysis_graph, two_path_graphs
+from bifocal.learn.packing.unpack import check_same_streams
 from bifocal.learn.systems.registry import system_of
 from bifocal.runtime.doctor import EngineCheck, examine
-from bifocal.runtime.model import GAIN_UNIT, HALO, Model
+from bifocal.runtime.model import GAIN_UNIT, HALO, Model, model_folder
 from bifocal.runtime.windows import padded_size
 from bifocal.storage.filesystem import write_atomically
 from bifocal.stream.coder import Tables
@@ -142,29 +143,40 @@ def fit_tables(model: Codec, entropy: EntropyModel, pictures: Sequence[Pixels]) 
 
 def table_pictures(checkpoint: Checkpoint, data: Path, count: int = 64) -> tuple[Pixels, ...]:
     """``count`` pictures, evenly taken from those in ``data`` that the checkpoint's last run trained on."""
-    recipe = checkpoint.history[-1]["recipe"] if checkpoint.history else {}
+    recipe = checkpoint.history[-1].get("recipe", {}) if checkpoint.history else {}
     exclude = tuple(recipe.get("exclude", ()))
     corpus = load_corpus(data, exclude=exclude, validation=int(recipe.get("validation", 64)))
     return corpus.train[:: max(1, len(corpus.train) // count)][:count]
 
 
 def pack(
-    checkpoint: Checkpoint, folder: Path, *, name: str, version: str, pictures: Sequence[Pixels] = ()
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    pictures: Sequence[Pixels] = (),
+    streams_of: Model | None = None,
 ) -> dict[str, int]:
     """Write the packed model into ``folder`` (replaced as a whole); return each net's largest possible sum.
 
     ``version`` is that of the Bifocal release that first ships it, MAJOR.MINOR.PATCH; with training
     ``pictures`` the tables are fitted to their symbols, and an int8 synthesis is written where the codec
-    has one.
+    has one. ``streams_of`` is a packed model whose streams the new one shall read, and write: all integers
+    are taken from it.
 
     :raises BoundError: if an exact layer could leave float32's exact range.
-    :raises ModelError: if the codec cannot be packed.
+    :raises ModelError: if the codec cannot be packed, or has learned to write other streams.
     """
     model = checkpoint.model().eval()
     if why := model.unpackable():
         raise ModelError(why)
-    entropy = entropy_model(model, name, version, pictures)
+    entropy = entropy_model(model, name, version, () if streams_of else pictures)
     graphs, arrays = dict[str, bytes](), _gains(model)
+    if streams_of is not None:
+        check_same_streams(entropy, streams_of.entropy)
+        entropy = dataclasses.replace(streams_of.entropy, name=name, release=entropy.release)
+        arrays = {key: np.rint(value / GAIN_UNIT).astype(np.int32) for key, value in streams_of.gains.items()}
     for key, (graph, weights) in float_graphs(model).items():
         graphs[key] = graph
         arrays |= _stored(weights)
@@ -176,6 +188,7 @@ def pack(
     prices = quality_lambda(model.config, torch.arange(1, QUALITIES + 1)).tolist()
     spec = {
         "system": system_of(model.config).name,
+        "config": dataclasses.asdict(cast(Any, model.config)),
         "fingerprint": entropy.fingerprint.hex(),
         "card": _card(checkpoint, model, entropy, proof, len(pictures)),
         "prices": [float(f"{price:.6g}") for price in prices],
@@ -185,18 +198,28 @@ def pack(
 
 
 def pack_checkpoint(
-    path: Path, folder: Path | None = None, *, data: Path | None = None, name: str = "", version: str = ""
+    path: Path,
+    folder: Path | None = None,
+    *,
+    data: Path | None = None,
+    name: str = "",
+    version: str = "",
+    streams_of: str = "",
 ) -> tuple[Path, dict[str, int]]:
     """:func:`pack` a checkpoint's file, and the label reader of a codec that has one, as ``labels.bfh``.
 
     Returns the folder, by default ``packed/NAME``, and each net's largest possible sum. The name is by
     default the system's, the version this release; the tables are fitted to pictures of ``data``.
+    ``streams_of`` is the name or folder of a packed model: see :func:`pack`.
     """
     loaded = load_checkpoint(path)
     name = name or system_of(loaded.config).name
     folder = folder or Path("packed") / name
     pictures = table_pictures(loaded, data) if data else ()
-    proof = pack(loaded, folder, name=name, version=version or __version__, pictures=pictures)
+    kept = Model.load(model_folder(streams_of)) if streams_of else None
+    proof = pack(
+        loaded, folder, name=name, version=version or __version__, pictures=pictures, streams_of=kept
+    )
     if "labels" in loaded.model().packing_extras():
         write_atomically(folder / "labels.bfh", label_head(loaded, Model.load(folder), name))
     return folder, proof

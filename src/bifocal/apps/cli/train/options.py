@@ -29,7 +29,21 @@ Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's
 Pictures = Annotated[Path, typer.Option(help="Folder of pictures or of tar shards.", show_default=False)]
 TrainedOn = Annotated[Path, typer.Option(help="The training pictures.", show_default=False)]
 RunFolder = Annotated[Path | None, typer.Option(help="Where to write.", show_default="runs/NAME")]
-Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint of `bifocal-train run`.", show_default=False)]
+Checkpoint = Annotated[
+    Path,
+    typer.Argument(
+        help="A checkpoint of `bifocal-train run`, or a packed model by folder or, if installed, by name.",
+        show_default=False,
+    ),
+]
+StreamsOf = Annotated[
+    str,
+    typer.Option(
+        help="A packed model, by name or folder, whose streams the new one shall read: for a codec that was "
+        'unpacked from it and trained with part = "synthesis".',
+        show_default=False,
+    ),
+]
 ClassNames = Annotated[
     Path | None,
     typer.Option(help="File of lines FOLDER<TAB>NAME, for better names of classes.", show_default=False),
@@ -56,7 +70,11 @@ PicturesOrClasses = Annotated[
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(help="Checkpoint to go on from, with the optimiser's state in it.", show_default=False),
+    typer.Option(
+        help="Checkpoint to go on from, with the optimiser's state in it; or a packed model, by name or "
+        "folder, whose optimiser starts anew.",
+        show_default=False,
+    ),
 ]
 Teacher = Annotated[
     Path, typer.Option(help="Checkpoint of the teacher, by `bifocal-train run`.", show_default=False)

@@ -11,6 +11,7 @@ def pack(
     data: options.TablePictures = None,
     name: options.ModelName = "",
     version: options.Release = "",
+    streams_of: options.StreamsOf = "",
 ) -> None:
     """Make the runtime model of a checkpoint and prove that its integers are exact.
 
@@ -18,7 +19,9 @@ def pack(
     """
     from bifocal.learn.packing.codec import pack_checkpoint
 
-    folder, proof = pack_checkpoint(checkpoint, out, data=data, name=name, version=version)
+    folder, proof = pack_checkpoint(
+        checkpoint, out, data=data, name=name, version=version, streams_of=streams_of
+    )
     for net, largest in proof.items():
         print(f"{net:10} largest possible sum {largest:9,} of 2^24 = 16,777,216: exact in float32")
     print(f"wrote {folder}")
