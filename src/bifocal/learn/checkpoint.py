@@ -1,7 +1,7 @@
 """Checkpoints: safetensors with the configuration inside. Nothing is guessed on load, nothing unpickled.
 
-A file of a run holds all in float32. A small one, for a repository, has the average alone, in float16, and
-the weights of exact networks as the integers that they are packed as.
+A file of a run holds all in float32. A small one, for a repository, has the average alone, in float16; the
+weights of exact networks as the integers that they are packed as, those of residual blocks as bytes.
 
 A file holds up to three parts, distinguished by the beginnings of names: ``weights.``, ``average.`` and
 ``optimiser.``; and a header of strings. :func:`write_parts` and :func:`read_parts` know no more than that;
@@ -24,6 +24,7 @@ from torch import Tensor
 from bifocal.errors import ModelError, TrainingError
 from bifocal.learn.nets.codec import Codec, CodecConfig
 from bifocal.learn.nets.entropy.exact import ExactConv, grid
+from bifocal.learn.nets.quantiser import byte_rows
 from bifocal.learn.systems.registry import find_system, system_of
 from bifocal.runtime.model import model_folder
 from bifocal.storage.filesystem import write_atomically
@@ -31,8 +32,8 @@ from bifocal.storage.filesystem import write_atomically
 Weights = dict[str, Tensor]
 #: Parts of codecs that a checkpoint may lack: they start afresh.
 ADDED_LATER = ("to_half.", "to_thumb.", "reconstruction.")
-#: Ends the names of the exponents of weights that are stored as integers.
-EXPONENTS = ".exponents"
+#: Ends the names of the exponents of weights that are stored as integers, and of the scales of bytes.
+EXPONENTS, SCALES = ".exponents", ".bytes_scale"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +99,24 @@ def codec_header(config: CodecConfig) -> dict[str, str]:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, small: bool = False) -> None:
-    """Write atomically; ``small`` for a repository: the average in float16, exact networks in integers."""
+    """Write atomically; ``small`` for a repository: the average alone, in halves, bytes and integers."""
     parts = {"average": checkpoint.average, "weights": checkpoint.weights, "optimiser": checkpoint.optimiser}
     if small:
         integers = _integers(checkpoint.model())
-        parts = {"average": {k: _half(v) for k, v in checkpoint.average.items()} | integers}
+        parts = {"average": _stored(checkpoint.average) | integers}
     header = codec_header(checkpoint.config) | {"history": json.dumps(checkpoint.history)}
     write_parts(path, header, parts)
+
+
+def _stored(weights: Weights) -> Weights:
+    """Float weights in float16, kernels of residual blocks as bytes with a scale a row."""
+    stored: Weights = {}
+    for name, value in weights.items():
+        if ".blocks." in name and value.ndim == 4:
+            stored[name], stored[f"{name}{SCALES}"] = byte_rows(value)
+        else:
+            stored[name] = _half(value)
+    return stored
 
 
 def _half(value: Tensor) -> Tensor:
@@ -125,7 +137,9 @@ def _integers(model: Codec) -> Weights:
 
 
 def _from_integers(weights: Weights) -> Weights:
-    """What :func:`_integers` made, as weights again."""
+    """What :func:`_integers` and :func:`_stored` made, as weights again."""
+    for name in [name for name in weights if name.endswith(SCALES)]:
+        weights[name.removesuffix(SCALES)] *= weights.pop(name)[:, None, None, None]
     for name in [name for name in weights if name.endswith(EXPONENTS)]:
         weight = name.removesuffix(EXPONENTS) + ".weight"
         weights[weight] = weights[weight] * 2.0 ** -weights.pop(name)[:, None, None, None]

@@ -44,6 +44,17 @@ def fraction_bits(largest: Tensor, most: int, tiny: float = 1e-9) -> Tensor:
     return torch.floor(torch.log2(most / largest.clamp_min(tiny)))
 
 
+def byte_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight ``[o, …]`` as int8 and a scale ``[o]``: for files, where bytes are enough for float networks.
+
+    >>> byte_rows(torch.tensor([[1.0, -0.5], [0.0, 0.0]]))[0]
+    tensor([[127, -64],
+            [  0,   0]], dtype=torch.int8)
+    """
+    scale = x.flatten(1).abs().amax(1).clamp_min(1e-20) / 127
+    return torch.round(x / scale.reshape(-1, *[1] * (x.ndim - 1))).to(torch.int8), scale
+
+
 @dataclass(frozen=True)
 class Quantised:
     """Integers with a scale: ``integers · scale · 2^-shifts`` are the numbers they stand for.

@@ -25,6 +25,7 @@ from bifocal.learn.data.crops import Pixels, load_corpus
 from bifocal.learn.nets.codec import HYPER, QUALITIES, Codec, quality_anchors, quality_lambda
 from bifocal.learn.nets.entropy.exact import ExactConv, integer_layer
 from bifocal.learn.nets.entropy.prior import SCALE_MAX, SCALE_MIN, TABLES
+from bifocal.learn.nets.quantiser import byte_rows
 from bifocal.learn.packing.adjoint import adjoint_graph
 from bifocal.learn.packing.exact_graphs import exact_graph
 from bifocal.learn.packing.graphs import Graphs, codec_graphs, reach
@@ -282,12 +283,8 @@ def _stored(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any
     stored: dict[str, NDArray[Any]] = {}
     for name, value in weights.items():
         if name.startswith("analysis.block.") and value.ndim > 1:
-            rows = np.abs(value.reshape(len(value), -1)).max(1)
-            scale = np.maximum(rows, np.float32(1e-20)) / np.float32(127)
-            stored[f"{name}.int8"] = np.rint(value / scale.reshape(-1, *[1] * (value.ndim - 1))).astype(
-                np.int8
-            )
-            stored[f"{name}.scale"] = scale
+            rows, scale = byte_rows(torch.from_numpy(value))
+            stored |= {f"{name}.int8": rows.numpy(), f"{name}.scale": scale.numpy()}
         else:
             stored[name] = value.astype(np.float32 if ".packet." in name else np.float16)
     return stored
