@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import bifocal
-from bifocal.errors import BifocalError, ModelError
+from bifocal.errors import BifocalError, ModelError, TrainingError
 from bifocal.learn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bifocal.learn.nets.codec import quality_anchors
 from bifocal.learn.nets.entropy.exact import ExactConv
@@ -36,6 +36,8 @@ from tests.contract.tiny_systems import ELSEWHERE, TINY, Packed
 
 #: Header, index and the coder's last word: what a stream of one tile holds beside the symbols.
 CONTAINER_BYTES = 64
+#: Systems whose packed models training goes on from (docs/training.md).
+UNPACKED = ("lapped", "lowfirst")
 
 
 def as_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
@@ -152,6 +154,18 @@ def test_packed_networks_are_the_trained_ones(packed: Packed, height: int, width
         assert found.shape == of[0].shape
         np.testing.assert_allclose(found, of[0].numpy(), atol=0.01 * max(1.0, float(of.abs().max())))
     assert np.abs(synthesise(model, latents) - picture).max() < 1
+
+
+def test_training_goes_on_from_it_or_says_why_not(packed: Packed) -> None:
+    """Systems whose graphs torch exports are refused; a system of yours may be either."""
+    name = packed.model.name.removeprefix("tiny-")
+    try:
+        found = load_checkpoint(packed.model.folder)
+    except TrainingError as error:
+        assert name not in UNPACKED
+        assert "by themselves. Resume from its checkpoint." in str(error)
+    else:
+        assert found.config == packed.codec.config
 
 
 def test_every_effort_that_the_model_has(packed: Packed) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -146,13 +147,14 @@ def _from_integers(weights: Weights) -> Weights:
     return weights
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read the checkpoint of a codec; one that holds only the average resumes from it.
 
     ``path`` may also be a packed model, by its folder or the name of an installed one (``bifocal-2``).
 
     :raises TrainingError: if it cannot be read, or is something else.
     """
+    path = Path(path)
     if path.is_dir() or (not path.exists() and path.name == str(path) and not path.suffix):
         return _from_packed(path)
     header, parts = read_parts(path, "average", "weights", "optimiser")

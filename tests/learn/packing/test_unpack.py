@@ -6,18 +6,23 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from bifocal.errors import ModelError, TrainingError
 from bifocal.learn.checkpoint import Checkpoint, load_checkpoint
+from bifocal.learn.data.crops import Corpus
 from bifocal.learn.nets.codec import QUALITIES, Codec, quality_anchors
 from bifocal.learn.packing.codec import entropy_model, pack, pack_checkpoint
 from bifocal.learn.packing.unpack import anchor_table
 from bifocal.learn.systems.lapped import Lapped, LappedConfig
+from bifocal.learn.training.validation import validate
 from bifocal.runtime.model import DEFAULT_MODEL, Model
+from tests.conftest import made_picture
 
 CONFIG = LappedConfig(
     latent=16, analysis_width=8, analysis_blocks=1, synthesis_width=8, synthesis_blocks=2, half_width=4,
@@ -62,6 +67,17 @@ def test_weights_come_back_as_they_were_stored(folder: Path) -> None:
     points = trained().reconstruction, found.model().reconstruction
     assert points[0] is not None and points[1] is not None
     assert torch.allclose(points[0].shift, points[1].shift, atol=1 / 32)
+
+
+def test_training_goes_on_where_the_checkpoint_was(folder: Path) -> None:
+    """By the loss that a run prints, the mean of eight qualities: packing stores analysis as bytes, which may
+    move a symbol."""
+    corpus = Corpus((), (made_picture(64, 64),), ())
+    before, after = (
+        np.mean([row["loss"] for row in validate(model, corpus, exact=True)])
+        for model in (trained(), load_checkpoint(folder).model())
+    )
+    assert after == pytest.approx(before, rel=1e-3)
 
 
 def test_packing_it_again_gives_the_same_model(folder: Path, tmp_path: Path) -> None:
@@ -114,10 +130,48 @@ def test_what_cannot_be_trained_on_is_refused(folder: Path, tmp_path: Path) -> N
         load_checkpoint(old)
 
 
+@pytest.mark.parametrize("change", [
+    {"config": {"nonsense": 1}}, {"config": [1]}, {"config": {"anchors": "x"}}, {"config": {"latent": 32}},
+    {"config": {"synthesis_width": 16}}, {"config": {"synthesis_blocks": 3}}, {"system": "dual"},
+    {"card": 3}, {"system": None},
+])  # fmt: skip
+def test_a_configuration_of_another_model_is_refused(
+    folder: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    bad = shutil.copytree(folder, tmp_path / "bad")
+    spec = json.loads((bad / "model.json").read_text(encoding="utf-8"))
+    for key, value in change.items():
+        spec[key] = spec[key] | value if isinstance(value, dict) else value
+    (bad / "model.json").write_text(json.dumps(spec), encoding="utf-8")
+    with pytest.raises(TrainingError, match="does not fit its configuration|there is no codec"):
+        load_checkpoint(str(bad))
+
+
+@pytest.mark.parametrize("name", ["gain", "synthesis.first.weight", "hyper_analysis.0.bias"])
+def test_a_model_that_lacks_weights_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    bad = shutil.copytree(folder, tmp_path / "bad")
+    arrays = load_file(bad / "weights.safetensors")
+    del arrays[name]
+    save_file(arrays, bad / "weights.safetensors")
+    with pytest.raises(TrainingError, match="pack"):
+        load_checkpoint(bad)
+
+
 def test_a_linear_codec_has_no_deep_path_to_find(tmp_path: Path) -> None:
     config = replace(CONFIG, analysis_width=0, synthesis_width=0, half_width=0, thumb_width=0)
     found = load_checkpoint(packed(trained(config), tmp_path / "linear"))
     assert found.config == config and "synthesis.linear.weight" in found.weights
+
+
+def test_gains_that_float32_cannot_tell_apart_come_back_nearly(tmp_path: Path) -> None:
+    """Those above 16 are stored in finer steps than their logarithms have in float32."""
+    model = trained()
+    with torch.no_grad():
+        model.log_gain += 3
+        model.log_inverse_gain += 4
+    found = load_checkpoint(packed(model, tmp_path / "large")).model()
+    assert torch.allclose(found.log_gain, model.log_gain, atol=1e-4)
+    assert torch.allclose(found.log_inverse_gain, model.log_inverse_gain, atol=1e-4)
 
 
 def test_tables_of_anchors_meet_every_quality() -> None:

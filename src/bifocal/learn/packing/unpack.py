@@ -43,6 +43,8 @@ SEEN = 1e4
 #: How far from a whole number an interpolated value may be and still round to it: less than a half, by what
 #: float32 loses on the way.
 MARGIN = 0.498
+#: As near as float32 comes to a logarithm of order 4 by interpolation, with a few roundings of 2^-22 each.
+LOG_STEP = 2.0**-20
 #: Rounds of :func:`anchor_table`; a few dozen are usual.
 ROUNDS = 300
 
@@ -61,6 +63,21 @@ def unpack(folder: Path) -> tuple[CodecConfig, Weights, tuple[dict[str, Any], ..
             f"the model in {folder} was packed without its configuration, by Bifocal 0.4 or older: it "
             "decodes, but training cannot go on from it. Resume from its checkpoint, or pack that again."
         )
+    try:
+        return _unpacked(spec, model)
+    except ModelError as error:
+        raise TrainingError(f"{folder} cannot be trained on: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise TrainingError(
+            f"the model in {folder} does not fit its configuration ({error!r}): it is damaged, or of "
+            "another release. Install it, or pack its checkpoint, again."
+        ) from error
+
+
+def _unpacked(
+    spec: Mapping[str, Any], model: Model
+) -> tuple[CodecConfig, Weights, tuple[dict[str, Any], ...]]:
+    """:func:`unpack`; where a folder lacks something, by any error of Python."""
     system = find_system(str(spec["system"]))
     config = system.config(**spec["config"])
     codec = system.codec(config)
@@ -74,9 +91,7 @@ def unpack(folder: Path) -> tuple[CodecConfig, Weights, tuple[dict[str, Any], ..
         )
     for name, value in state.items():
         if found[name].shape != value.shape:
-            raise TrainingError(
-                f"the model in {folder} does not fit its configuration: {name}. Pack it again."
-            )
+            raise ValueError(name)
     history = spec.get("card", {}).get("training", [])
     return config, {name: found[name].to(state[name]) for name in state}, tuple(history)
 
@@ -179,11 +194,13 @@ def _layer(layer: ExactConv, packed: ExactLayer, weights: Floats) -> Weights:
 
 
 def _gains(codec: Codec, model: Model) -> Weights:
-    """Logarithms of gains at the anchors: those whose interpolation rounds to the packed integers."""
+    """Logarithms of gains at the anchors: those whose interpolation rounds to the packed integers, as far as
+    float32 tells large ones apart."""
     found, weights = {}, _anchors(codec)
     for name in ("gain", "inverse_gain"):
         packed = np.maximum(model.gains[name].astype(np.float64), GAIN_UNIT / 4)
-        logarithms = anchor_table(weights, np.log(packed), packed / GAIN_UNIT)
+        steps = np.minimum(packed / GAIN_UNIT, 1 / LOG_STEP)
+        logarithms = anchor_table(weights, np.log(packed), steps)
         found[f"log_{name}"] = torch.from_numpy(logarithms)
     return found
 
