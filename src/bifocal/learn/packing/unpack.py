@@ -12,7 +12,8 @@ bytes; so it is as good a start as a checkpoint, and repositories need not keep 
   other systems are exported by torch, which leaves some weights inside its graphs, and are refused;
 * reconstruction points, as if so many symbols had been seen (:data:`SEEN`) that training soon measures anew.
 
-Not read off: the state of the optimiser, and the fitted tables of symbols, which packing fits again.
+Not read off: the state of the optimiser; the floats behind the integers, which small checkpoints lack, too; the
+recipes of runs, which the card leaves out; and the fitted tables of symbols, which packing fits again.
 """
 
 from __future__ import annotations
@@ -127,8 +128,8 @@ def anchor_table(weights: Floats, wanted: Floats, scale: Floats | None = None) -
     :raises ModelError: if it is not even near.
 
     >>> weights = np.array([[1, 0], [0.5, 0.5], [0, 1]])
-    >>> np.rint(weights @ anchor_table(weights, np.array([[0.0], [1.0], [3.0]])))[:, 0].tolist()
-    [0.0, 1.0, 3.0]
+    >>> np.rint(weights @ anchor_table(weights, np.array([[0.0], [1.0], [3.0]])))[:, 0].astype(int).tolist()
+    [0, 1, 3]
     """
     scale = np.ones_like(wanted) if scale is None else scale
     table = np.zeros((weights.shape[1], wanted.shape[1]))
