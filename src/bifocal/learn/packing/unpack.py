@@ -12,8 +12,8 @@ bytes; so it is as good a start as a checkpoint, and repositories need not keep 
   other systems are exported by torch, which leaves some weights inside its graphs, and are refused;
 * reconstruction points, as if so many symbols had been seen (:data:`SEEN`) that training soon measures anew.
 
-Not read off: the state of the optimiser; the floats behind the integers, which small checkpoints lack, too; the
-recipes of runs, which the card leaves out; and the fitted tables of symbols, which packing fits again.
+Not read off: the state of the optimiser; the floats behind the integers, which small checkpoints lack, too;
+the recipes of runs, which the card leaves out; and the fitted tables of symbols, which packing fits again.
 """
 
 from __future__ import annotations
