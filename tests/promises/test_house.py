@@ -21,6 +21,7 @@ LOWER = {"runtime", "stream", "pictures", "storage", "types", "errors", "_versio
 LEARN = {
     "learn.recipe",
     "learn.checkpoint",
+    "learn.unpack",
     *("learn.training", "learn.packing", "learn.lowbit", "learn.data", "learn.systems", "learn.nets"),
     "learn.search",
 }
@@ -45,7 +46,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "learn.nets": ({"stream", "hardware", "types", "errors"}, {"numpy", "torch"}),
     "learn.systems": ({"learn.nets", "stream", "hardware", "types", "errors"}, {"numpy", "torch"}),
     "learn.recipe": ({"learn.systems", "learn.nets", "errors"}, set()),
-    "learn.checkpoint": ({"learn.systems", "learn.nets", "storage", "errors"}, {"torch", "safetensors"}),
+    "learn.unpack": (
+        {"runtime", "stream", "learn.systems", "learn.nets", "errors"},
+        {"numpy", "torch"},
+    ),
+    "learn.checkpoint": (
+        {"runtime", "learn.systems", "learn.nets", "learn.unpack", "storage", "errors"},
+        {"torch", "safetensors"},
+    ),
     "learn.data": (LOWER, {"numpy", "torch", "PIL"}),
     "learn.packing": (
         LOWER | LEARN - {"learn.training", "learn.lowbit", "learn.search"},

@@ -172,7 +172,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _from_packed(path: Path) -> Checkpoint:
-    from bifocal.learn.packing.unpack import unpack
+    from bifocal.learn.unpack import unpack
 
     try:
         folder = model_folder(path if path.is_dir() else path.name)

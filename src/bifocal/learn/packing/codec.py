@@ -32,8 +32,8 @@ from bifocal.learn.packing.graphs import Graphs, codec_graphs, reach
 from bifocal.learn.packing.heads import label_head
 from bifocal.learn.packing.int8 import calibration, int8_graph
 from bifocal.learn.packing.two_path_graphs import hyper_analysis_graph, two_path_graphs
-from bifocal.learn.packing.unpack import check_same_streams
 from bifocal.learn.systems.registry import system_of
+from bifocal.learn.unpack import check_same_streams
 from bifocal.runtime.doctor import EngineCheck, examine
 from bifocal.runtime.model import GAIN_UNIT, HALO, Model, model_folder
 from bifocal.runtime.windows import padded_size

@@ -18,9 +18,9 @@ from bifocal.learn.checkpoint import Checkpoint, load_checkpoint
 from bifocal.learn.data.crops import Corpus
 from bifocal.learn.nets.codec import QUALITIES, Codec, quality_anchors
 from bifocal.learn.packing.codec import entropy_model, pack, pack_checkpoint
-from bifocal.learn.packing.unpack import anchor_table
 from bifocal.learn.systems.lapped import Lapped, LappedConfig
 from bifocal.learn.training.validation import validate
+from bifocal.learn.unpack import anchor_table
 from bifocal.runtime.model import DEFAULT_MODEL, Model
 from tests.conftest import made_picture
 
@@ -106,7 +106,7 @@ def test_a_codec_of_other_streams_is_refused(folder: Path, tmp_path: Path) -> No
 
 def test_the_shipped_model_is_found_by_its_name() -> None:
     found = load_checkpoint(Path(DEFAULT_MODEL))
-    kept = Model.load(Path(__file__).parents[3] / "src" / "bifocal" / "models" / DEFAULT_MODEL).entropy
+    kept = Model.load(Path(__file__).parents[2] / "src" / "bifocal" / "models" / DEFAULT_MODEL).entropy
     made = entropy_model(found.model().eval(), kept.name, "0.0.0", ())
     for one, other in zip((kept.hyper, *kept.predictors), (made.hyper, *made.predictors), strict=True):
         for a, b in zip(one.layers, other.layers, strict=True):
