@@ -1,7 +1,7 @@
 """Checkpoints: safetensors with the configuration inside. Nothing is guessed on load, nothing unpickled.
 
 A file of a run holds all in float32. A small one, for a repository, has the average alone, in float16; the
-weights of exact networks as the integers that they are packed as, those of residual blocks as bytes.
+weights of exact networks as the integers that they are packed as, those of deep paths as bytes.
 
 A file holds up to three parts, distinguished by the beginnings of names: ``weights.``, ``average.`` and
 ``optimiser.``; and a header of strings. :func:`write_parts` and :func:`read_parts` know no more than that;
@@ -33,6 +33,8 @@ from bifocal.storage.filesystem import write_atomically
 Weights = dict[str, Tensor]
 #: Parts of codecs that a checkpoint may lack: they start afresh.
 ADDED_LATER = ("to_half.", "to_thumb.", "reconstruction.")
+#: Kernels of deep paths, which add to what a linear path carries: bytes are enough.
+DEEP = (".stem.", ".blocks.", ".tail.")
 #: Ends the names of the exponents of weights that are stored as integers, and of the scales of bytes.
 EXPONENTS, SCALES = ".exponents", ".bytes_scale"
 
@@ -110,10 +112,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, small: bool = False) 
 
 
 def _stored(weights: Weights) -> Weights:
-    """Float weights in float16, kernels of residual blocks as bytes with a scale a row."""
+    """Float weights in float16, kernels of deep paths as bytes with a scale a row."""
     stored: Weights = {}
     for name, value in weights.items():
-        if ".blocks." in name and value.ndim == 4:
+        if value.ndim == 4 and any(part in name for part in DEEP):
             stored[name], stored[f"{name}{SCALES}"] = byte_rows(value)
         else:
             stored[name] = _half(value)
