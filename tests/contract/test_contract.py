@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import bifocal
 from bifocal.errors import BifocalError, ModelError, TrainingError
-from bifocal.learn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bifocal.learn.checkpoint import DEEP, Checkpoint, load_checkpoint, save_checkpoint
 from bifocal.learn.nets.codec import quality_anchors
 from bifocal.learn.nets.entropy.exact import ExactConv
 from bifocal.learn.recipe import Recipe
@@ -253,4 +253,9 @@ def test_checkpoints_come_back(packed: Packed, tmp_path: Path, small: bool) -> N
         if small and isinstance(part, ExactConv):  # kept as integers, of which each has an exponent a row
             value, step = kept.pop(f"{name}.weight"), 2.0 ** -part.exponents()[:, None, None, None]
             assert bool(((value - part.kernel).abs() <= step / 2).all())
-    assert all(torch.equal(value, weights[key]) for key, value in kept.items())
+    for key, value in kept.items():
+        if small and value.ndim == 4 and any(part in key for part in DEEP):  # bytes with a scale a row
+            rows = weights[key].abs().amax((1, 2, 3), keepdim=True)
+            assert bool(((value - weights[key]).abs() <= 0.501 * rows / 127).all())
+        else:
+            assert torch.equal(value, weights[key])
